@@ -1,0 +1,2 @@
+//! The podswitch daemon and its command line.
+fn main() {}

@@ -1,0 +1,103 @@
+//! Counters: each worker writes its own, readers add them up.
+//!
+//! For every worker and at every moment between two batches:
+//! `received + originated = sent + dropped (by reason) + in flight`, where *originated* are
+//! frames that the switch itself made (copies for flooding, replies), and *in flight* are frames
+//! that sit in a transmit queue or wait for a neighbour.
+
+use crate::ids::PortId;
+use crate::reason::DropReason;
+use core::sync::atomic::{AtomicU64, Ordering};
+
+/// A counter with one writer and any number of readers.
+#[derive(Debug, Default)]
+pub struct Counter(AtomicU64);
+
+impl Counter {
+    /// Adds `n`. Only the owning worker may call it: it is a load and a store, not an atomic
+    /// addition, which would cost a locked instruction per packet.
+    #[inline]
+    pub fn add(&self, n: u64) {
+        self.0.store(self.0.load(Ordering::Relaxed).wrapping_add(n), Ordering::Relaxed);
+    }
+
+    /// The value, as of some moment not long ago.
+    #[inline]
+    pub fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// What one worker counted on one port.
+#[derive(Debug)]
+#[repr(align(64))]
+pub struct PortCounters {
+    /// Frames received from the interface.
+    pub rx_frames: Counter,
+    /// Bytes received, from the Ethernet header on, without the frame check sequence.
+    pub rx_bytes: Counter,
+    /// Frames handed to the interface.
+    pub tx_frames: Counter,
+    /// Bytes handed to the interface.
+    pub tx_bytes: Counter,
+    /// Frames made by the switch while it processed frames of this port: copies and replies.
+    pub originated: Counter,
+    drops: [Counter; DropReason::COUNT],
+}
+
+impl Default for PortCounters {
+    fn default() -> PortCounters {
+        PortCounters {
+            rx_frames: Counter::default(),
+            rx_bytes: Counter::default(),
+            tx_frames: Counter::default(),
+            tx_bytes: Counter::default(),
+            originated: Counter::default(),
+            drops: [const { Counter(AtomicU64::new(0)) }; DropReason::COUNT],
+        }
+    }
+}
+
+impl PortCounters {
+    /// Counts a drop under its name. Drops on the way in are counted on the ingress port, drops
+    /// of a full or vanished egress interface on the egress port.
+    #[inline]
+    pub fn drop(&self, reason: DropReason) {
+        self.drops[reason as usize].add(1);
+    }
+
+    /// Drops under one name.
+    pub fn drops(&self, reason: DropReason) -> u64 {
+        self.drops[reason as usize].get()
+    }
+
+    /// Drops under all names together.
+    pub fn dropped(&self) -> u64 {
+        self.drops.iter().map(Counter::get).sum()
+    }
+}
+
+/// One worker's counters, a slot for each port, allocated once and indexed by [`PortId`].
+#[derive(Debug)]
+pub struct WorkerCounters {
+    ports: Box<[PortCounters]>,
+}
+
+impl WorkerCounters {
+    /// Zeroed counters for port identifiers below `ports`.
+    pub fn new(ports: usize) -> WorkerCounters {
+        WorkerCounters { ports: (0..ports).map(|_| PortCounters::default()).collect() }
+    }
+
+    /// The counters of a port. An identifier out of range shares the last slot: the packet path
+    /// must not panic, and the tables never hold such a port.
+    #[inline]
+    pub fn port(&self, id: PortId) -> &PortCounters {
+        &self.ports[id.index().min(self.ports.len() - 1)]
+    }
+
+    /// All slots, by port identifier.
+    pub fn ports(&self) -> &[PortCounters] {
+        &self.ports
+    }
+}

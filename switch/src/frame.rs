@@ -1,0 +1,67 @@
+//! The frame and the world around the pipeline, as traits.
+
+use crate::ids::PortId;
+
+/// There is not enough room before the first byte of a frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NoHeadroom;
+
+/// One packet in a buffer, from its Ethernet header on. Move-only: it ends by being handed to
+/// [`Io::send`] or [`Io::discard`].
+///
+/// A frame larger than one buffer continues in further segments; the pipeline reads and writes
+/// only the first one, which holds all headers.
+pub trait Frame: Sized {
+    /// The first segment, from the Ethernet header on.
+    fn bytes(&self) -> &[u8];
+
+    /// The first segment, writable.
+    fn bytes_mut(&mut self) -> &mut [u8];
+
+    /// Total length in bytes, further segments included.
+    fn len(&self) -> usize;
+
+    /// Whether the frame holds no byte.
+    fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Room before the first byte.
+    fn headroom(&self) -> usize;
+
+    /// Moves the head back by `n` bytes (encapsulation); the new bytes are undefined until
+    /// written.
+    fn push(&mut self, n: usize) -> Result<(), NoHeadroom>;
+
+    /// Moves the head forward by `n` bytes (decapsulation). `n` must not exceed the length of
+    /// the first segment; a larger `n` leaves it empty.
+    fn pull(&mut self, n: usize);
+
+    /// Shortens the frame to `len` bytes in all; a longer `len` does nothing.
+    fn truncate(&mut self, len: usize);
+
+    /// Makes a single-segment frame exactly `len` bytes long; the bytes beyond the old length are
+    /// undefined until written. Fails when the buffer is too small.
+    fn resize(&mut self, len: usize) -> Result<(), NoHeadroom>;
+}
+
+/// What the pipeline needs from the world: buffers, and somewhere to put its frames.
+///
+/// Resolved at compile time: there is no virtual call per packet.
+pub trait Io {
+    /// The buffer type.
+    type Frame: Frame;
+
+    /// Queues `frame` for transmission on `port`. The implementation counts it as sent when
+    /// the interface takes it, or drops it as [`crate::DropReason::TxRingFull`] and the like.
+    fn send(&mut self, port: PortId, frame: Self::Frame);
+
+    /// Gives the buffer of a dropped frame back. The pipeline has counted the reason.
+    fn discard(&mut self, frame: Self::Frame);
+
+    /// An empty frame with room for an encapsulation before it, or none when buffers have run out.
+    fn alloc(&mut self) -> Option<Self::Frame>;
+
+    /// A copy of `frame`, all segments, or none when buffers have run out.
+    fn duplicate(&mut self, frame: &Self::Frame) -> Option<Self::Frame>;
+}

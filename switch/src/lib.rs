@@ -1,0 +1,16 @@
+//! What happens to a frame: the tables, and the pipeline that reads them.
+//!
+//! The engine is a pure function of (state, frames, clock). It does no I/O: [`Io`] hands it
+//! buffers and takes its frames, and the clock is an argument, so that the same code runs on
+//! AF_XDP, in a test without root, in a replay and under a fuzzer.
+#![forbid(unsafe_code)]
+
+pub mod counters;
+pub mod frame;
+pub mod ids;
+pub mod reason;
+
+pub use counters::{Counter, PortCounters, WorkerCounters};
+pub use frame::{Frame, Io, NoHeadroom};
+pub use ids::{Location, PortId, SegmentId, TunnelId};
+pub use reason::DropReason;

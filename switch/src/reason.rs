@@ -1,0 +1,71 @@
+//! Why a frame was dropped. Every drop has a name.
+
+macro_rules! reasons {
+    ($($variant:ident $name:literal $help:literal;)*) => {
+        /// Why a frame was dropped.
+        #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+        #[repr(u8)]
+        pub enum DropReason {
+            $(#[doc = $help] $variant,)*
+        }
+
+        impl DropReason {
+            /// Every reason, in the order of the counters.
+            pub const ALL: &[DropReason] = &[$(DropReason::$variant,)*];
+            /// How many reasons there are.
+            pub const COUNT: usize = DropReason::ALL.len();
+
+            /// The name used in counters, the CLI and metrics.
+            pub const fn name(self) -> &'static str {
+                match self { $(DropReason::$variant => $name,)* }
+            }
+
+            /// One sentence for an operator.
+            pub const fn help(self) -> &'static str {
+                match self { $(DropReason::$variant => $help,)* }
+            }
+        }
+    };
+}
+
+reasons! {
+    EthTruncated "eth_truncated" "The frame is shorter than an Ethernet header.";
+    EthSourceInvalid "eth_source_invalid" "The source MAC is a group address or zero.";
+    EthReserved "eth_reserved" "The destination is a link-local group address (01:80:c2:00:00:0x) that a bridge must not forward.";
+    PortUnknown "port_unknown" "The ingress port is not in the tables: it is being added or removed.";
+    PortDown "port_down" "The egress port is gone or its interface is down.";
+    FloodEmpty "flood_empty" "The segment has no other port or tunnel to flood to.";
+    Hairpin "hairpin" "The destination is behind the port the frame came from.";
+    NoBuffer "no_buffer" "The buffer pool is empty: a copy or a reply could not be made.";
+    NoHeadroom "no_headroom" "There is no room before the frame for the tunnel's header.";
+    TxRingFull "tx_ring_full" "The egress interface did not take the frame: its ring was full.";
+    TxTooManySegments "tx_too_many_segments" "The frame has more segments than the interface can send.";
+    ArpMalformed "arp_malformed" "The ARP packet is truncated or not for Ethernet and IPv4 (RFC 826).";
+    Ipv4Malformed "ipv4_malformed" "The IPv4 header is truncated or contradicts itself (RFC 791).";
+    Ipv4Checksum "ipv4_checksum" "The IPv4 header checksum is wrong.";
+    Ipv6Malformed "ipv6_malformed" "The IPv6 header is truncated or contradicts itself (RFC 8200).";
+    IpAddressInvalid "ip_address_invalid" "The IP source or destination may not be routed: loopback, multicast source, unspecified.";
+    IpMulticastUnrouted "ip_multicast_unrouted" "An IP multicast packet was sent to the router: multicast is bridged, not routed.";
+    TtlExceeded "ttl_exceeded" "The TTL or hop limit ran out at the router.";
+    NoRoute "no_route" "No route matches the destination.";
+    RouteBlackhole "route_blackhole" "The route says blackhole.";
+    RouteUnreachable "route_unreachable" "The route says unreachable.";
+    NeighborUnresolved "neighbor_unresolved" "The next hop's MAC address is not known yet.";
+    MtuExceeded "mtu_exceeded" "The packet is larger than the egress allows and may not be fragmented.";
+    IcmpMalformed "icmp_malformed" "An ICMP or ICMPv6 message to the router is truncated or its checksum is wrong.";
+    NotForUs "not_for_us" "A frame on the uplink is neither for a tunnel of ours nor for a pod.";
+    EtherTypeUnrouted "ethertype_unrouted" "A frame to the router's MAC is neither IPv4, IPv6 nor ARP.";
+    HostPortMissing "host_port_missing" "The packet is for the node itself, which has no host port.";
+    UdpMalformed "udp_malformed" "The UDP header is truncated or its length contradicts the packet.";
+    UdpChecksum "udp_checksum" "The outer UDP checksum is wrong.";
+    OuterFragment "outer_fragment" "A tunnel packet arrived in fragments, which are not reassembled.";
+    VxlanMalformed "vxlan_malformed" "The VXLAN header is truncated.";
+    VxlanFlags "vxlan_flags" "The VXLAN I flag is not set (RFC 7348 section 5).";
+    VxlanUnknownVni "vxlan_unknown_vni" "No segment or tunnel has this VNI.";
+    VxlanUnknownPeer "vxlan_unknown_peer" "The VXLAN packet comes from an address that is no peer of this VNI.";
+    VxlanInnerUnknown "vxlan_inner_unknown" "The inner frame of an L3 tunnel is not for the VTEP's MAC.";
+    IpipUnknownPeer "ipip_unknown_peer" "The IPIP packet comes from an address that is no peer.";
+    IpipMalformed "ipip_malformed" "The inner packet of an IPIP tunnel is truncated or not IP.";
+    NestedTunnel "nested_tunnel" "The packet would enter a tunnel it came out of.";
+    Shutdown "shutdown" "The frame was still queued when its port was removed or the switch stopped.";
+}
