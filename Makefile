@@ -1,0 +1,83 @@
+# The front door of podswitch. `make` alone lists what there is.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+MAKEFLAGS += --no-print-directory
+.DEFAULT_GOAL := help
+
+# System packages, by their names on Debian 12, Debian 13 and Ubuntu 24.04, and what needs each.
+PACKAGES :=
+PACKAGES += clang              # compiles the XDP program (fastpath/build.rs)
+PACKAGES += libbpf-dev         # bpf_helpers.h for the XDP program, and linux/bpf.h through linux-libc-dev
+PACKAGES += gcc                # Rust links with it; xsk-rs compiles the vendored libxdp
+PACKAGES += llvm               # xsk-rs (the second AF_XDP implementation, in benches): llvm-strip
+PACKAGES += m4 pkg-config      # xsk-rs: configure step of libxdp
+PACKAGES += libelf-dev         # xsk-rs: libxdp reads ELF
+PACKAGES += zlib1g-dev         # xsk-rs: libelf's compressed sections
+PACKAGES += iproute2           # demo, tests: network namespaces, veth, bridge, vxlan, tc
+PACKAGES += iputils-ping       # demo, tests: ping
+PACKAGES += iperf3             # demo, tests: TCP and UDP streams
+PACKAGES += ethtool            # tests: checksum offloads of the kernel's end
+PACKAGES += nftables           # demo: masquerading for pods
+PACKAGES += python3            # demo
+PACKAGES += python3-scapy      # tests: an encoder that shares no code with ours
+PACKAGES += tshark             # tests: a decoder that shares no code with ours
+
+PREFIX ?= /usr/local
+DESTDIR ?=
+FUZZ_SECONDS ?= 20
+KEEP ?= 0
+
+##@ What a newcomer needs
+.PHONY: help
+help: ## list the targets
+	@awk 'BEGIN { FS = ":.*## " } \
+	  /^##@ / { printf "\n%s\n", substr($$0, 5) } \
+	  /^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+
+.PHONY: setup
+setup: ## install the system packages that are missing
+	@scripts/setup $(PACKAGES)
+
+.PHONY: build
+build: ## build the release binary, target/release/podswitch
+	cargo build --release --locked -p podswitch
+
+.PHONY: demo
+demo: setup build ## two nodes, real packets; KEEP=1 leaves them up
+	@KEEP=$(KEEP) demo/run
+
+.PHONY: test
+test: setup ## every test, end-to-end ones included (as root)
+	@scripts/test
+
+##@ What a developer needs
+.PHONY: check
+check: ## formatting, lints, documentation: no warning is let through
+	cargo fmt --all --check
+	cargo clippy --locked --workspace --all-targets -- -D warnings
+	RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps --document-private-items
+	@scripts/check-scripts
+
+.PHONY: bench
+bench: setup ## the pipeline's cost in clocks and nanoseconds a packet, beside VPP's
+	cargo bench --locked -p podswitch-benches
+
+.PHONY: fuzz
+fuzz: ## run each fuzz target for FUZZ_SECONDS (20)
+	@FUZZ_SECONDS=$(FUZZ_SECONDS) scripts/fuzz
+
+.PHONY: clean-host
+clean-host: ## remove what killed demos and tests left on this machine
+	@scripts/clean-host
+
+##@ What an operator needs
+.PHONY: install
+install: build ## binary, systemd unit and example configuration under PREFIX (/usr/local)
+	install -D -m 0755 target/release/podswitch $(DESTDIR)$(PREFIX)/sbin/podswitch
+	install -D -m 0644 docs/podswitch.example.toml $(DESTDIR)$(PREFIX)/share/doc/podswitch/podswitch.example.toml
+	install -d -m 0755 $(DESTDIR)/etc/systemd/system
+	sed 's|@PREFIX@|$(PREFIX)|g' deploy/podswitch.service > $(DESTDIR)/etc/systemd/system/podswitch.service
+	chmod 0644 $(DESTDIR)/etc/systemd/system/podswitch.service
+	@echo "installed. Next: write /etc/podswitch/podswitch.toml (the example is in $(PREFIX)/share/doc/podswitch),"
+	@echo "then: systemctl daemon-reload && systemctl enable --now podswitch"
