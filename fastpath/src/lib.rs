@@ -1,1 +1,13 @@
-//! Placeholder of the skeleton.
+//! How frames get in and out.
+//!
+//! The only crate with `unsafe`. A packet's way: `xsk` receives a batch of `Frame`s from a
+//! socket's ring, `worker` hands it to the pipeline, the pipeline puts each frame on the
+//! transmit ring of its egress port (`io`), and the worker kicks each of those rings once.
+
+pub mod config;
+pub mod error;
+pub mod stats;
+
+pub use config::{AttachMode, AttachSpec, Attached, EngineConfig, Preference, Role, UplinkFilter};
+pub use error::Error;
+pub use stats::{Counters, PortSnapshot, SocketStatistics};

@@ -1,0 +1,77 @@
+//! What the ports counted, added up over the workers.
+
+use switch::{DropReason, PortId};
+
+/// One port's counters, added up over the workers, as of some moment not long ago.
+///
+/// When no frame moves: `rx_frames + originated` added up over all ports equals `tx_frames +
+/// drops + in_flight` added up over all ports.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PortSnapshot {
+    /// Frames received.
+    pub rx_frames: u64,
+    /// Bytes received.
+    pub rx_bytes: u64,
+    /// Frames that the kernel or the driver took.
+    pub tx_frames: u64,
+    /// Bytes of those.
+    pub tx_bytes: u64,
+    /// Frames made by the switch while it processed frames of this port.
+    pub originated: u64,
+    /// Frames dropped, by reason, in the order of [`DropReason::ALL`].
+    pub drops: Vec<u64>,
+    /// Frames on their way out of this port: in its transmit ring or between two workers.
+    pub in_flight: u64,
+    /// What the kernel counted on the port's sockets.
+    pub kernel: SocketStatistics,
+}
+
+impl PortSnapshot {
+    /// Drops under one name.
+    pub fn dropped_as(&self, reason: DropReason) -> u64 {
+        self.drops.get(reason as usize).copied().unwrap_or(0)
+    }
+
+    /// Drops under all names together.
+    pub fn dropped(&self) -> u64 {
+        self.drops.iter().sum()
+    }
+}
+
+/// What the kernel counted on AF_XDP sockets (XDP_STATISTICS, linux/if_xdp.h). These frames
+/// never reached a worker, so they are in no other counter.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SocketStatistics {
+    /// Dropped for other reasons than those below, a frame larger than a buffer among them.
+    pub rx_dropped: u64,
+    /// Descriptors that the kernel refused in the fill ring.
+    pub rx_invalid_descs: u64,
+    /// Descriptors that the kernel refused in the transmit ring.
+    pub tx_invalid_descs: u64,
+    /// Dropped because the worker did not empty the receive ring in time.
+    pub rx_ring_full: u64,
+    /// Times that the kernel found the fill ring empty.
+    pub rx_fill_ring_empty_descs: u64,
+    /// Times that the kernel found the transmit ring empty.
+    pub tx_ring_empty_descs: u64,
+}
+
+impl core::ops::AddAssign for SocketStatistics {
+    fn add_assign(&mut self, o: SocketStatistics) {
+        self.rx_dropped += o.rx_dropped;
+        self.rx_invalid_descs += o.rx_invalid_descs;
+        self.tx_invalid_descs += o.tx_invalid_descs;
+        self.rx_ring_full += o.rx_ring_full;
+        self.rx_fill_ring_empty_descs += o.rx_fill_ring_empty_descs;
+        self.tx_ring_empty_descs += o.tx_ring_empty_descs;
+    }
+}
+
+/// All ports' counters.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// By port, every port that is attached or has counted something.
+    pub ports: Vec<(PortId, PortSnapshot)>,
+    /// By worker: buffers in all, and buffers free.
+    pub buffers: Vec<(u32, u32)>,
+}
