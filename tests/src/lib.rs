@@ -1,1 +1,24 @@
-//! Placeholder of the skeleton.
+//! The harness of the end-to-end tests: a [`Lab`] of network namespaces joined by veth pairs, a
+//! [`Daemon`] in one of them, and kernels, iperf3 and scapy as peers that share no code with ours.
+//!
+//! Everything made here has a guard that removes it, also when a test fails. A test is done when
+//! [`Daemon::finish`] has found every frame accounted for and nothing left behind.
+#![forbid(unsafe_code)]
+
+mod command;
+mod counters;
+mod daemon;
+mod hosts;
+mod lab;
+mod netns;
+mod nodes;
+mod peers;
+
+pub use command::{Background, Finished, run, wait_until};
+pub use counters::Counters;
+pub use daemon::{Daemon, podswitch, podswitch_path};
+pub use hosts::{BRIDGE, Hosts, Links, hush};
+pub use lab::Lab;
+pub use netns::{Netns, join};
+pub use nodes::{Node, Pod, TwoNodes, Way};
+pub use peers::{Capture, frames_of, iperf, iperf_udp, ping, send_frames, tool};

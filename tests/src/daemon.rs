@@ -1,0 +1,274 @@
+//! A podswitch under test, in a network namespace.
+
+use std::fs::File;
+use std::os::unix::net::UnixDatagram;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use serde_json::Value;
+
+use crate::command::{Finished, exit_code, run, wait_until};
+use crate::counters::Counters;
+use crate::lab::Lab;
+use crate::netns::Netns;
+
+const READY_WITHIN: Duration = Duration::from_secs(10);
+const STOPPED_WITHIN: Duration = Duration::from_secs(5);
+
+/// The binary under test: `PODSWITCH_BIN`, else what `cargo build` left in the target folder.
+pub fn podswitch_path() -> PathBuf {
+    if let Some(path) = std::env::var_os("PODSWITCH_BIN") {
+        return path.into();
+    }
+    // The test binary is target/debug/deps/name-hash.
+    let test = std::env::current_exe().expect("a running program has a path");
+    let folder = test
+        .ancestors()
+        .nth(2)
+        .expect("tests are in target/<profile>/deps");
+    folder.join("podswitch")
+}
+
+/// Runs a podswitch command to its end.
+pub fn podswitch(words: &[&str]) -> Finished {
+    let path = podswitch_path();
+    assert!(
+        path.exists(),
+        "{} is missing: run `cargo build -p podswitch`",
+        path.display()
+    );
+    let path = path
+        .to_str()
+        .expect("the target folder's path is UTF-8")
+        .to_owned();
+    run(&[&[path.as_str()], words].concat())
+}
+
+/// A running podswitch. Dropped without [`Daemon::finish`], as when a test fails, it is killed
+/// and its log printed.
+#[derive(Debug)]
+pub struct Daemon {
+    netns: Netns,
+    child: Child,
+    socket: PathBuf,
+    log: PathBuf,
+    links_before: Vec<String>,
+    finished: bool,
+}
+
+impl Daemon {
+    /// Starts a podswitch in a namespace and waits until it says that it is ready. The
+    /// configuration is TOML without `socket`, which is added here.
+    ///
+    /// # Panics
+    /// When it ends instead, or takes longer than ten seconds.
+    #[track_caller]
+    pub fn start(lab: &Lab, netns: &Netns, config: &str) -> Daemon {
+        let name = netns
+            .name()
+            .rsplit('-')
+            .next()
+            .expect("rsplit gives at least one");
+        let file = lab.write(
+            &format!("{name}.toml"),
+            &with_socket(config, &socket_of(lab, netns)),
+        );
+        let notify_path = lab.folder().join(format!("{name}.notify"));
+        // A daemon started again in the same namespace uses the same name.
+        let _ = std::fs::remove_file(&notify_path);
+        let notify = UnixDatagram::bind(&notify_path).expect("binding the notification socket");
+        notify
+            .set_read_timeout(Some(Duration::from_millis(50)))
+            .expect("a timeout is allowed");
+
+        let log = lab.folder().join(format!("{name}.log"));
+        let stderr = File::options()
+            .create(true)
+            .append(true)
+            .open(&log)
+            .expect("opening the log");
+        let links_before = netns.links();
+        let words = netns.words(&[]);
+        let child = Command::new(&words[0])
+            .args(&words[1..])
+            .arg(podswitch_path())
+            .args(["run", "--config"])
+            .arg(&file)
+            .env("NOTIFY_SOCKET", &notify_path)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(stderr)
+            .spawn()
+            .expect("starting podswitch");
+        let socket = socket_of(lab, netns);
+        let mut daemon = Daemon {
+            netns: netns.clone(),
+            child,
+            socket,
+            log,
+            links_before,
+            finished: false,
+        };
+        daemon.wait_until_ready(&notify);
+        daemon
+    }
+
+    #[track_caller]
+    fn wait_until_ready(&mut self, notify: &UnixDatagram) {
+        let deadline = Instant::now() + READY_WITHIN;
+        let mut message = [0; 1024];
+        while Instant::now() < deadline {
+            if let Ok(n) = notify.recv(&mut message)
+                && String::from_utf8_lossy(&message[..n])
+                    .lines()
+                    .any(|l| l == "READY=1")
+            {
+                return;
+            }
+            if let Some(status) = self
+                .child
+                .try_wait()
+                .expect("asking for the daemon's state")
+            {
+                panic!("podswitch ended with {status}");
+            }
+        }
+        panic!("podswitch was not ready within {READY_WITHIN:?}");
+    }
+
+    /// The path of the control socket.
+    pub fn socket(&self) -> &Path {
+        &self.socket
+    }
+
+    /// The daemon's process.
+    pub fn pid(&self) -> Pid {
+        Pid::from_raw(self.child.id().cast_signed())
+    }
+
+    /// What the daemon logged so far.
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(&self.log).unwrap_or_default()
+    }
+
+    /// Runs a podswitch command, split at spaces, on this daemon.
+    pub fn try_cli(&self, line: &str) -> Finished {
+        let socket = self.socket.to_str().expect("made of ASCII");
+        let words = line.split_whitespace();
+        podswitch(
+            &["--socket", socket]
+                .into_iter()
+                .chain(words)
+                .collect::<Vec<_>>(),
+        )
+    }
+
+    /// Runs a podswitch command, which must end with 0. Gives what it printed.
+    #[track_caller]
+    pub fn cli(&self, line: &str) -> String {
+        self.try_cli(line).success()
+    }
+
+    /// What a podswitch command says with `--json`.
+    #[track_caller]
+    pub fn json(&self, line: &str) -> Value {
+        let text = self.cli(&format!("{line} --json"));
+        serde_json::from_str(&text).unwrap_or_else(|e| panic!("`{line} --json`: {e}: {text}"))
+    }
+
+    /// Gives the daemon a whole desired state, in TOML without `socket`.
+    #[track_caller]
+    pub fn apply(&self, lab: &Lab, config: &str) -> String {
+        let file = lab.write("apply.toml", &with_socket(config, &self.socket));
+        self.cli(&format!("apply -f {}", file.display()))
+    }
+
+    /// The counters.
+    #[track_caller]
+    pub fn counters(&self) -> Counters {
+        Counters(self.json("show counters"))
+    }
+
+    /// Kills the daemon as a crash would: it cannot clean up.
+    ///
+    /// # Panics
+    /// When it cannot be killed.
+    pub fn crash(mut self) {
+        self.child.kill().expect("killing the daemon");
+        self.child.wait().expect("reaping the daemon");
+        self.finished = true;
+    }
+
+    /// Asserts that every frame is accounted for, ends the daemon with SIGTERM and asserts that it
+    /// left nothing. Gives the counters' last state.
+    #[track_caller]
+    pub fn finish(mut self) -> Counters {
+        let counters = self.counters();
+        counters.assert_conserved();
+
+        kill(self.pid(), Signal::SIGTERM).expect("the daemon runs");
+        let mut status = None;
+        wait_until("podswitch ends on SIGTERM", STOPPED_WITHIN, || {
+            status = self
+                .child
+                .try_wait()
+                .expect("asking for the daemon's state");
+            status.is_some()
+        });
+        let code = status.map(exit_code);
+        assert_eq!(code, Some(0), "the exit code on SIGTERM");
+        assert!(!self.socket.exists(), "podswitch left its socket");
+        assert!(
+            !self.netns.pins().exists(),
+            "podswitch left pins: {:?}",
+            self.netns.pins()
+        );
+        assert_eq!(
+            self.netns.links(),
+            self.links_before,
+            "podswitch left links"
+        );
+        assert!(
+            !self.netns.ip("-d link show").contains("xdp"),
+            "podswitch left XDP programs"
+        );
+        self.finished = true;
+        counters
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        if !self.finished {
+            // Best effort, in a test that already fails.
+            let _ = self.child.kill();
+            let _ = self.child.wait();
+            eprintln!(
+                "---- the daemon in {} said:\n{}----",
+                self.netns.name(),
+                self.log()
+            );
+        }
+    }
+}
+
+fn socket_of(lab: &Lab, netns: &Netns) -> PathBuf {
+    let name = netns
+        .name()
+        .rsplit('-')
+        .next()
+        .expect("rsplit gives at least one");
+    lab.folder().join(format!("{name}.sock"))
+}
+
+/// The configuration with `[switch] socket` added.
+fn with_socket(config: &str, socket: &Path) -> String {
+    let line = format!("socket = \"{}\"", socket.display());
+    match config.split_once("[switch]\n") {
+        Some((before, after)) => format!("{before}[switch]\n{line}\n{after}"),
+        None => format!("[switch]\n{line}\n\n{config}"),
+    }
+}

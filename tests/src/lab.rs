@@ -1,0 +1,71 @@
+//! A place for one test: its namespaces and its folder, under names that no other test has.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use crate::netns::Netns;
+
+static NEXT: AtomicU32 = AtomicU32::new(0);
+
+/// A test's own corner of the machine. Its namespaces remove themselves; it removes its folder.
+#[derive(Debug)]
+pub struct Lab {
+    prefix: String,
+    folder: PathBuf,
+}
+
+impl Lab {
+    /// A lab, or none where these tests cannot run; then the reason is printed, past the test
+    /// runner's capture.
+    ///
+    /// # Panics
+    /// When not root in CI, which must skip nothing.
+    pub fn new() -> Option<Lab> {
+        if !nix::unistd::geteuid().is_root() {
+            assert!(
+                std::env::var("CI").as_deref() != Ok("true"),
+                "CI must run these tests as root"
+            );
+            let test = std::thread::current().name().unwrap_or("a test").to_owned();
+            // Best effort: a closed stderr is no reason to fail.
+            let _ = writeln!(
+                std::io::stderr(),
+                "skipped: needs root, for network namespaces and XDP: {test}"
+            );
+            return None;
+        }
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let prefix = format!("pst-{}-{number}-", std::process::id());
+        let folder = std::env::temp_dir().join(prefix.trim_end_matches('-'));
+        std::fs::create_dir_all(&folder).expect("making the lab's folder");
+        Some(Lab { prefix, folder })
+    }
+
+    /// A new network namespace of this lab, its loopback interface up.
+    pub fn netns(&self, name: &str) -> Netns {
+        Netns::new(&format!("{}{name}", self.prefix))
+    }
+
+    /// Where the lab's files are.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// Writes a file in the lab's folder.
+    ///
+    /// # Panics
+    /// When it cannot be written.
+    pub fn write(&self, name: &str, text: &str) -> PathBuf {
+        let path = self.folder.join(name);
+        std::fs::write(&path, text).expect("writing in the lab's folder");
+        path
+    }
+}
+
+impl Drop for Lab {
+    fn drop(&mut self) {
+        // What remains of the folder is harmless; `make clean-host` removes it too.
+        let _ = std::fs::remove_dir_all(&self.folder);
+    }
+}

@@ -1,0 +1,164 @@
+//! Network namespaces, and the veth pairs between them.
+
+use std::os::fd::AsFd;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use nix::sched::{CloneFlags, setns};
+
+use crate::command::{Background, Finished, run};
+
+/// A network namespace. Dropping its last clone kills what runs in it and removes it with all its
+/// links.
+#[derive(Debug, Clone)]
+pub struct Netns(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    name: String,
+    path: PathBuf,
+}
+
+impl Netns {
+    pub(crate) fn new(name: &str) -> Netns {
+        run(&["ip", "netns", "add", name]).success();
+        let path = Path::new("/run/netns").join(name);
+        let netns = Netns(Arc::new(Inner {
+            name: name.to_owned(),
+            path,
+        }));
+        netns.ip("link set lo up");
+        netns
+    }
+
+    /// The namespace's name, as `ip netns` knows it.
+    pub fn name(&self) -> &str {
+        &self.0.name
+    }
+
+    /// The namespace as a file.
+    pub fn path(&self) -> &str {
+        self.0.path.to_str().expect("made of ASCII")
+    }
+
+    /// Where a daemon in this namespace keeps its pins.
+    pub fn pins(&self) -> PathBuf {
+        let inode = std::fs::metadata(&self.0.path)
+            .expect("the namespace is there")
+            .ino();
+        Path::new("/sys/fs/bpf/podswitch").join(inode.to_string())
+    }
+
+    /// The command line that runs words in here. nsenter, not `ip netns exec`: that would mount
+    /// another /sys, without bpffs.
+    pub(crate) fn words<'a>(&self, words: &[&'a str]) -> Vec<String> {
+        let enter = ["nsenter".to_owned(), format!("--net={}", self.path())];
+        enter
+            .into_iter()
+            .chain(words.iter().map(|w| (*w).to_owned()))
+            .collect()
+    }
+
+    /// Runs a command line, split at spaces, to its end.
+    pub fn try_sh(&self, line: &str) -> Finished {
+        run(&self.words(&line.split_whitespace().collect::<Vec<_>>()))
+    }
+
+    /// Runs a command line, split at spaces, which must end with 0. Gives what it printed.
+    #[track_caller]
+    pub fn sh(&self, line: &str) -> String {
+        self.try_sh(line).success()
+    }
+
+    /// Starts a command line, split at spaces, in the background.
+    pub fn spawn(&self, line: &str) -> Background {
+        Background::start(&self.words(&line.split_whitespace().collect::<Vec<_>>()))
+    }
+
+    /// The `ip` command on this namespace. Gives what it printed.
+    #[track_caller]
+    pub fn ip(&self, line: &str) -> String {
+        let words: Vec<&str> = ["ip", "-n", self.name()]
+            .into_iter()
+            .chain(line.split(' '))
+            .collect();
+        run(&words).success()
+    }
+
+    /// Sets one of the namespace's kernel settings, such as `net.ipv4.ip_forward`.
+    #[track_caller]
+    pub fn sysctl(&self, key: &str, value: &str) {
+        let path = format!("/proc/sys/{}", key.replace('.', "/"));
+        let words = self.words(&["sh", "-c", &format!("echo {value} > {path}")]);
+        run(&words).success();
+    }
+
+    /// The names of the interfaces in here.
+    pub fn links(&self) -> Vec<String> {
+        let name = |line: &str| Some(line.split(": ").nth(1)?.split('@').next()?.to_owned());
+        self.ip("-o link show").lines().filter_map(name).collect()
+    }
+
+    /// The MAC address of an interface in here.
+    ///
+    /// # Panics
+    /// When there is no such interface.
+    pub fn mac(&self, dev: &str) -> String {
+        let text = self.ip(&format!("-o link show dev {dev}"));
+        let after = text
+            .split("link/ether ")
+            .nth(1)
+            .expect("an Ethernet interface");
+        after
+            .split(' ')
+            .next()
+            .expect("split gives at least one")
+            .to_owned()
+    }
+
+    /// Runs a closure on a thread of this namespace, so that the sockets it opens belong here.
+    ///
+    /// # Panics
+    /// When the namespace cannot be entered, or the closure panics.
+    pub fn enter<T: Send>(&self, f: impl FnOnce() -> T + Send) -> T {
+        let file = std::fs::File::open(&self.0.path).expect("the namespace is there");
+        std::thread::scope(|scope| {
+            let thread = scope.spawn(move || {
+                setns(file.as_fd(), CloneFlags::CLONE_NEWNET).expect("entering the namespace");
+                f()
+            });
+            thread
+                .join()
+                .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        })
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        // A test that fails may leave processes and pins; nothing here may panic again.
+        if let Ok(meta) = std::fs::metadata(&self.path) {
+            let pins = Path::new("/sys/fs/bpf/podswitch").join(meta.ino().to_string());
+            let _ = std::fs::remove_dir_all(pins);
+        }
+        for pid in run(&["ip", "netns", "pids", &self.name])
+            .stdout
+            .split_whitespace()
+        {
+            run(&["kill", "-9", pid]);
+        }
+        run(&["ip", "netns", "delete", &self.name]);
+    }
+}
+
+/// Joins two namespaces by a veth pair with the given interface names; both ends are up.
+#[track_caller]
+pub fn join(one: &Netns, one_dev: &str, other: &Netns, other_dev: &str) {
+    let peer = other.name();
+    one.ip(&format!(
+        "link add {one_dev} type veth peer name {other_dev} netns {peer}"
+    ));
+    one.ip(&format!("link set {one_dev} up"));
+    other.ip(&format!("link set {other_dev} up"));
+}

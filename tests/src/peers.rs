@@ -1,0 +1,136 @@
+//! The other ends: ping, iperf3, and raw frames through the kernel.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::command::{Background, wait_until};
+use crate::netns::Netns;
+
+const PINGS: u32 = 5;
+
+/// Debian's Python, which has scapy; a `python3` earlier in PATH may not.
+const PYTHON: &str = "/usr/bin/python3";
+
+/// A tool of these tests, by its name in `tests/tools`, as a command line.
+pub fn tool(name: &str) -> String {
+    let path: PathBuf = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("tools")
+        .join(name);
+    format!("{PYTHON} {}", path.display())
+}
+
+/// Pings an address until it answers, then several times, all of which must be answered.
+#[track_caller]
+pub fn ping(from: &Netns, to: &str) {
+    wait_until(
+        &format!("{} reaches {to}", from.name()),
+        Duration::from_secs(8),
+        || from.try_sh(&format!("ping -n -c1 -W1 {to}")).code == 0,
+    );
+    let text = from.sh(&format!("ping -n -c{PINGS} -i0.05 -W1 {to}"));
+    assert!(
+        text.contains(" 0% packet loss"),
+        "{} -> {to}: {text}",
+        from.name()
+    );
+}
+
+/// A TCP stream of one second with iperf3, `options` added at the client. Gives its report.
+#[track_caller]
+pub fn iperf(client: &Netns, server: &Netns, address: &str, options: &str) -> Value {
+    let listener = server.spawn("iperf3 --server --one-off --forceflush");
+    wait_until("iperf3 listens", Duration::from_secs(5), || {
+        server.sh("ss -Hltn").contains(":5201 ")
+    });
+    let text = client.sh(&format!(
+        "iperf3 --client {address} --time 1 --json {options}"
+    ));
+    listener.end();
+    let report: Value = serde_json::from_str(&text).expect("iperf3 prints JSON");
+    assert!(report["error"].is_null(), "iperf3: {}", report["error"]);
+    report["end"].clone()
+}
+
+/// A UDP stream of one second with iperf3, of which nothing may be lost.
+#[track_caller]
+pub fn iperf_udp(client: &Netns, server: &Netns, address: &str, options: &str) {
+    let end = iperf(client, server, address, &format!("--udp {options}"));
+    let sum = &end["sum"];
+    assert!(
+        sum["packets"].as_u64().is_some_and(|n| n > 100),
+        "too few datagrams: {sum}"
+    );
+    assert_eq!(sum["lost_packets"].as_u64(), Some(0), "{sum}");
+}
+
+/// Sends Ethernet frames out of an interface, in order, and gives the frames that the kernel took.
+#[track_caller]
+pub fn send_frames(netns: &Netns, dev: &str, frames: &[Vec<u8>]) {
+    let mut sender = netns
+        .spawn(&format!("{} {dev}", tool("send.py")))
+        .expect_line("ready");
+    for frame in frames {
+        writeln!(sender.stdin(), "{}", hex(frame)).expect("the sender reads");
+    }
+    let sent = sender.end();
+    assert_eq!(
+        sent.trim(),
+        frames.len().to_string(),
+        "frames that the kernel took"
+    );
+}
+
+/// A capture of what an interface receives.
+#[derive(Debug)]
+pub struct Capture(Background);
+
+impl Capture {
+    /// Starts to capture what `dev` receives.
+    #[track_caller]
+    pub fn start(netns: &Netns, dev: &str) -> Capture {
+        Capture(
+            netns
+                .spawn(&format!("{} {dev}", tool("capture.py")))
+                .expect_line("ready"),
+        )
+    }
+
+    /// Ends the capture and gives the frames, in order, VLAN tags in their place.
+    #[track_caller]
+    pub fn end(self) -> Vec<Vec<u8>> {
+        // What was sent before is in the receiver's queue after a moment.
+        std::thread::sleep(Duration::from_millis(200));
+        self.0.end().lines().map(unhex).collect()
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|b| format!("{b:02x}")).collect()
+}
+
+/// The bytes of a text of hexadecimal digits, as the tools print frames.
+pub(crate) fn unhex(text: &str) -> Vec<u8> {
+    let digit = |i: usize| {
+        text.get(i..i + 2)
+            .and_then(|d| u8::from_str_radix(d, 16).ok())
+    };
+    (0..text.len())
+        .step_by(2)
+        .map(|i| digit(i).expect("hexadecimal digits"))
+        .collect()
+}
+
+/// The frames that a generator in `tests/tools` prints, with their names.
+#[track_caller]
+pub fn frames_of(line: &str) -> Vec<(String, Vec<u8>)> {
+    let words: Vec<&str> = line.split_whitespace().collect();
+    let text = crate::command::run(&words).success();
+    let parse = |line: &str| {
+        let (name, frame) = line.split_once(' ').expect("a name and a frame");
+        (name.to_owned(), unhex(frame))
+    };
+    text.lines().map(parse).collect()
+}
