@@ -1,0 +1,201 @@
+//! A pod's interface: a veth pair with one end in the pod's network namespace, ready to use.
+
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+
+use encap::{Mac, Prefix};
+
+use crate::address::AddressSpec;
+use crate::error::{Error, Result};
+use crate::ethtool::Ethtool;
+use crate::handle::Handle;
+use crate::link::{Link, VethSpec};
+use crate::netns::Netns;
+use crate::route::Route;
+use crate::sysctl;
+
+/// What a pod's interface shall be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PodSpec {
+    /// The name of the node's end.
+    pub host_name: String,
+    /// The path of the pod's network namespace.
+    pub netns: PathBuf,
+    /// The name of the pod's end, usually `eth0`.
+    pub ifname: String,
+    /// The hardware address of the pod's end.
+    pub mac: Mac,
+    /// Addresses of the pod's end, each with the length of the prefix that is on the link.
+    pub addresses: Vec<(IpAddr, u8)>,
+    /// Routes in the pod over this interface.
+    pub routes: Vec<PodRoute>,
+    /// MTU of both ends, bytes.
+    pub mtu: u32,
+    /// Queues of each end and kind.
+    pub queues: u32,
+}
+
+/// A route in a pod.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PodRoute {
+    /// The destinations.
+    pub prefix: Prefix,
+    /// The gateway, which need not be in any prefix on the link; none: destinations are on the
+    /// link.
+    pub via: Option<IpAddr>,
+    /// The MTU towards these destinations, bytes; none: the interface's.
+    pub mtu: Option<u32>,
+}
+
+/// A pod's interface that exists.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PodInterface {
+    /// The index of the node's end.
+    pub host_index: u32,
+    /// The name of the node's end.
+    pub host_name: String,
+    /// The index of the pod's end, in the pod's namespace.
+    pub pod_index: u32,
+    /// The hardware address of the pod's end.
+    pub mac: Mac,
+    /// The inode of the pod's namespace.
+    pub netns_inode: u64,
+}
+
+impl PodInterface {
+    /// Creates a pod's interface: `lo` and both ends up, checksums filled in by the pod's
+    /// kernel (frames from an AF_XDP socket's peer must be complete), addresses usable at once.
+    /// The node's end has no address and stays silent.
+    ///
+    /// All or nothing: when a step fails, the pair is removed again.
+    ///
+    /// # Errors
+    /// `EEXIST` when either name is taken; whatever the kernel refuses, by name.
+    pub fn create(node: &Handle, spec: &PodSpec) -> Result<PodInterface> {
+        let netns = Netns::open(&spec.netns)?;
+        if netns == *node.netns() {
+            return Err(Error::invalid(
+                format!("create pod interface {}", spec.ifname),
+                format!(
+                    "{} is the network namespace of the node itself",
+                    netns.name()
+                ),
+            ));
+        }
+        let host = node.add_veth(&VethSpec {
+            name: &spec.host_name,
+            peer_name: &spec.ifname,
+            peer_netns: Some(&netns),
+            mtu: spec.mtu,
+            queues: spec.queues,
+            mac: None,
+            peer_mac: Some(spec.mac),
+        })?;
+        let finish = || {
+            node.set_no_link_local(host.index)?;
+            let pod_index = netns.run(|| configure(spec))??;
+            node.set_up(host.index)?;
+            Ok(pod_index)
+        };
+        match finish() {
+            Ok(pod_index) => Ok(PodInterface {
+                host_index: host.index,
+                host_name: host.name,
+                pod_index,
+                mac: spec.mac,
+                netns_inode: netns.inode(),
+            }),
+            Err(e) => {
+                if let Err(e) = node.delete_link(host.index) {
+                    tracing::warn!(error = %e, "half-made pod interface left behind");
+                }
+                Err(e)
+            }
+        }
+    }
+
+    /// The pod interface that exists between `host_name` and `ifname` in `netns`, if there is
+    /// one: a veth pair whose ends are each other's peers. Its settings are not compared.
+    pub fn find(
+        node: &Handle,
+        host_name: &str,
+        netns: &Path,
+        ifname: &str,
+    ) -> Result<Option<PodInterface>> {
+        let Some(host) = node.link_by_name(host_name)? else {
+            return Ok(None);
+        };
+        let netns = Netns::open(netns)?;
+        let Some(pod) = Handle::in_netns(&netns)?.link_by_name(ifname)? else {
+            return Ok(None);
+        };
+        let is_veth = |link: &Link| link.kind.as_deref() == Some("veth");
+        let paired = is_veth(&host)
+            && is_veth(&pod)
+            && host.lower == Some(pod.index)
+            && pod.lower == Some(host.index);
+        Ok(paired.then(|| PodInterface {
+            host_index: host.index,
+            host_name: host.name,
+            pod_index: pod.index,
+            mac: pod.mac.unwrap_or_default(),
+            netns_inode: netns.inode(),
+        }))
+    }
+
+    /// Removes the interface; nothing happens when it is gone already, for instance with its
+    /// namespace. Says whether it was there.
+    pub fn delete(&self, node: &Handle) -> Result<bool> {
+        // Not by name alone: another may have it by now.
+        match node.link_by_index(self.host_index)? {
+            Some(link) if link.name == self.host_name => {}
+            _ => return Ok(false),
+        }
+        match node.delete_link(self.host_index) {
+            Ok(()) => Ok(true),
+            Err(e) if e.is_not_found() => Ok(false),
+            Err(e) => Err(e),
+        }
+    }
+}
+
+/// Sets up the pod's end; runs on a thread in the pod's namespace. Returns its index.
+fn configure(spec: &PodSpec) -> Result<u32> {
+    let pod = Handle::current()?;
+    let link = pod.require_link(&spec.ifname)?;
+    pod.set_up(pod.require_link("lo")?.index)?;
+    Ethtool::current()?.set_tx_checksum(link.index, false)?;
+    if spec.addresses.iter().any(|(ip, _)| ip.is_ipv6()) {
+        let conf = |key: &str| format!("net/ipv6/conf/{}/{key}", spec.ifname);
+        // Container runtimes turn IPv6 off in new namespaces.
+        sysctl::ensure(&conf("disable_ipv6"), "0")?;
+        // The link-local address too is used at once, and no router but ours is listened to.
+        sysctl::ensure(&conf("accept_dad"), "0")?;
+        sysctl::ensure(&conf("accept_ra"), "0")?;
+    }
+    for &(ip, prefix_len) in &spec.addresses {
+        let mut address = AddressSpec::new(ip, prefix_len);
+        // The kernel's own route for the prefix would win over one with an MTU.
+        let prefix = Prefix::truncating(ip, prefix_len).ok();
+        address.noprefixroute = spec
+            .routes
+            .iter()
+            .any(|r| r.via.is_none() && Some(r.prefix) == prefix);
+        pod.add_address(link.index, &address)?;
+    }
+    pod.set_up(link.index)?;
+    // Those on the link first: they may lead to the gateways of the others.
+    let mut routes = spec.routes.clone();
+    routes.sort_by_key(|route| route.via.is_some());
+    for route in &routes {
+        let base = match route.via {
+            None => Route::on_link(route.prefix, link.index),
+            Some(gateway) => Route::via(route.prefix, gateway, link.index),
+        };
+        pod.add_route(&Route {
+            mtu: route.mtu,
+            ..base
+        })?;
+    }
+    Ok(link.index)
+}
