@@ -64,7 +64,11 @@ impl Mac {
 impl fmt::Display for Mac {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let b = self.0;
-        write!(f, "{:02x}:{:02x}:{:02x}:{:02x}:{:02x}:{:02x}", b[0], b[1], b[2], b[3], b[4], b[5])
+        write!(
+            f,
+            "{:02x}:{:02x}:{:02x}:{:02x}:{:02x}:{:02x}",
+            b[0], b[1], b[2], b[3], b[4], b[5]
+        )
     }
 }
 
@@ -118,6 +122,13 @@ impl Vni {
     #[inline]
     pub const fn new(v: u32) -> Option<Vni> {
         if v <= Vni::MAX { Some(Vni(v)) } else { None }
+    }
+
+    /// The identifier in the high 24 bits of a VXLAN header's second word; the low 8, which are
+    /// reserved there, are ignored.
+    #[inline]
+    pub const fn from_high_bits(word: u32) -> Vni {
+        Vni(word >> 8)
     }
 
     /// The identifier as an integer.
@@ -175,7 +186,11 @@ impl Prefix {
     /// A prefix, refused when the length is out of range or host bits are set.
     pub fn new(addr: IpAddr, len: u8) -> Result<Prefix, PrefixError> {
         let p = Prefix::truncating(addr, len)?;
-        if p.addr == addr { Ok(p) } else { Err(PrefixError::HostBits(p)) }
+        if p.addr == addr {
+            Ok(p)
+        } else {
+            Err(PrefixError::HostBits(p))
+        }
     }
 
     /// A prefix with the host bits of `addr` cleared.
@@ -230,9 +245,7 @@ impl Prefix {
     /// The address `n` above the lowest one, if it is still in the prefix.
     pub fn nth(self, n: u128) -> Option<IpAddr> {
         let ip = match self.addr {
-            IpAddr::V4(a) => {
-                IpAddr::V4(u32::from(a).checked_add(u32::try_from(n).ok()?)?.into())
-            }
+            IpAddr::V4(a) => IpAddr::V4(u32::from(a).checked_add(u32::try_from(n).ok()?)?.into()),
             IpAddr::V6(a) => IpAddr::V6(u128::from(a).checked_add(n)?.into()),
         };
         self.contains(ip).then_some(ip)
@@ -276,7 +289,8 @@ mod serde_impls {
     impl<'de> Deserialize<'de> for Mac {
         fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
             let s = String::deserialize(d)?;
-            s.parse().map_err(|e| D::Error::custom(format_args!("{s:?}: {e}")))
+            s.parse()
+                .map_err(|e| D::Error::custom(format_args!("{s:?}: {e}")))
         }
     }
     impl Serialize for Prefix {
@@ -287,7 +301,8 @@ mod serde_impls {
     impl<'de> Deserialize<'de> for Prefix {
         fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
             let s = String::deserialize(d)?;
-            s.parse().map_err(|e| D::Error::custom(format_args!("{s:?}: {e}")))
+            s.parse()
+                .map_err(|e| D::Error::custom(format_args!("{s:?}: {e}")))
         }
     }
     impl Serialize for Vni {

@@ -1,0 +1,124 @@
+//! A hash of the flow that a packet belongs to, for the source port of VXLAN (RFC 7348 section 5)
+//! and for choosing among equal paths (RFC 2992, RFC 6438).
+//!
+//! All packets of a flow hash alike: fragments, of which only the first has ports, hash by addresses
+//! and protocol only. The function is fixed: the same on every node, machine and run.
+
+use core::ops::RangeInclusive;
+
+use crate::ecn::ip_offset;
+use crate::ethernet;
+use crate::ip::{IpVersion, has_ports, protocol};
+use crate::ipv6;
+
+/// The range that RFC 7348 section 5 recommends for source ports: the dynamic ports of RFC 6335.
+pub const DEFAULT_SOURCE_PORTS: RangeInclusive<u16> = 49152..=65535;
+
+// Odd constants without structure: the fractional digits of pi.
+const K0: u64 = 0x243f_6a88_85a3_08d3;
+const K1: u64 = 0x1319_8a2e_0370_7345;
+const K2: u64 = 0xa409_3822_299f_31d1;
+
+/// Both halves of the 128-bit product: every input bit reaches the whole result in one
+/// multiplication.
+#[inline(always)]
+const fn mix(a: u64, b: u64) -> u64 {
+    let p = a as u128 * b as u128;
+    p as u64 ^ (p >> 64) as u64
+}
+
+#[inline(always)]
+const fn finish(h: u64, protocol: u8, ports: u32) -> u32 {
+    let h = mix(h ^ K1, (ports as u64 | (protocol as u64) << 32) ^ K2);
+    (h ^ h >> 32) as u32
+}
+
+/// The hash of the flow of an Ethernet frame: of its IP packet, behind VLAN tags if any, or else of
+/// its addresses and EtherType.
+#[inline]
+pub fn hash_frame(frame: &[u8]) -> u32 {
+    match ip_offset(frame) {
+        Some((IpVersion::V4, at)) => hash_ipv4(frame.get(at..).unwrap_or(&[])),
+        Some((IpVersion::V6, at)) => hash_ipv6(frame.get(at..).unwrap_or(&[])),
+        None => match ethernet::header(frame) {
+            Some((dst, src, ty)) => finish(mix(dst ^ K0, src ^ K1), 0, u32::from(ty)),
+            None => 0,
+        },
+    }
+}
+
+/// The hash of the flow of an IP packet; 0 if it is none.
+#[inline]
+pub fn hash_packet(packet: &[u8]) -> u32 {
+    match IpVersion::of(packet) {
+        Some(IpVersion::V4) => hash_ipv4(packet),
+        Some(IpVersion::V6) => hash_ipv6(packet),
+        None => 0,
+    }
+}
+
+/// The hash of the flow of an IPv4 packet; 0 if it is shorter than a header.
+#[inline]
+pub fn hash_ipv4(packet: &[u8]) -> u32 {
+    let Some(h) = packet.first_chunk::<20>() else {
+        return 0;
+    };
+    let addrs = u64::from_be_bytes([h[12], h[13], h[14], h[15], h[16], h[17], h[18], h[19]]);
+    let is_fragment = u16::from_be_bytes([h[6], h[7]]) & 0x3fff != 0;
+    let ports = if has_ports(h[9]) && !is_fragment {
+        ports_at(packet, usize::from(h[0] & 0xf) * 4)
+    } else {
+        0
+    };
+    finish(mix(addrs ^ K0, K2), h[9], ports)
+}
+
+/// The hash of the flow of an IPv6 packet; 0 if it is shorter than a header.
+///
+/// The flow label is left out: hosts change it in the middle of a connection.
+#[inline]
+pub fn hash_ipv6(packet: &[u8]) -> u32 {
+    let Some(h) = packet.first_chunk::<{ ipv6::HEADER_LEN }>() else {
+        return 0;
+    };
+    let word = |i: usize| {
+        u64::from_be_bytes([
+            h[i],
+            h[i + 1],
+            h[i + 2],
+            h[i + 3],
+            h[i + 4],
+            h[i + 5],
+            h[i + 6],
+            h[i + 7],
+        ])
+    };
+    let addrs = mix(word(8) ^ K0, word(24) ^ K1) ^ mix(word(16) ^ K1, word(32) ^ K2);
+    let (protocol, ports) = match h[6] {
+        p @ (protocol::TCP | protocol::UDP) => (p, ports_at(packet, ipv6::HEADER_LEN)),
+        _ => match ipv6::upper_layer(packet) {
+            // Even the protocol is left out: a later fragment may name an extension header.
+            Ok(u) if u.is_fragment() => (protocol::FRAGMENT, 0),
+            Ok(u) if has_ports(u.protocol) => (u.protocol, ports_at(packet, u.offset)),
+            Ok(u) => (u.protocol, 0),
+            Err(_) => (0, 0),
+        },
+    };
+    finish(addrs, protocol, ports)
+}
+
+#[inline(always)]
+fn ports_at(packet: &[u8], at: usize) -> u32 {
+    match packet.get(at..).and_then(|b| b.first_chunk()) {
+        Some(b) => u32::from_be_bytes(*b),
+        None => 0,
+    }
+}
+
+/// A source port from a flow hash, evenly over `range`. An empty range gives its start.
+#[inline(always)]
+pub const fn source_port(hash: u32, range: &RangeInclusive<u16>) -> u16 {
+    let (lo, hi) = (*range.start(), *range.end());
+    let n = (hi as u64 + 1).saturating_sub(lo as u64);
+    lo + ((hash as u64 * n) >> 32) as u16
+}

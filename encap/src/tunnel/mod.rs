@@ -1,0 +1,27 @@
+//! Outer headers of tunnels: VXLAN (RFC 7348) and IP in IP (RFC 2003, RFC 2473, RFC 4213).
+//!
+//! ```text
+//! VXLAN  Ethernet 14 | IPv4 20 or IPv6 40 | UDP 8 | VXLAN 8 | inner Ethernet frame
+//! IPIP   Ethernet 14 | IPv4 20 or IPv6 40 | inner IPv4 or IPv6 packet
+//! ```
+//!
+//! [`OuterHeader`] writes them, [`parse_outer`] reads them.
+
+mod decap;
+mod encap;
+
+pub use decap::{Kind, Outer, OuterError, parse_outer};
+pub use encap::{FamilyMismatch, OuterHeader, WriteError};
+
+use crate::checksum::Sum;
+
+/// Adds the first `len` octets of a datagram that starts in `first` and goes on in `rest`.
+fn sum_segments(mut sum: Sum, first: &[u8], rest: &[&[u8]], len: usize) -> Sum {
+    let mut left = len;
+    for segment in core::iter::once(&first).chain(rest) {
+        let n = segment.len().min(left);
+        sum = sum.bytes(&segment[..n]);
+        left -= n;
+    }
+    sum
+}
