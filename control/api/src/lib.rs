@@ -8,10 +8,12 @@
 pub mod addr;
 pub mod de;
 pub mod diff;
+mod edit;
 pub mod error;
 pub mod method;
 pub mod rpc;
 pub mod state;
+pub mod validate;
 pub mod view;
 
 pub use addr::InterfaceAddr;

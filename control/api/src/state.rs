@@ -9,6 +9,8 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 
 use encap::{Mac, Prefix, Vni};
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::addr::InterfaceAddr;
@@ -25,7 +27,7 @@ pub type Config = State;
 
 /// The whole desired state.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, remote = "Self")]
 pub struct State {
     /// Settings of the process, fixed while it runs. Absent in an `apply`: unchanged.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -54,6 +56,49 @@ pub struct State {
     /// Static MAC addresses.
     #[serde(default, rename = "fdb", skip_serializing_if = "Vec::is_empty")]
     pub fdb: Vec<FdbEntry>,
+}
+
+// `remote = "Self"` makes the derived functions inherent, so that these can go around them.
+impl Serialize for State {
+    fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        State::serialize(self, s)
+    }
+}
+
+impl<'de> Deserialize<'de> for State {
+    fn deserialize<D: Deserializer<'de>>(d: D) -> Result<State, D::Error> {
+        // Never a list, whose elements serde would take as the fields in order: an empty one
+        // would be an empty state, and applying it would remove everything.
+        struct Table;
+        impl<'de> Visitor<'de> for Table {
+            type Value = State;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a table of keys")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<State, A::Error> {
+                State::deserialize(MapAccessDeserializer::new(map))
+            }
+        }
+        d.deserialize_map(Table)
+    }
+}
+
+impl Serialize for Port {
+    fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        Port::serialize(self, s)
+    }
+}
+
+impl<'de> Deserialize<'de> for Port {
+    fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Port, D::Error> {
+        let mut port = Port::deserialize(d)?;
+        if port.name.is_empty() {
+            port.name = port.dev.clone().unwrap_or_default();
+        }
+        Ok(port)
+    }
 }
 
 impl State {
@@ -306,23 +351,6 @@ impl Port {
             mac: None,
             mtu: None,
         }
-    }
-}
-
-impl Serialize for Port {
-    fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
-        Port::serialize(self, s)
-    }
-}
-
-// `remote = "Self"` makes the derived functions inherent, so that this one can fill in the name.
-impl<'de> Deserialize<'de> for Port {
-    fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Port, D::Error> {
-        let mut port = Port::deserialize(d)?;
-        if port.name.is_empty() {
-            port.name = port.dev.clone().unwrap_or_default();
-        }
-        Ok(port)
     }
 }
 

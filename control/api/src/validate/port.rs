@@ -1,0 +1,197 @@
+//! Rules for ports.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+
+use encap::Prefix;
+
+use super::{At, Check, IPV4_MTU_MIN, IPV6_MTU_MIN};
+use crate::addr::InterfaceAddr;
+use crate::diff::Kind;
+use crate::state::{Attachment, PodInterface, Port, State};
+
+/// Names that counters and tables use for the daemon's own ports.
+const RESERVED: [&str; 2] = ["host", "uplink"];
+
+pub(super) fn ports(check: &mut Check, state: &State) {
+    check.unique::<Port>(state, "name");
+    let mut taken = Taken::default();
+    if let Some(n) = &state.node {
+        taken
+            .devs
+            .insert(&n.host_interface, "[node] host_interface".to_owned());
+    }
+    if let Some(u) = &state.uplink {
+        taken.devs.insert(&u.dev, "[uplink] dev".to_owned());
+    }
+    for (i, port) in state.ports.iter().enumerate() {
+        let at = At {
+            kind: Kind::Port,
+            index: Some(i),
+            name: &port.name,
+        };
+        if port.name.is_empty() {
+            check.wrong(
+                at,
+                "name",
+                "",
+                "a name: only a port with `dev` has one by default",
+            );
+        } else {
+            check.name(at, "name", &port.name);
+        }
+        if RESERVED.contains(&port.name.as_str()) {
+            let expected = "another name: the switch's own port has this one";
+            check.wrong(at, "name", format_args!("{:?}", port.name), expected);
+        }
+        check.segment(at, state, &port.segment);
+        match port.attachment() {
+            Some(Attachment::Device(dev)) => device(check, at, port, dev, &mut taken),
+            Some(Attachment::Pod(pod)) => interface(check, at, state, pod, &mut taken),
+            None => contradiction(check, at, port),
+        }
+    }
+}
+
+/// What only one port can have, and who has it.
+#[derive(Default)]
+struct Taken<'a> {
+    devs: HashMap<&'a str, String>,
+    interfaces: HashMap<(&'a std::path::Path, &'a str), String>,
+    ips: HashMap<IpAddr, String>,
+    macs: HashMap<encap::Mac, String>,
+}
+
+fn contradiction(check: &mut Check, at: At<'_>, port: &Port) {
+    let quoted = |s: &str| format!("{s:?}");
+    match (&port.dev, &port.netns, &port.ifname) {
+        (None, None, None) => check.wrong(
+            at,
+            "",
+            "",
+            "either `dev`, an existing interface, or `netns` and `ifname`, a pod's",
+        ),
+        (Some(dev), _, _) => check.wrong(
+            at,
+            "dev",
+            quoted(dev),
+            "no `dev` beside `netns` and `ifname`: a port is an existing interface or a pod's",
+        ),
+        (None, Some(_), _) => {
+            check.wrong(
+                at,
+                "ifname",
+                "",
+                "the name of the interface in the pod, like \"eth0\"",
+            );
+        }
+        (None, None, Some(_)) => check.wrong(
+            at,
+            "netns",
+            "",
+            "the path of the pod's network namespace, like \"/run/netns/pod1\"",
+        ),
+    }
+}
+
+fn device<'a>(check: &mut Check, at: At<'_>, port: &'a Port, dev: &'a str, taken: &mut Taken<'a>) {
+    check.ifname(at, "dev", dev);
+    if let Some(by) = taken.devs.get(dev) {
+        let expected = format!("an interface that is free: {by} has this one");
+        check.wrong(at, "dev", format_args!("{dev:?}"), expected);
+    } else {
+        taken.devs.insert(dev, at.to_string());
+    }
+    let present = [
+        ("ip", !port.ip.is_empty()),
+        ("mac", port.mac.is_some()),
+        ("mtu", port.mtu.is_some()),
+    ];
+    for (key, _) in present.into_iter().filter(|(_, is)| *is) {
+        let expected = "no such key beside `dev`: it is for pods, whose interface podswitch makes";
+        check.wrong(at, key, "", expected);
+    }
+}
+
+fn interface<'a>(
+    check: &mut Check,
+    at: At<'_>,
+    state: &State,
+    pod: PodInterface<'a>,
+    taken: &mut Taken<'a>,
+) {
+    if pod.netns.as_os_str().is_empty() {
+        check.wrong(
+            at,
+            "netns",
+            "\"\"",
+            "the path of the pod's network namespace",
+        );
+    }
+    check.ifname(at, "ifname", pod.ifname);
+    if let Some(by) = taken.interfaces.get(&(pod.netns, pod.ifname)) {
+        let expected = format!("a name that {by} does not have in the same namespace");
+        check.wrong(at, "ifname", format_args!("{:?}", pod.ifname), expected);
+    } else {
+        taken
+            .interfaces
+            .insert((pod.netns, pod.ifname), at.to_string());
+    }
+    for ip in pod.ip {
+        address(check, at, state, *ip);
+        if let Some(by) = taken.ips.get(&ip.addr()) {
+            check.wrong(
+                at,
+                "ip",
+                ip,
+                format!("an address that is free: {by} has this one"),
+            );
+        } else {
+            taken.ips.insert(ip.addr(), at.to_string());
+        }
+    }
+    check.mac(at, "mac", pod.mac);
+    if let Some(mac) = pod.mac {
+        if let Some(by) = taken.macs.get(&mac) {
+            check.wrong(
+                at,
+                "mac",
+                mac,
+                format!("an address that is free: {by} has this one"),
+            );
+        } else {
+            taken.macs.insert(mac, at.to_string());
+        }
+    }
+    let has_v6 = pod.ip.iter().any(|a| a.addr().is_ipv6());
+    check.mtu(
+        at,
+        pod.mtu,
+        if has_v6 { IPV6_MTU_MIN } else { IPV4_MTU_MIN },
+    );
+}
+
+fn address(check: &mut Check, at: At<'_>, state: &State, ip: InterfaceAddr) {
+    if !check.unicast(at, "ip", ip.addr()) {
+        return;
+    }
+    let own = ip.prefix();
+    if own.len() == 0 {
+        check.wrong(at, "ip", ip, "a prefix length of at least 1");
+    }
+    let cidrs: &[Prefix] = state.node.as_ref().map_or(&[], |n| &n.pod_cidrs);
+    let cidr = cidrs.iter().find(|p| p.contains(ip.addr()));
+    if !cidrs.is_empty() && cidr.is_none() {
+        let list: Vec<String> = cidrs.iter().map(Prefix::to_string).collect();
+        let expected = format!("an address in the node's pod CIDR {}", list.join(" or "));
+        check.wrong(at, "ip", ip, expected);
+    }
+    if ip.is_reserved_in(own) || cidr.is_some_and(|p| ip.is_reserved_in(*p)) {
+        let expected = "a pod's address, not the network's own or its broadcast address";
+        check.wrong(at, "ip", ip, expected);
+    }
+    let gateways = state.node.iter().flat_map(|n| n.gateways());
+    if gateways.into_iter().any(|g| g.addr() == ip.addr()) {
+        check.wrong(at, "ip", ip, "another address: this one is the gateway's");
+    }
+}

@@ -1,0 +1,160 @@
+//! Rules for routes, static neighbours and static MAC addresses.
+
+use std::collections::HashMap;
+
+use encap::Prefix;
+
+use super::{At, Check};
+use crate::diff::Kind;
+use crate::state::{FdbEntry, Neighbor, Port, Route, State, Tunnel, Via};
+
+pub(super) fn routes(check: &mut Check, state: &State) {
+    check.unique::<Route>(state, "prefix");
+    let pods: HashMap<Prefix, &str> = state
+        .ports
+        .iter()
+        .flat_map(|p| {
+            p.ip.iter()
+                .map(|ip| (Prefix::host(ip.addr()), p.name.as_str()))
+        })
+        .collect();
+    let tunnels = by_name(&state.tunnels, |t: &Tunnel| &t.name);
+    for (i, r) in state.routes.iter().enumerate() {
+        let name = r.prefix.to_string();
+        let at = At {
+            kind: Kind::Route,
+            index: Some(i),
+            name: &name,
+        };
+        match &state.node {
+            None => check.wrong(at, "", "", "a [node] section: only a node routes"),
+            Some(n) if n.pod_cidrs.contains(&r.prefix) => {
+                check.wrong(
+                    at,
+                    "prefix",
+                    r.prefix,
+                    "a prefix other than the node's own pod CIDR",
+                );
+            }
+            Some(_) => {}
+        }
+        if let Some(pod) = pods.get(&r.prefix) {
+            let expected = format!("a prefix other than the address of port {pod:?}");
+            check.wrong(at, "prefix", r.prefix, expected);
+        }
+        via(check, at, state, r, &tunnels);
+    }
+}
+
+fn via(check: &mut Check, at: At<'_>, state: &State, r: &Route, tunnels: &HashMap<&str, &Tunnel>) {
+    match &r.via {
+        Via::Tunnel(name) if !tunnels.contains_key(name.as_str()) => {
+            let expected = "a tunnel that exists, an IP address, \
+                            \"host\", \"blackhole\" or \"unreachable\"";
+            check.wrong(at, "via", format_args!("{name:?}"), expected);
+        }
+        Via::NextHop(ip) => {
+            if !check.unicast(at, "via", *ip) {
+                return;
+            }
+            if ip.is_ipv4() != r.prefix.is_ipv4() {
+                let expected = format!("a next hop of the family of {}", r.prefix);
+                check.wrong(at, "via", ip, expected);
+            }
+            if state.uplink.is_none() {
+                let expected = "an [uplink] section for this next hop to be on";
+                check.wrong(at, "via", ip, expected);
+            }
+            let cidrs = state.node.iter().flat_map(|n| &n.pod_cidrs);
+            if let Some(cidr) = cidrs.into_iter().find(|p| p.contains(*ip)) {
+                let expected = format!("a next hop on the underlay, not a pod's in {cidr}");
+                check.wrong(at, "via", ip, expected);
+            }
+        }
+        Via::Host if state.node.as_ref().is_some_and(|n| !n.gateway) => {
+            let expected = "[node] gateway = true: without it there is no host port";
+            check.wrong(at, "via", "\"host\"", expected);
+        }
+        Via::Tunnel(_) | Via::Host | Via::Blackhole | Via::Unreachable => {}
+    }
+}
+
+pub(super) fn neighbors(check: &mut Check, state: &State) {
+    check.unique::<Neighbor>(state, "ip");
+    let ports = by_name(&state.ports, |p: &Port| &p.name);
+    for (i, n) in state.neighbors.iter().enumerate() {
+        let name = n.ip.to_string();
+        let at = At {
+            kind: Kind::Neighbor,
+            index: Some(i),
+            name: &name,
+        };
+        check.unicast(at, "ip", n.ip);
+        check.mac(at, "mac", Some(n.mac));
+        if !ports.contains_key(n.port.as_str()) {
+            check.wrong(
+                at,
+                "port",
+                format_args!("{:?}", n.port),
+                "a port that exists",
+            );
+        }
+    }
+}
+
+pub(super) fn fdb(check: &mut Check, state: &State) {
+    check.unique::<FdbEntry>(state, "mac");
+    let ports = by_name(&state.ports, |p: &Port| &p.name);
+    let tunnels = by_name(&state.tunnels, |t: &Tunnel| &t.name);
+    for (i, e) in state.fdb.iter().enumerate() {
+        let name = e.mac.to_string();
+        let at = At {
+            kind: Kind::Fdb,
+            index: Some(i),
+            name: &name,
+        };
+        check.mac(at, "mac", Some(e.mac));
+        check.segment(at, state, &e.segment);
+        match (&e.port, &e.tunnel) {
+            (Some(port), None) => {
+                let segment = ports.get(port.as_str()).map(|p| p.segment.as_str());
+                member(check, at, "port", port, segment, &e.segment);
+            }
+            (None, Some(tunnel)) => {
+                let segment = tunnels.get(tunnel.as_str()).map(|t| t.segment.as_deref());
+                member(
+                    check,
+                    at,
+                    "tunnel",
+                    tunnel,
+                    segment.map(Option::unwrap_or_default),
+                    &e.segment,
+                );
+            }
+            _ => check.wrong(at, "", "", "either `port` or `tunnel`"),
+        }
+    }
+}
+
+/// The port or tunnel `name` exists (it has a segment at all), and is in the entry's segment.
+fn member(
+    check: &mut Check,
+    at: At<'_>,
+    key: &'static str,
+    name: &str,
+    segment: Option<&str>,
+    expected: &str,
+) {
+    let value = format!("{name:?}");
+    match segment {
+        None => check.wrong(at, key, value, format!("a {key} that exists")),
+        Some(segment) if segment != expected => {
+            check.wrong(at, key, value, format!("a {key} of segment {expected:?}"));
+        }
+        Some(_) => {}
+    }
+}
+
+fn by_name<'a, T>(list: &'a [T], name: impl Fn(&'a T) -> &'a str) -> HashMap<&'a str, &'a T> {
+    list.iter().map(|o| (name(o), o)).collect()
+}

@@ -1,0 +1,344 @@
+//! From the desired state and the facts to the tables: a pure function.
+
+use super::facts::{Facts, UplinkFacts};
+use super::ids::Ids;
+use encap::tunnel::OuterHeader;
+use encap::{Mac, Prefix};
+use hashbrown::HashMap;
+use podswitch_api::state::{DEFAULT_SEGMENT, Node, State, Tunnel as TunnelConfig, Via};
+use podswitch_api::{Attachment, Encapsulation as Wanted};
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::sync::Arc;
+use switch::tables::{
+    Egress, Encapsulation, Fib, HostPort, NextHop, Port, Role, Router, Segment, Tables, Tunnel,
+    Underlay,
+};
+use switch::{Location, PortId, SegmentId, TunnelId};
+
+/// Bytes of an Ethernet header with one VLAN tag: a port of MTU 1500 takes tagged frames of 1518.
+const LINK_OVERHEAD: u32 = 18;
+
+/// The identifiers that the tables use for names.
+#[derive(Clone, Debug, Default)]
+pub struct TableIds {
+    /// Bridge domains.
+    pub segments: Ids,
+    /// Tunnels.
+    pub tunnels: Ids,
+}
+
+/// The tables of a state in a world. What the world does not give yet (a tunnel whose next hop is
+/// not resolved, a port that is down) is in the tables as such, and drops under its name.
+pub fn compile(state: &State, facts: &Facts, ids: &mut TableIds) -> Tables {
+    for name in segment_names(state) {
+        ids.segments.get_or_allocate(name);
+    }
+    for tunnel in &state.tunnels {
+        ids.tunnels.get_or_allocate(&tunnel.name);
+    }
+    let compiler = Compiler { state, facts, ids };
+    let tunnels: Vec<Tunnel> =
+        state.tunnels.iter().filter_map(|t| compiler.tunnel(t)).collect();
+    let (fib, next_hops) = compiler.routes();
+    Tables {
+        ports: slots(compiler.ports().into_iter().map(|p| (p.id.index(), p))),
+        segments: slots(compiler.segments(&tunnels).into_iter().map(|s| (s.id.index(), s))),
+        underlay: Arc::new(compiler.underlay(&tunnels)),
+        tunnels: slots(tunnels.into_iter().map(|t| (t.id.index(), t))),
+        fib: Arc::new(fib),
+        next_hops: next_hops.into(),
+        router: compiler.router().map(Arc::new),
+    }
+}
+
+/// The router's MAC address: derived from the first gateway address, so that it survives restarts.
+pub fn router_mac(node: &Node) -> Option<Mac> {
+    Some(Mac::derived_from(node.pod_cidrs.first()?.nth(1)?))
+}
+
+/// Bytes that a tunnel adds to an IP packet.
+fn overhead(tunnel: &TunnelConfig) -> u32 {
+    let ip = if tunnel.remote.is_ipv4() { 20 } else { 40 };
+    match tunnel.encapsulation() {
+        // UDP, VXLAN, and the inner Ethernet header.
+        Some(Wanted::Vxlan { .. }) => ip + 8 + 8 + 14,
+        _ => ip,
+    }
+}
+
+/// The largest IP packet that may leave the node for another one: `[node] mtu`, or what the uplink
+/// carries less the largest header of a tunnel. VXLAN over IPv4 is assumed at least, so that pods
+/// that exist before their first tunnel keep a right MTU.
+pub fn path_mtu(state: &State, uplink_mtu: u32) -> u32 {
+    let configured = state.node.as_ref().and_then(|n| n.mtu);
+    let largest = state.tunnels.iter().map(overhead).max().unwrap_or(0).max(50);
+    configured.unwrap_or(uplink_mtu.saturating_sub(largest))
+}
+
+/// Every segment: declared, default, or referred to.
+fn segment_names(state: &State) -> impl Iterator<Item = &str> {
+    let declared = state.segments.iter().map(|s| s.name.as_str());
+    std::iter::once(DEFAULT_SEGMENT).chain(declared)
+}
+
+fn slots<T>(items: impl IntoIterator<Item = (usize, T)>) -> Vec<Option<Arc<T>>> {
+    let mut out = Vec::new();
+    for (index, item) in items {
+        if out.len() <= index {
+            out.resize_with(index + 1, || None);
+        }
+        out[index] = Some(Arc::new(item));
+    }
+    out
+}
+
+struct Compiler<'a> {
+    state: &'a State,
+    facts: &'a Facts,
+    ids: &'a TableIds,
+}
+
+impl Compiler<'_> {
+    fn segment_id(&self, name: &str) -> Option<SegmentId> {
+        self.ids.segments.get(name).map(SegmentId)
+    }
+
+    fn tunnel_id(&self, name: &str) -> Option<TunnelId> {
+        self.ids.tunnels.get(name).map(TunnelId)
+    }
+
+    fn port_id(&self, name: &str) -> Option<PortId> {
+        self.facts.ports.get(name).map(|p| p.id)
+    }
+
+    /// The node, if it routes: it has pods.
+    fn node(&self) -> Option<&Node> {
+        self.state.node.as_ref().filter(|n| !n.pod_cidrs.is_empty())
+    }
+
+    fn router(&self) -> Option<Router> {
+        let node = self.node()?;
+        Some(Router {
+            mac: router_mac(node)?,
+            addresses: node.gateways().map(|a| a.addr()).collect(),
+            host: self.facts.host.as_ref().map(|h| HostPort { port: h.id, mac: h.mac }),
+        })
+    }
+
+    fn ports(&self) -> Vec<Port> {
+        let port = |id, name: &str, role, mtu| Port {
+            id,
+            name: name.to_owned(),
+            role,
+            max_frame: mtu + LINK_OVERHEAD,
+        };
+        let mut ports = Vec::new();
+        for config in &self.state.ports {
+            if let Some(facts) = self.facts.ports.get(&config.name)
+                && let Some(segment) = self.segment_id(&config.segment)
+            {
+                ports.push(port(facts.id, &config.name, Role::Access(segment), facts.mtu));
+            }
+        }
+        if let (Some(node), Some(host)) = (self.node(), &self.facts.host)
+            && let Some(segment) = self.segment_id(&node.segment)
+        {
+            ports.push(port(host.id, &node.host_interface, Role::Access(segment), host.mtu));
+        }
+        if let Some(uplink) = &self.facts.uplink {
+            ports.push(port(uplink.id, &uplink.name, Role::Uplink, uplink.mtu));
+        }
+        ports
+    }
+
+    fn segments(&self, tunnels: &[Tunnel]) -> Vec<Segment> {
+        let mut segments: BTreeMap<SegmentId, Segment> = segment_names(self.state)
+            .filter_map(|name| {
+                let id = self.segment_id(name)?;
+                let routed = self.node().is_some_and(|n| n.segment == name);
+                let (flood, statics) = (Vec::new(), HashMap::new());
+                Some((id, Segment { id, name: name.to_owned(), flood, statics, routed }))
+            })
+            .collect();
+        let mut member = |name: &str, location: Location, mac: Option<Mac>| {
+            if let Some(s) = self.segment_id(name).and_then(|id| segments.get_mut(&id)) {
+                s.flood.push(location);
+                if let Some(mac) = mac {
+                    s.statics.insert(mac, location);
+                }
+            }
+        };
+        for port in &self.state.ports {
+            if let Some(facts) = self.facts.ports.get(&port.name) {
+                // A pod's address is known; what is behind a bridged interface is learned.
+                let is_pod = matches!(port.attachment(), Some(Attachment::Pod(_)));
+                member(&port.segment, Location::Port(facts.id), is_pod.then_some(facts.mac));
+            }
+        }
+        if let (Some(node), Some(host)) = (self.node(), &self.facts.host) {
+            member(&node.segment, Location::Port(host.id), Some(host.mac));
+        }
+        for tunnel in tunnels {
+            if let Encapsulation::Vxlan { segment: Some(id), .. } = tunnel.encapsulation
+                && let Some(segment) = segments.get_mut(&id)
+            {
+                segment.flood.push(Location::Tunnel(tunnel.id));
+            }
+        }
+        for entry in &self.state.fdb {
+            let location = match (&entry.port, &entry.tunnel) {
+                (Some(port), _) => self.port_id(port).map(Location::Port),
+                (None, Some(tunnel)) => self.tunnel_id(tunnel).map(Location::Tunnel),
+                (None, None) => None,
+            };
+            if let (Some(location), Some(id)) = (location, self.segment_id(&entry.segment))
+                && let Some(segment) = segments.get_mut(&id)
+            {
+                segment.statics.insert(entry.mac, location);
+            }
+        }
+        segments.into_values().collect()
+    }
+
+    fn tunnel(&self, config: &TunnelConfig) -> Option<Tunnel> {
+        let uplink = self.facts.uplink.as_ref();
+        let local = self.local_address(config);
+        let encapsulation = match config.encapsulation()? {
+            Wanted::Ipip => Encapsulation::Ipip,
+            Wanted::Vxlan { vni, segment, local_mac, remote_mac, .. } => Encapsulation::Vxlan {
+                vni,
+                segment: segment.and_then(|s| self.segment_id(s)),
+                local_mac: local_mac
+                    .or_else(|| local.map(Mac::derived_from))
+                    .unwrap_or(Mac::ZERO),
+                remote_mac: remote_mac.unwrap_or_else(|| Mac::derived_from(config.remote)),
+            },
+        };
+        let hop = self.facts.next_hops.get(&config.remote);
+        let carries = uplink.map_or(0, |u| u.mtu);
+        let carries = hop.and_then(|h| h.mtu).map_or(carries, |m| m.min(carries));
+        Some(Tunnel {
+            id: self.tunnel_id(&config.name)?,
+            name: config.name.clone(),
+            remote: config.remote,
+            encapsulation,
+            mtu: carries.saturating_sub(overhead(config)),
+            egress: uplink.and_then(|u| self.egress(config, u, local?)),
+        })
+    }
+
+    /// Our end of a tunnel: as configured, else the uplink's address of the family.
+    fn local_address(&self, config: &TunnelConfig) -> Option<IpAddr> {
+        let uplink = self.facts.uplink.as_ref();
+        config.local.or_else(|| uplink?.address_towards(config.remote))
+    }
+
+    fn egress(
+        &self,
+        config: &TunnelConfig,
+        uplink: &UplinkFacts,
+        local: IpAddr,
+    ) -> Option<Egress> {
+        let dst_mac = self.facts.next_hops.get(&config.remote)?.mac?;
+        let (src_mac, remote, ttl) = (uplink.mac, config.remote, config.ttl);
+        let header = match config.encapsulation()? {
+            Wanted::Ipip => OuterHeader::ipip(src_mac, dst_mac, local, remote, ttl),
+            Wanted::Vxlan { vni, port, .. } => {
+                OuterHeader::vxlan(src_mac, dst_mac, local, remote, port, vni, ttl)
+            }
+        };
+        // Families differ only in a configuration that was refused.
+        Some(Egress { port: uplink.id, header: header.ok()? })
+    }
+
+    fn underlay(&self, tunnels: &[Tunnel]) -> Underlay {
+        let mut underlay = Underlay::default();
+        let uplink = self.facts.uplink.iter().flat_map(|u| &u.addresses);
+        underlay.local.extend(uplink);
+        for (tunnel, config) in tunnels.iter().zip(&self.state.tunnels) {
+            underlay.local.extend(config.local);
+            match config.encapsulation() {
+                Some(Wanted::Vxlan { vni, port, .. }) => {
+                    underlay.vnis.insert((port, vni));
+                    if !underlay.vxlan_ports.contains(&port) {
+                        underlay.vxlan_ports.push(port);
+                    }
+                    underlay.vxlan.insert((vni, tunnel.remote), tunnel.id);
+                }
+                _ => {
+                    underlay.ipip.insert(tunnel.remote, tunnel.id);
+                }
+            }
+        }
+        underlay
+    }
+
+    /// The FIB. Later entries win over earlier ones of the same prefix.
+    fn routes(&self) -> (Fib, Vec<NextHop>) {
+        let mut routes: Vec<(Prefix, NextHop)> = Vec::new();
+        let node = self.node();
+        if let Some(node) = node {
+            if self.facts.host.is_some() {
+                // What no route of ours matches is for the node's kernel to decide.
+                for any in [IpAddr::V4(Ipv4Addr::UNSPECIFIED), IpAddr::V6(Ipv6Addr::UNSPECIFIED)] {
+                    routes.extend(Prefix::new(any, 0).map(|p| (p, NextHop::Host)));
+                }
+            }
+            // An address of ours that no pod has: the kernel would only send it back.
+            routes.extend(node.pod_cidrs.iter().map(|&p| (p, NextHop::Unreachable)));
+        }
+        for route in &self.state.routes {
+            routes.extend(self.next_hop(&route.via).map(|hop| (route.prefix, hop)));
+        }
+        for neighbor in &self.state.neighbors {
+            if let Some(port) = self.port_id(&neighbor.port) {
+                let hop = NextHop::Local { port, mac: neighbor.mac };
+                routes.push((Prefix::host(neighbor.ip), hop));
+            }
+        }
+        for port in &self.state.ports {
+            if let (Some(Attachment::Pod(pod)), Some(facts)) =
+                (port.attachment(), self.facts.ports.get(&port.name))
+            {
+                let hop = NextHop::Local { port: facts.id, mac: facts.mac };
+                routes.extend(pod.ip.iter().map(|a| (Prefix::host(a.addr()), hop)));
+            }
+        }
+        if let Some(node) = node {
+            routes.extend(node.gateways().map(|a| (Prefix::host(a.addr()), NextHop::Router)));
+        }
+        index(routes)
+    }
+
+    fn next_hop(&self, via: &Via) -> Option<NextHop> {
+        Some(match via {
+            Via::Host => NextHop::Host,
+            Via::Blackhole => NextHop::Blackhole,
+            Via::Unreachable => NextHop::Unreachable,
+            Via::Tunnel(name) => NextHop::Tunnel(self.tunnel_id(name)?),
+            Via::NextHop(ip) => {
+                let uplink = self.facts.uplink.as_ref()?;
+                let dst = self.facts.next_hops.get(ip).and_then(|h| h.mac);
+                NextHop::Direct { port: uplink.id, src: uplink.mac, dst }
+            }
+        })
+    }
+}
+
+/// Routes that lead to the same next hop share its entry.
+fn index(routes: Vec<(Prefix, NextHop)>) -> (Fib, Vec<NextHop>) {
+    let mut hops: Vec<NextHop> = Vec::new();
+    let mut known: HashMap<NextHop, u32> = HashMap::new();
+    let indexed: Vec<(Prefix, u32)> = routes
+        .into_iter()
+        .map(|(prefix, hop)| {
+            let value = *known.entry(hop).or_insert_with(|| {
+                hops.push(hop);
+                (hops.len() - 1) as u32
+            });
+            (prefix, value)
+        })
+        .collect();
+    (Fib::build(&indexed), hops)
+}

@@ -1,0 +1,63 @@
+//! What the compiler needs to know of the world besides the desired state.
+
+use encap::Mac;
+use std::collections::{BTreeMap, HashMap};
+use std::net::IpAddr;
+use switch::PortId;
+
+/// The world, as far as the tables depend on it. Two equal facts give equal tables.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Facts {
+    /// Attached ports by name: bridge ports and pods.
+    pub ports: BTreeMap<String, PortFacts>,
+    /// The host port, when the node has one.
+    pub host: Option<PortFacts>,
+    /// The uplink, when there is one.
+    pub uplink: Option<UplinkFacts>,
+    /// The underlay's next hops, by the destination that was asked for.
+    pub next_hops: HashMap<IpAddr, NextHopFacts>,
+}
+
+/// An attached port.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PortFacts {
+    /// Its identifier.
+    pub id: PortId,
+    /// MTU of the interface in bytes.
+    pub mtu: u32,
+    /// The MAC address at the far end: the pod's, or the node's own on the host port.
+    pub mac: Mac,
+}
+
+/// The uplink.
+#[derive(Clone, Debug, PartialEq)]
+pub struct UplinkFacts {
+    /// Its name, which is its port's.
+    pub name: String,
+    /// Its identifier.
+    pub id: PortId,
+    /// MTU of the interface in bytes.
+    pub mtu: u32,
+    /// Its own MAC address.
+    pub mac: Mac,
+    /// Its addresses, in the kernel's order.
+    pub addresses: Vec<IpAddr>,
+}
+
+/// How the kernel would reach an address of the underlay.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct NextHopFacts {
+    /// The next hop: a gateway, or the address itself.
+    pub ip: IpAddr,
+    /// The next hop's MAC address, once resolved.
+    pub mac: Option<Mac>,
+    /// The MTU of the route, when it is below the uplink's.
+    pub mtu: Option<u32>,
+}
+
+impl UplinkFacts {
+    /// The uplink's first address of the family of `remote`.
+    pub fn address_towards(&self, remote: IpAddr) -> Option<IpAddr> {
+        self.addresses.iter().copied().find(|a| a.is_ipv4() == remote.is_ipv4())
+    }
+}

@@ -1,0 +1,1 @@
+//! The node: the desired state put into effect on the kernel and the switch.
