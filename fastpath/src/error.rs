@@ -106,11 +106,7 @@ impl Error {
         ifname: &str,
         operation: &'static str,
     ) -> impl FnOnce(io::Error) -> Error {
-        move |source| Error::Interface {
-            ifname: ifname.to_owned(),
-            operation,
-            source,
-        }
+        move |source| Error::Interface { ifname: ifname.to_owned(), operation, source }
     }
 
     /// The error number that the kernel answered, if it was the kernel.

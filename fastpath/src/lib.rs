@@ -6,8 +6,16 @@
 
 pub mod config;
 pub mod error;
+pub mod frame;
+pub mod pool;
+pub mod ring;
 pub mod stats;
+mod sys;
+pub mod umem;
+pub mod xsk;
 
 pub use config::{AttachMode, AttachSpec, Attached, EngineConfig, Preference, Role, UplinkFilter};
 pub use error::Error;
+pub use frame::Frame;
+pub use pool::Pool;
 pub use stats::{Counters, PortSnapshot, SocketStatistics};

@@ -1,0 +1,152 @@
+use super::*;
+use switch::NoHeadroom;
+
+const S: SocketId = SocketId(0);
+const OTHER: SocketId = SocketId(1);
+
+fn bytes(n: usize) -> Vec<u8> {
+    (0..n).map(|i| (i * 7 + i / 251) as u8).collect()
+}
+
+#[test]
+fn a_frame_moves_its_head_within_its_chunk() {
+    let mut pool = Pool::new(4).unwrap();
+    let mut f = pool.frame_from(&bytes(60)).unwrap();
+    assert_eq!(f.headroom(), HEADROOM);
+    assert_eq!(f.push(HEADROOM + 1), Err(NoHeadroom));
+    f.push(50).unwrap();
+    assert_eq!((f.len(), f.headroom()), (110, HEADROOM - 50));
+    f.bytes_mut()[..50].fill(1);
+    f.pull(50);
+    assert_eq!(f.bytes(), bytes(60));
+    f.truncate(20);
+    f.truncate(40);
+    assert_eq!(f.bytes(), &bytes(60)[..20]);
+    f.resize(RX_CAPACITY).unwrap();
+    assert_eq!(f.resize(RX_CAPACITY + 1), Err(NoHeadroom));
+    f.pull(100_000);
+    assert!(f.is_empty());
+    assert_eq!(pool.outstanding(), 1);
+    pool.discard(f);
+    assert_eq!((pool.available(), pool.outstanding()), (4, 0));
+}
+
+#[test]
+fn a_frame_pulled_to_its_chunks_end_still_belongs_to_it() {
+    let mut pool = Pool::new(2).unwrap();
+    let mut f = pool.frame_from(&bytes(RX_CAPACITY)).unwrap();
+    f.pull(RX_CAPACITY);
+    let chunk = pool.chunk_of(f.data().as_ptr());
+    pool.discard(f);
+    assert_eq!(pool.free.last(), Some(&chunk));
+    assert!(pool.free.iter().all(|&c| c < 2) && pool.available() == 2);
+}
+
+#[test]
+fn large_frames_are_chains() {
+    let mut pool = Pool::new(64).unwrap();
+    let whole = bytes(65_549);
+    let mut f = pool.frame_from(&whole).unwrap();
+    assert_eq!((f.len(), pool.pieces(&f)), (whole.len(), 18));
+    assert_eq!(pool.to_vec(&f), whole);
+    f.push(50).unwrap();
+    f.pull(50);
+    let copy = pool.duplicate(&f).unwrap();
+    assert_eq!(pool.to_vec(&copy), whole);
+    assert_eq!(pool.outstanding(), 36);
+    f.truncate(RX_CAPACITY + 10);
+    assert_eq!(pool.pieces(&f), 2);
+    assert_eq!(pool.to_vec(&f), &whole[..RX_CAPACITY + 10]);
+    assert_eq!(f.resize(100), Err(NoHeadroom));
+    f.truncate(100);
+    assert_eq!(pool.to_vec(&f), &whole[..100]);
+    f.resize(200).unwrap();
+    pool.discard(f);
+    pool.discard(copy);
+    assert_eq!(pool.available(), 64);
+}
+
+#[test]
+fn a_pool_runs_out_and_leaks_nothing_by_it() {
+    let mut pool = Pool::new(3).unwrap();
+    assert!(pool.frame_from(&bytes(4 * RX_CAPACITY)).is_none());
+    assert_eq!(pool.available(), 3);
+    let f = pool.frame_from(&bytes(2 * RX_CAPACITY)).unwrap();
+    assert!(pool.duplicate(&f).is_none());
+    assert_eq!(pool.available(), 1);
+    pool.discard(f);
+}
+
+#[test]
+fn chunks_go_through_the_kernel_and_back() {
+    let mut pool = Pool::new(32).unwrap();
+    // Received in two pieces, transmitted, completed.
+    let (a, b) = (pool.lend(S).unwrap(), pool.lend(S).unwrap());
+    let piece = |address: u64, len| Piece { address: address + HEADROOM as u64, len };
+    let mut f = pool.received(S, piece(a, 3840)).unwrap();
+    let mut last = None;
+    assert!(pool.received_more(S, piece(b, 100), &mut f, &mut last));
+    assert_eq!(f.len(), 3940);
+    f.push(50).unwrap();
+    let mut sent = Vec::new();
+    pool.transmit(OTHER, f, |p, more| sent.push((p, more)));
+    let first = Piece { address: a + HEADROOM as u64 - 50, len: 3890 };
+    assert_eq!(sent, [(first, true), (piece(b, 100), false)]);
+    assert!(pool.completed(OTHER, sent[0].0.address));
+    assert!(pool.completed(OTHER, sent[1].0.address));
+    assert_eq!((pool.available(), pool.outstanding()), (32, 0));
+}
+
+#[test]
+fn chunks_that_a_socket_does_not_hold_are_refused() {
+    let mut pool = Pool::new(4).unwrap();
+    let a = pool.lend(S).unwrap();
+    assert!(!pool.completed(OTHER, a), "another socket's");
+    assert!(pool.received(S, Piece { address: a + 4000, len: 97 }).is_none(), "beyond the chunk");
+    assert!(pool.received(S, Piece { address: 4 << 12, len: 1 }).is_none(), "beyond the pool");
+    assert!(pool.received(S, Piece { address: u64::MAX, len: 1 }).is_none(), "beyond all");
+    let f = pool.received(S, Piece { address: a, len: 60 }).unwrap();
+    assert!(pool.received(S, Piece { address: a, len: 60 }).is_none(), "a second time");
+    pool.discard(f);
+    assert_eq!(pool.available(), 4);
+}
+
+#[test]
+fn what_a_closed_socket_held_comes_back() {
+    let mut pool = Pool::new(8).unwrap();
+    for _ in 0..3 {
+        pool.lend(S).unwrap();
+    }
+    pool.lend(OTHER).unwrap();
+    let f = pool.frame_from(&[0; 60]).unwrap();
+    pool.transmit(S, f, |_, _| ());
+    assert_eq!(pool.reclaim(S), 4);
+    assert_eq!(pool.available(), 7);
+    assert_eq!(pool.outstanding(), 0);
+}
+
+#[test]
+fn empty_and_truncated_frames_transmit_no_empty_piece() {
+    let mut pool = Pool::new(8).unwrap();
+    let mut f = pool.frame_from(&bytes(RX_CAPACITY + 5)).unwrap();
+    f.pull(RX_CAPACITY);
+    assert_eq!(pool.pieces(&f), 1);
+    let mut sent = Vec::new();
+    pool.transmit(S, f, |p, more| sent.push((p.len, more)));
+    assert_eq!(sent, [(5, false)]);
+    let mut f = pool.frame_from(&bytes(RX_CAPACITY + 5)).unwrap();
+    f.truncate(10);
+    pool.transmit(S, f, |p, more| sent.push((p.len, more)));
+    assert_eq!(sent[1..], [(10, false)]);
+    pool.reclaim(S);
+    assert_eq!(pool.available(), 8);
+}
+
+#[test]
+#[cfg(debug_assertions)]
+fn a_leaked_frame_panics() {
+    let mut pool = Pool::new(1).unwrap();
+    let f = pool.alloc().unwrap();
+    let panic = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| drop(f)));
+    assert!(panic.is_err());
+}

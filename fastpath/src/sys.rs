@@ -1,0 +1,170 @@
+//! The system calls of an AF_XDP socket, each behind a safe signature.
+
+use std::ffi::c_int;
+use std::io;
+use std::mem::MaybeUninit;
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+
+/// A C structure or integer for which every bit pattern is legal.
+///
+/// # Safety
+///
+/// The type must be `repr(C)` (or an integer) without padding and without illegal values.
+pub(crate) unsafe trait Plain: Copy {}
+
+// SAFETY: an integer.
+unsafe impl Plain for c_int {}
+// SAFETY: six integers, without padding between or behind them.
+unsafe impl Plain for libc::xdp_umem_reg {}
+// SAFETY: sixteen integers of one size.
+unsafe impl Plain for libc::xdp_mmap_offsets {}
+// SAFETY: six integers of one size.
+unsafe impl Plain for libc::xdp_statistics {}
+// SAFETY: one integer.
+unsafe impl Plain for libc::xdp_options {}
+
+/// A new AF_XDP socket.
+pub(crate) fn xdp_socket() -> io::Result<OwnedFd> {
+    socket(libc::AF_XDP, libc::SOCK_RAW)
+}
+
+/// A socket to ask the kernel about interfaces with.
+pub(crate) fn control_socket() -> io::Result<OwnedFd> {
+    socket(libc::AF_UNIX, libc::SOCK_DGRAM)
+}
+
+fn socket(family: c_int, kind: c_int) -> io::Result<OwnedFd> {
+    // SAFETY: no pointers are passed.
+    let fd = unsafe { libc::socket(family, kind | libc::SOCK_CLOEXEC, 0) };
+    if fd < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: the descriptor is new and nobody else has it.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// Sets a socket option.
+pub(crate) fn set_option<T: Plain>(
+    fd: BorrowedFd<'_>,
+    level: c_int,
+    name: c_int,
+    value: &T,
+) -> io::Result<()> {
+    let len = size_of::<T>() as libc::socklen_t;
+    // SAFETY: the kernel reads `len` bytes from `value`, which has as many.
+    let r = unsafe {
+        libc::setsockopt(fd.as_raw_fd(), level, name, std::ptr::from_ref(value).cast(), len)
+    };
+    if r < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+/// Reads a socket option; what an older kernel does not fill in is zero.
+pub(crate) fn get_option<T: Plain>(fd: BorrowedFd<'_>, level: c_int, name: c_int) -> io::Result<T> {
+    let mut value = MaybeUninit::<T>::zeroed();
+    let mut len = size_of::<T>() as libc::socklen_t;
+    // SAFETY: the kernel writes at most `len` bytes to `value`, which has as many.
+    let r = unsafe {
+        libc::getsockopt(fd.as_raw_fd(), level, name, value.as_mut_ptr().cast(), &mut len)
+    };
+    if r < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: zeroed at first, and any bit pattern is a legal `T`.
+    Ok(unsafe { value.assume_init() })
+}
+
+/// Binds an AF_XDP socket to a queue of an interface.
+pub(crate) fn bind_xdp(fd: BorrowedFd<'_>, ifindex: u32, queue: u32, flags: u16) -> io::Result<()> {
+    let address = libc::sockaddr_xdp {
+        sxdp_family: libc::AF_XDP as u16,
+        sxdp_flags: flags,
+        sxdp_ifindex: ifindex,
+        sxdp_queue_id: queue,
+        sxdp_shared_umem_fd: 0,
+    };
+    let len = size_of_val(&address) as libc::socklen_t;
+    // SAFETY: the kernel reads `len` bytes from `address`, which has as many.
+    let r = unsafe { libc::bind(fd.as_raw_fd(), std::ptr::from_ref(&address).cast(), len) };
+    if r < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+/// Makes the kernel transmit what is in the TX ring.
+#[inline]
+pub(crate) fn kick_tx(fd: BorrowedFd<'_>) -> io::Result<()> {
+    let null = std::ptr::null();
+    // SAFETY: an empty message: no byte is read through either pointer.
+    let r = unsafe { libc::sendto(fd.as_raw_fd(), null, 0, libc::MSG_DONTWAIT, null.cast(), 0) };
+    if r < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+/// Makes the driver look at the fill ring.
+#[inline]
+pub(crate) fn kick_rx(fd: BorrowedFd<'_>) {
+    let null = std::ptr::null_mut();
+    // SAFETY: an empty buffer and no address: no byte is written through a pointer.
+    unsafe {
+        libc::recvfrom(fd.as_raw_fd(), null, 0, libc::MSG_DONTWAIT, null.cast(), null.cast());
+    }
+}
+
+/// A request about an interface, by name. The kernel reads and writes `data` through the pointer
+/// in the request for ETHTOOL commands, and the request's own union for the others.
+fn interface_request(ifname: &str) -> io::Result<libc::ifreq> {
+    // SAFETY: integers, arrays of them, and pointers, for all of which zero is legal.
+    let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
+    if ifname.is_empty() || ifname.len() >= request.ifr_name.len() {
+        return Err(io::Error::from_raw_os_error(libc::ENODEV));
+    }
+    for (to, from) in request.ifr_name.iter_mut().zip(ifname.bytes()) {
+        *to = from as libc::c_char;
+    }
+    Ok(request)
+}
+
+/// An interface's MTU in bytes.
+pub(crate) fn mtu(ifname: &str) -> io::Result<u32> {
+    let socket = control_socket()?;
+    let mut request = interface_request(ifname)?;
+    // SAFETY: SIOCGIFMTU reads the name in `request` and writes its `ifru_mtu`.
+    let r = unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCGIFMTU as _, &mut request) };
+    if r < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: the call succeeded, so that this is the member of the union that was written.
+    Ok(unsafe { request.ifr_ifru.ifru_mtu } as u32)
+}
+
+/// `struct ethtool_channels` (linux/ethtool.h).
+#[repr(C)]
+#[derive(Default)]
+struct Channels {
+    command: u32,
+    max_rx: u32,
+    max_tx: u32,
+    max_other: u32,
+    max_combined: u32,
+    rx: u32,
+    tx: u32,
+    other: u32,
+    combined: u32,
+}
+
+/// How many receive queues an interface has; 1 when its driver does not say.
+pub(crate) fn rx_queues(ifname: &str) -> io::Result<u32> {
+    const ETHTOOL_GCHANNELS: u32 = 0x3c;
+    let socket = control_socket()?;
+    let mut channels = Channels { command: ETHTOOL_GCHANNELS, ..Channels::default() };
+    let mut request = interface_request(ifname)?;
+    request.ifr_ifru.ifru_data = std::ptr::from_mut(&mut channels).cast();
+    // SAFETY: SIOCETHTOOL follows `ifru_data`; ETHTOOL_GCHANNELS reads and writes a `struct
+    // ethtool_channels` there, which `channels` is and which outlives the call.
+    let r = unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCETHTOOL as _, &mut request) };
+    if r < 0 {
+        let e = io::Error::last_os_error();
+        return match e.raw_os_error() {
+            Some(libc::EOPNOTSUPP) => Ok(1),
+            _ => Err(e),
+        };
+    }
+    Ok((channels.rx + channels.combined).max(1))
+}
