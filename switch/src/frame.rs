@@ -26,6 +26,9 @@ pub trait Frame: Sized {
         self.len() == 0
     }
 
+    /// Calls `f` with the bytes of every segment, in order: for checksums over a whole packet.
+    fn for_each_segment(&self, f: impl FnMut(&[u8]));
+
     /// Room before the first byte.
     fn headroom(&self) -> usize;
 

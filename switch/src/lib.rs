@@ -7,10 +7,16 @@
 
 pub mod counters;
 pub mod frame;
+pub mod heap;
 pub mod ids;
+pub mod pipeline;
+pub mod publish;
 pub mod reason;
+pub mod tables;
 
 pub use counters::{Counter, PortCounters, WorkerCounters};
 pub use frame::{Frame, Io, NoHeadroom};
 pub use ids::{Location, PortId, SegmentId, TunnelId};
+pub use pipeline::{Millis, Worker};
 pub use reason::DropReason;
+pub use tables::{Fdb, Tables};

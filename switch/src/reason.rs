@@ -35,6 +35,7 @@ reasons! {
     PortUnknown "port_unknown" "The ingress port is not in the tables: it is being added or removed.";
     PortDown "port_down" "The egress port is gone or its interface is down.";
     FloodEmpty "flood_empty" "The segment has no other port or tunnel to flood to.";
+    SplitHorizon "split_horizon" "The destination is behind a tunnel, and so was the source: tunnels are meshed, not chained.";
     Hairpin "hairpin" "The destination is behind the port the frame came from.";
     NoBuffer "no_buffer" "The buffer pool is empty: a copy or a reply could not be made.";
     NoHeadroom "no_headroom" "There is no room before the frame for the tunnel's header.";
@@ -57,7 +58,6 @@ reasons! {
     EtherTypeUnrouted "ethertype_unrouted" "A frame to the router's MAC is neither IPv4, IPv6 nor ARP.";
     HostPortMissing "host_port_missing" "The packet is for the node itself, which has no host port.";
     UdpMalformed "udp_malformed" "The UDP header is truncated or its length contradicts the packet.";
-    UdpChecksum "udp_checksum" "The outer UDP checksum is wrong.";
     OuterFragment "outer_fragment" "A tunnel packet arrived in fragments, which are not reassembled.";
     VxlanMalformed "vxlan_malformed" "The VXLAN header is truncated.";
     VxlanFlags "vxlan_flags" "The VXLAN I flag is not set (RFC 7348 section 5).";
@@ -66,6 +66,8 @@ reasons! {
     VxlanInnerUnknown "vxlan_inner_unknown" "The inner frame of an L3 tunnel is not for the VTEP's MAC.";
     IpipUnknownPeer "ipip_unknown_peer" "The IPIP packet comes from an address that is no peer.";
     IpipMalformed "ipip_malformed" "The inner packet of an IPIP tunnel is truncated or not IP.";
+    EcnInvalid "ecn_invalid" "The outer header says congestion, the inner one that its transport cannot hear of it (RFC 6040 section 4.2).";
+    RouteLoop "route_loop" "The node's kernel sent a packet to the switch that the switch would send back to it.";
     NestedTunnel "nested_tunnel" "The packet would enter a tunnel it came out of.";
     Shutdown "shutdown" "The frame was still queued when its port was removed or the switch stopped.";
 }

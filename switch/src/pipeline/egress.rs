@@ -1,0 +1,120 @@
+//! Out of a port, or into a tunnel.
+
+use super::{Context, sum_from};
+use crate::frame::Frame;
+use crate::ids::{Location, PortId, TunnelId};
+use crate::reason::DropReason;
+use crate::tables::{Encapsulation, Tunnel};
+use encap::checksum::Sum;
+use encap::ethernet::{self, HEADER_LEN};
+use encap::ip::{IpVersion, protocol};
+use encap::ipv4::Fragmentation;
+use encap::{ecn, flow, ipv6, udp};
+
+/// Out of a port as it is, if the port takes frames of its size.
+#[inline]
+pub(super) fn to_port<F: Frame>(
+    cx: &Context<'_>,
+    frame: &F,
+    port: PortId,
+) -> Result<PortId, DropReason> {
+    let max = cx.tables.port(port).ok_or(DropReason::PortDown)?.max_frame;
+    if frame.len() > max as usize { Err(DropReason::MtuExceeded) } else { Ok(port) }
+}
+
+/// To a member of a segment: the port it leaves through.
+#[inline]
+pub(super) fn to_location<F: Frame>(
+    cx: &Context<'_>,
+    frame: &mut F,
+    to: Location,
+) -> Result<PortId, DropReason> {
+    match to {
+        Location::Port(port) => to_port(cx, frame, port),
+        Location::Tunnel(id) => {
+            let tunnel = cx.tables.tunnel(id).ok_or(DropReason::PortDown)?;
+            if frame.len() > tunnel.mtu as usize + HEADER_LEN {
+                return Err(DropReason::MtuExceeded);
+            }
+            encapsulate_vxlan(tunnel, frame)
+        }
+    }
+}
+
+/// A routed packet, still behind an Ethernet header, into a tunnel: the port it leaves through.
+/// `packet_len` is the length of its IP packet.
+#[inline]
+pub(super) fn to_tunnel<F: Frame>(
+    cx: &Context<'_>,
+    frame: &mut F,
+    id: TunnelId,
+    packet_len: usize,
+) -> Result<PortId, DropReason> {
+    let tunnel = cx.tables.tunnel(id).ok_or(DropReason::PortDown)?;
+    if packet_len > tunnel.mtu as usize {
+        return Err(DropReason::MtuExceeded);
+    }
+    match tunnel.encapsulation {
+        Encapsulation::Vxlan { local_mac, remote_mac, .. } => {
+            ethernet::rewrite(frame.bytes_mut(), remote_mac, local_mac);
+            encapsulate_vxlan(tunnel, frame)
+        }
+        Encapsulation::Ipip => encapsulate_ipip(tunnel, frame),
+    }
+}
+
+/// Pushes the outer headers of RFC 7348 section 5 in front of an Ethernet frame.
+fn encapsulate_vxlan<F: Frame>(tunnel: &Tunnel, frame: &mut F) -> Result<PortId, DropReason> {
+    let egress = tunnel.egress.as_ref().ok_or(DropReason::NeighborUnresolved)?;
+    let header = &egress.header;
+    let payload_len = frame.len();
+    let source_port =
+        flow::source_port(flow::hash_frame(frame.bytes()), &flow::DEFAULT_SOURCE_PORTS);
+    let tos = ecn::outer_tos(ecn::frame_tos(frame.bytes()));
+    let out = push(frame, header.len())?;
+    header
+        .write_vxlan(out, payload_len, source_port, tos, OUTER_FRAGMENTATION)
+        .map_err(|_| DropReason::MtuExceeded)?;
+    if !header.is_ipv4() {
+        // A zero checksum over IPv6 needs the peer's consent (RFC 6935 section 5): send a real one.
+        fill_udp6_checksum(frame);
+    }
+    Ok(egress.port)
+}
+
+/// Fills in the UDP checksum of a packet whose IPv6 and UDP headers follow the Ethernet header.
+fn fill_udp6_checksum<F: Frame>(frame: &mut F) {
+    const UDP: usize = HEADER_LEN + ipv6::HEADER_LEN;
+    let header = ipv6::View::new_unchecked(&frame.bytes()[HEADER_LEN..]);
+    let len = header.payload_len() as u32;
+    let sum = Sum::ZERO.pseudo_v6(header.src(), header.dst(), protocol::UDP, len);
+    let checksum = sum_from(frame, UDP, sum).udp_checksum();
+    udp::View::new_unchecked(&mut frame.bytes_mut()[UDP..]).set_checksum(checksum);
+}
+
+/// Replaces the Ethernet header of an IP packet by an outer Ethernet and IP header (RFC 2003
+/// section 3, RFC 4213 section 3, RFC 2473 section 3).
+fn encapsulate_ipip<F: Frame>(tunnel: &Tunnel, frame: &mut F) -> Result<PortId, DropReason> {
+    let egress = tunnel.egress.as_ref().ok_or(DropReason::NeighborUnresolved)?;
+    let header = &egress.header;
+    let inner = IpVersion::of(&frame.bytes()[HEADER_LEN..]).ok_or(DropReason::EtherTypeUnrouted)?;
+    let tos = ecn::outer_tos(ecn::frame_tos(frame.bytes()));
+    frame.pull(HEADER_LEN);
+    let payload_len = frame.len();
+    let out = push(frame, header.len())?;
+    header
+        .write_ipip(out, payload_len, inner, tos, OUTER_FRAGMENTATION)
+        .map_err(|_| DropReason::MtuExceeded)?;
+    Ok(egress.port)
+}
+
+/// The outer IPv4 header says "don't fragment": the far end does not reassemble, and RFC 2003
+/// section 3.1 wants it wherever the inner packet has it.
+const OUTER_FRAGMENTATION: Fragmentation = Fragmentation::Forbidden;
+
+/// Room for `len` bytes before the frame.
+#[inline]
+fn push<F: Frame>(frame: &mut F, len: usize) -> Result<&mut [u8], DropReason> {
+    frame.push(len).map_err(|_| DropReason::NoHeadroom)?;
+    frame.bytes_mut().get_mut(..len).ok_or(DropReason::NoHeadroom)
+}

@@ -1,0 +1,181 @@
+//! A packet's way through the switch.
+//!
+//! ```text
+//! process      a batch of one port's frames
+//!   forward    one frame: its verdict, or the name of its drop
+//!     underlay::receive    on an uplink: validate and decapsulate
+//!     bridge::forward      L2: learn, then port, tunnel, router or flood
+//!     router::forward      L3: answer, or look up, count the hop down, rewrite
+//!     egress::*            out of a port, or into a tunnel
+//!   conclude   the verdict carried out: sent, flooded, or dropped and counted
+//! ```
+
+mod answer;
+mod bridge;
+mod egress;
+mod router;
+mod underlay;
+
+use crate::counters::{PortCounters, WorkerCounters};
+use crate::frame::{Frame, Io};
+use crate::ids::{Location, PortId, SegmentId, TunnelId};
+use crate::reason::DropReason;
+use crate::tables::{Fdb, Port, Role, Segment, Tables};
+use encap::checksum::Sum;
+use std::sync::Arc;
+
+/// Milliseconds on a clock that never runs backwards.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub struct Millis(pub u64);
+
+impl Millis {
+    /// Whole seconds, as the forwarding database keeps them.
+    #[inline]
+    pub const fn seconds(self) -> u32 {
+        (self.0 / 1000) as u32
+    }
+}
+
+/// The engine of one worker: what it shares with the others, and its own counters.
+pub struct Worker {
+    counters: Arc<WorkerCounters>,
+    fdb: Arc<Fdb>,
+}
+
+/// Where a frame came from, once it is out of its tunnel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Origin {
+    /// A frame of a segment, from a port or through a tunnel.
+    Segment(SegmentId, Location),
+    /// A packet for the router, out of a tunnel.
+    Tunnel(TunnelId),
+    /// A packet for the router, natively routed on the underlay.
+    Native,
+}
+
+/// What becomes of a frame that is not dropped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Verdict {
+    /// It leaves through a port.
+    Send(PortId),
+    /// It goes everywhere in a segment, but not back to where it came from.
+    Flood(SegmentId, Location),
+}
+
+/// What every step may look at while one batch is processed.
+struct Context<'a> {
+    tables: &'a Tables,
+    fdb: &'a Fdb,
+    port: &'a Port,
+    counters: &'a PortCounters,
+    /// Seconds.
+    now: u32,
+}
+
+impl Worker {
+    /// An engine that counts in `counters` and learns into `fdb`.
+    pub fn new(counters: Arc<WorkerCounters>, fdb: Arc<Fdb>) -> Worker {
+        Worker { counters, fdb }
+    }
+
+    /// The counters it writes.
+    pub fn counters(&self) -> &Arc<WorkerCounters> {
+        &self.counters
+    }
+
+    /// Forwards a batch of frames that `ingress` received. The batch is empty afterwards: each
+    /// frame was handed to [`Io::send`], or counted as dropped and handed to [`Io::discard`].
+    pub fn process<I: Io>(
+        &mut self,
+        tables: &Tables,
+        ingress: PortId,
+        now: Millis,
+        batch: &mut Vec<I::Frame>,
+        io: &mut I,
+    ) {
+        let counters = self.counters.port(ingress);
+        counters.rx_frames.add(batch.len() as u64);
+        counters.rx_bytes.add(batch.iter().map(|f| f.len() as u64).sum());
+        let Some(port) = tables.port(ingress) else {
+            for frame in batch.drain(..) {
+                counters.drop(DropReason::PortUnknown);
+                io.discard(frame);
+            }
+            return;
+        };
+        let cx = Context { tables, fdb: &self.fdb, port, counters, now: now.seconds() };
+        for mut frame in batch.drain(..) {
+            let verdict = cx.forward(&mut frame);
+            cx.conclude(verdict, frame, io);
+        }
+    }
+}
+
+impl Context<'_> {
+    #[inline]
+    fn forward<F: Frame>(&self, frame: &mut F) -> Result<Verdict, DropReason> {
+        let origin = match self.port.role {
+            Role::Access(segment) => Origin::Segment(segment, Location::Port(self.port.id)),
+            Role::Uplink => underlay::receive(self, frame)?,
+        };
+        match origin {
+            Origin::Segment(segment, from) => bridge::forward(self, frame, segment, from),
+            Origin::Tunnel(_) | Origin::Native => router::forward(self, frame, origin),
+        }
+    }
+
+    #[inline]
+    fn conclude<I: Io>(&self, verdict: Result<Verdict, DropReason>, frame: I::Frame, io: &mut I) {
+        match verdict {
+            Ok(Verdict::Send(port)) => io.send(port, frame),
+            Ok(Verdict::Flood(segment, from)) => self.flood(segment, from, frame, io),
+            Err(reason) => self.drop(reason, frame, io),
+        }
+    }
+
+    fn drop<I: Io>(&self, reason: DropReason, frame: I::Frame, io: &mut I) {
+        self.counters.drop(reason);
+        io.discard(frame);
+    }
+
+    /// Sends a copy to every member of the segment but the one the frame came from, and the frame
+    /// itself to the last one. What came through a tunnel goes to no tunnel: every node of the
+    /// segment has had it from its sender (split horizon).
+    fn flood<I: Io>(&self, segment: SegmentId, from: Location, frame: I::Frame, io: &mut I) {
+        let members = self.tables.segment(segment).map_or(&[][..], |s: &Segment| &s.flood);
+        let from_tunnel = matches!(from, Location::Tunnel(_));
+        let mut targets = members
+            .iter()
+            .copied()
+            .filter(|&to| to != from && !(from_tunnel && matches!(to, Location::Tunnel(_))));
+        let Some(mut target) = targets.next() else {
+            return self.drop(DropReason::FloodEmpty, frame, io);
+        };
+        for next in targets {
+            self.counters.originated.add(1);
+            match io.duplicate(&frame) {
+                Some(copy) => self.flood_to(target, copy, io),
+                None => self.counters.drop(DropReason::NoBuffer),
+            }
+            target = next;
+        }
+        self.flood_to(target, frame, io);
+    }
+
+    fn flood_to<I: Io>(&self, to: Location, mut frame: I::Frame, io: &mut I) {
+        match egress::to_location(self, &mut frame, to) {
+            Ok(port) => io.send(port, frame),
+            Err(reason) => self.drop(reason, frame, io),
+        }
+    }
+}
+
+/// Adds all bytes of the frame from `start` on, over all segments, to a checksum.
+fn sum_from<F: Frame>(frame: &F, start: usize, mut sum: Sum) -> Sum {
+    let mut skip = start;
+    frame.for_each_segment(|segment| {
+        sum = sum.bytes(segment.get(skip..).unwrap_or(&[]));
+        skip = skip.saturating_sub(segment.len());
+    });
+    sum
+}

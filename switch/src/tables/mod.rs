@@ -1,0 +1,97 @@
+//! The tables: an immutable snapshot of all that is configured, and the one table that traffic
+//! writes, the [`Fdb`].
+
+pub mod fdb;
+pub mod lpm;
+mod next_hop;
+mod port;
+mod segment;
+mod tunnel;
+mod underlay;
+
+pub use fdb::{Fdb, FdbEntry, Learned};
+pub use lpm::{Fib, Lpm};
+pub use next_hop::NextHop;
+pub use port::{Port, Role};
+pub use segment::Segment;
+pub use tunnel::{Egress, Encapsulation, Tunnel};
+pub use underlay::Underlay;
+
+use crate::ids::{PortId, SegmentId, TunnelId};
+use encap::Mac;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+/// All that is configured, as of one moment. Built by the control thread, published in one step,
+/// read by workers without a lock. Parts that did not change are shared between snapshots.
+#[derive(Clone, Debug, Default)]
+pub struct Tables {
+    /// Ports by [`PortId`]; none where the identifier is not in use.
+    pub ports: Vec<Option<Arc<Port>>>,
+    /// Segments by [`SegmentId`].
+    pub segments: Vec<Option<Arc<Segment>>>,
+    /// Tunnels by [`TunnelId`].
+    pub tunnels: Vec<Option<Arc<Tunnel>>>,
+    /// Longest-prefix match to an index into `next_hops`.
+    pub fib: Arc<Fib>,
+    /// What the FIB's values mean.
+    pub next_hops: Arc<[NextHop]>,
+    /// The router of the node, if it has one.
+    pub router: Option<Arc<Router>>,
+    /// How frames of the underlay find their tunnel.
+    pub underlay: Arc<Underlay>,
+}
+
+/// The node's router: what answers for the gateway addresses.
+#[derive(Clone, Debug)]
+pub struct Router {
+    /// Frames to this address are routed; it is the gateway's in the pods' neighbour tables.
+    pub mac: Mac,
+    /// The gateway addresses, IPv4 and IPv6.
+    pub addresses: Vec<IpAddr>,
+    /// The node's own end of the host port.
+    pub host: Option<HostPort>,
+}
+
+/// The port through which the node itself is reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HostPort {
+    /// The port of the switch.
+    pub port: PortId,
+    /// The MAC of the node's interface at the other end.
+    pub mac: Mac,
+}
+
+impl Router {
+    /// Whether `ip` is an address of the router. The list is one address per family and pod CIDR.
+    #[inline]
+    pub fn has_address(&self, ip: IpAddr) -> bool {
+        self.addresses.contains(&ip)
+    }
+}
+
+impl Tables {
+    /// A port.
+    #[inline]
+    pub fn port(&self, id: PortId) -> Option<&Port> {
+        self.ports.get(id.index())?.as_deref()
+    }
+
+    /// A segment.
+    #[inline]
+    pub fn segment(&self, id: SegmentId) -> Option<&Segment> {
+        self.segments.get(id.index())?.as_deref()
+    }
+
+    /// A tunnel.
+    #[inline]
+    pub fn tunnel(&self, id: TunnelId) -> Option<&Tunnel> {
+        self.tunnels.get(id.index())?.as_deref()
+    }
+
+    /// The next hop of the longest prefix that holds `ip`.
+    #[inline]
+    pub fn route(&self, ip: IpAddr) -> Option<&NextHop> {
+        self.next_hops.get(self.fib.lookup(ip)? as usize)
+    }
+}
