@@ -72,8 +72,7 @@ fn key(segment: SegmentId, mac: Mac) -> u64 {
 
 #[inline]
 fn hash(key: u64) -> u64 {
-    let m = u128::from(key ^ 0x9e37_79b9_7f4a_7c15)
-        * 0xd6e8_feb8_6659_fd93_d6e8_feb8_6659_fd93u64 as u128;
+    let m = u128::from(key ^ 0x9e37_79b9_7f4a_7c15) * 0xd6e8_feb8_6659_fd93;
     (m >> 64) as u64 ^ m as u64
 }
 
