@@ -4,14 +4,15 @@
 //! 64-bit key; its location and the second it was last seen are one 64-bit value. Four keys and
 //! their four values fill one cache line, so a hit costs one line and a miss two.
 //!
-//! # Why readers see no torn entry
+//! # Why no entry is torn
 //!
-//! A slot changes its key only by `claim`: the key becomes [`CLAIMED`], then the value is stored,
-//! then the new key. A reader loads key, value, key again:
-//! - it read the value of the new key after the old key: the value's release store makes the
-//!   claim visible, so the second load of the key differs, and the lookup misses (as it would have
-//!   a moment later);
-//! - a slot is only ever claimed when it is free or aged out, so the loss is an entry that was dead.
+//! A slot changes its key only in `insert`: the key becomes [`CLAIMED`], then the value is stored,
+//! then the new key; and only a slot that is free or aged out is claimed. Everybody else loads key,
+//! value, key again. Who read the value of the new key after the old key sees, by the value's
+//! release store, that the key has changed, and treats the entry as unknown: it was dead anyway. Who
+//! refreshes a value does so by compare-and-swap, so that a slot claimed in between keeps what its
+//! new owner stored. A tag of the key in the value catches what is left: a slot that went to another
+//! key and back while somebody looked.
 //!
 //! Two workers that learn the same address at the same moment may fill two slots. Lookups and
 //! updates use the first, the other ages out.
@@ -76,9 +77,18 @@ fn hash(key: u64) -> u64 {
     (m >> 64) as u64 ^ m as u64
 }
 
+/// Bits 0..17 of a value are the location, 17..32 a tag of the key, 32..64 the second it was seen.
 #[inline]
-fn value(location: Location, now: u32) -> u64 {
-    u64::from(now) << 32 | u64::from(location.to_bits())
+fn value(hash: u64, location: Location, now: u32) -> u64 {
+    u64::from(now) << 32 | tag(hash) | u64::from(location.to_bits())
+}
+
+const TAG: u64 = 0x7fff << 17;
+
+/// Bits of the hash that choose no bucket.
+#[inline]
+fn tag(hash: u64) -> u64 {
+    hash >> 32 & TAG
 }
 
 impl Fdb {
@@ -98,8 +108,7 @@ impl Fdb {
     }
 
     #[inline]
-    fn buckets_of(&self, key: u64) -> [&Bucket; 2] {
-        let h = hash(key);
+    fn buckets_of(&self, h: u64) -> [&Bucket; 2] {
         [&self.buckets[(h & self.mask) as usize], &self.buckets[(h >> 32 & self.mask) as usize]]
     }
 
@@ -112,12 +121,20 @@ impl Fdb {
     #[inline]
     pub fn lookup(&self, segment: SegmentId, mac: Mac, now: u32) -> Option<Location> {
         let key = key(segment, mac);
-        for bucket in self.buckets_of(key) {
+        let (_, v) = self.find(key, hash(key))?;
+        self.is_live(v, now).then(|| Location::from_bits(v as u32))
+    }
+
+    /// The slot of a key, and its value.
+    #[inline]
+    fn find(&self, key: u64, hash: u64) -> Option<(&AtomicU64, u64)> {
+        for bucket in self.buckets_of(hash) {
             for way in 0..WAYS {
                 if bucket.keys[way].load(Ordering::Acquire) == key {
-                    let v = bucket.values[way].load(Ordering::Acquire);
-                    if bucket.keys[way].load(Ordering::Relaxed) == key && self.is_live(v, now) {
-                        return Some(Location::from_bits(v as u32));
+                    let slot = &bucket.values[way];
+                    let v = slot.load(Ordering::Acquire);
+                    if bucket.keys[way].load(Ordering::Relaxed) == key && v & TAG == tag(hash) {
+                        return Some((slot, v));
                     }
                 }
             }
@@ -130,34 +147,40 @@ impl Fdb {
     #[inline]
     pub fn learn(&self, segment: SegmentId, mac: Mac, location: Location, now: u32) -> Learned {
         let key = key(segment, mac);
-        let new = value(location, now);
-        for bucket in self.buckets_of(key) {
-            for way in 0..WAYS {
-                if bucket.keys[way].load(Ordering::Acquire) == key {
-                    let old = bucket.values[way].load(Ordering::Acquire);
-                    if old == new {
-                        return Learned::Known;
-                    }
-                    bucket.values[way].store(new, Ordering::Release);
-                    return match old as u32 == new as u32 {
-                        true => Learned::Known,
-                        false => Learned::Moved,
-                    };
-                }
+        let hash = hash(key);
+        let new = value(hash, location, now);
+        match self.find(key, hash) {
+            Some((_, old)) if old == new => Learned::Known,
+            Some((slot, old)) => {
+                // Lost against another worker that saw the same address, or claimed the slot as
+                // aged out: the next frame tries again.
+                let _ = slot.compare_exchange(old, new, Ordering::AcqRel, Ordering::Relaxed);
+                if old as u32 == new as u32 { Learned::Known } else { Learned::Moved }
             }
+            None => self.insert(key, hash, new, now),
         }
-        self.insert(key, new, now)
     }
 
     #[cold]
-    fn insert(&self, key: u64, value: u64, now: u32) -> Learned {
-        for bucket in self.buckets_of(key) {
+    fn insert(&self, key: u64, hash: u64, value: u64, now: u32) -> Learned {
+        let reusable = |bucket: &Bucket, way: usize, old: u64| {
+            old == FREE
+                || old != CLAIMED && !self.is_live(bucket.values[way].load(Ordering::Acquire), now)
+        };
+        let room = |bucket: &Bucket| {
+            let keys = bucket.keys.iter().enumerate();
+            keys.filter(|(way, k)| reusable(bucket, *way, k.load(Ordering::Acquire))).count()
+        };
+        // The emptier of two buckets: the fullest then stays near the average, where one choice
+        // would fill some bucket at a quarter of the load.
+        let mut buckets = self.buckets_of(hash);
+        if room(buckets[1]) > room(buckets[0]) {
+            buckets.swap(0, 1);
+        }
+        for bucket in buckets {
             for way in 0..WAYS {
                 let old = bucket.keys[way].load(Ordering::Acquire);
-                let reusable = old == FREE
-                    || old != CLAIMED
-                        && !self.is_live(bucket.values[way].load(Ordering::Acquire), now);
-                if reusable
+                if reusable(bucket, way, old)
                     && bucket.keys[way]
                         .compare_exchange(old, CLAIMED, Ordering::AcqRel, Ordering::Relaxed)
                         .is_ok()
