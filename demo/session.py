@@ -2,12 +2,12 @@
 """An SSH-like TCP conversation: small messages there and back, all the time, every byte checked.
 
 session.py serve ADDRESS PORT   echoes what it gets
-session.py talk ADDRESS PORT    talks until SIGTERM, then prints what it saw as JSON
+session.py talk ADDRESS PORT    talks until its standard input closes, then prints what it saw as JSON
 """
 
 import json
 import random
-import signal
+import select
 import socket
 import sys
 import time
@@ -38,15 +38,13 @@ def receive(connection, length):
 
 def talk(address, port):
     """Sends messages of random bytes and waits for each to come back."""
-    asked_to_stop = []
-    signal.signal(signal.SIGTERM, lambda *_: asked_to_stop.append(True))
     numbers = random.Random(1)
     seen = {"messages": 0, "bytes": 0, "longest_gap": 0.0, "intact": True, "error": None}
     try:
         with socket.create_connection((address, port), PATIENCE) as connection:
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             print("connected", flush=True)
-            while not asked_to_stop and seen["intact"]:
+            while seen["intact"] and not select.select([sys.stdin], [], [], INTERVAL)[0]:
                 message = numbers.randbytes(numbers.randrange(16, 1200))
                 start = time.monotonic()
                 connection.sendall(message)
@@ -54,7 +52,6 @@ def talk(address, port):
                 seen["longest_gap"] = max(seen["longest_gap"], time.monotonic() - start)
                 seen["messages"] += 1
                 seen["bytes"] += len(message)
-                time.sleep(INTERVAL)
     except OSError as error:
         seen["error"] = str(error)
     print(json.dumps(seen), flush=True)

@@ -56,9 +56,7 @@ pub fn run<S: AsRef<str>>(words: &[S]) -> Finished {
 
 pub(crate) fn exit_code(status: std::process::ExitStatus) -> i32 {
     use std::os::unix::process::ExitStatusExt;
-    status
-        .code()
-        .unwrap_or_else(|| 128 + status.signal().unwrap_or(0))
+    status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or(0))
 }
 
 /// Waits until a condition holds, and gives how long that took.
@@ -69,10 +67,7 @@ pub(crate) fn exit_code(status: std::process::ExitStatus) -> i32 {
 pub fn wait_until(what: &str, patience: Duration, mut holds: impl FnMut() -> bool) -> Duration {
     let start = Instant::now();
     while !holds() {
-        assert!(
-            start.elapsed() < patience,
-            "not within {patience:?}: {what}"
-        );
+        assert!(start.elapsed() < patience, "not within {patience:?}: {what}");
         std::thread::sleep(Duration::from_millis(20));
     }
     start.elapsed()
@@ -103,12 +98,7 @@ impl Background {
             .spawn()
             .unwrap_or_else(|e| panic!("`{command}`: {e}"));
         let (stdin, stdout) = (child.stdin.take(), child.stdout.take().expect("piped"));
-        Background {
-            command,
-            child,
-            stdin,
-            stdout: BufReader::new(stdout),
-        }
+        Background { command, child, stdin, stdout: BufReader::new(stdout) }
     }
 
     /// Waits for the process to print this line next.
@@ -117,9 +107,7 @@ impl Background {
     /// When it prints another line, or ends.
     pub fn expect_line(mut self, expected: &str) -> Background {
         let mut line = String::new();
-        self.stdout
-            .read_line(&mut line)
-            .expect("reading the process's output");
+        self.stdout.read_line(&mut line).expect("reading the process's output");
         assert_eq!(line.trim_end(), expected, "`{}`", self.command);
         self
     }
@@ -139,15 +127,9 @@ impl Background {
     pub fn end(mut self) -> String {
         self.stdin = None;
         let mut rest = String::new();
-        self.stdout
-            .read_to_string(&mut rest)
-            .expect("reading the process's output");
+        self.stdout.read_to_string(&mut rest).expect("reading the process's output");
         let status = self.child.wait().expect("waiting for the process");
-        assert!(
-            status.success(),
-            "`{}` ended with {status}: {rest}",
-            self.command
-        );
+        assert!(status.success(), "`{}` ended with {status}: {rest}", self.command);
         rest
     }
 }

@@ -15,10 +15,7 @@ impl Counters {
 
     /// A counter such as `rx_frames`, summed over all ports.
     pub fn total(&self, name: &str) -> u64 {
-        self.ports()
-            .iter()
-            .map(|port| port[name].as_u64().expect("a number"))
-            .sum()
+        self.ports().iter().map(|port| port[name].as_u64().expect("a number")).sum()
     }
 
     /// A counter such as `rx_frames` of one port.
@@ -35,11 +32,7 @@ impl Counters {
     /// Drops by reason, summed over all ports.
     pub fn drops(&self) -> BTreeMap<String, u64> {
         let mut sum = BTreeMap::new();
-        for drops in self
-            .ports()
-            .iter()
-            .filter_map(|port| port["drops"].as_object())
-        {
+        for drops in self.ports().iter().filter_map(|port| port["drops"].as_object()) {
             for (reason, count) in drops {
                 *sum.entry(reason.clone()).or_default() += count.as_u64().expect("a number");
             }
@@ -57,9 +50,7 @@ impl Counters {
     /// # Panics
     /// When the daemon does not tell.
     pub fn in_flight(&self) -> u64 {
-        self.0["in_flight"]
-            .as_u64()
-            .expect("counters tell what is in flight")
+        self.0["in_flight"].as_u64().expect("counters tell what is in flight")
     }
 
     /// Asserts that received + originated = sent + dropped + in flight.

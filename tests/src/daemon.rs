@@ -25,25 +25,15 @@ pub fn podswitch_path() -> PathBuf {
     }
     // The test binary is target/debug/deps/name-hash.
     let test = std::env::current_exe().expect("a running program has a path");
-    let folder = test
-        .ancestors()
-        .nth(2)
-        .expect("tests are in target/<profile>/deps");
+    let folder = test.ancestors().nth(2).expect("tests are in target/<profile>/deps");
     folder.join("podswitch")
 }
 
 /// Runs a podswitch command to its end.
 pub fn podswitch(words: &[&str]) -> Finished {
     let path = podswitch_path();
-    assert!(
-        path.exists(),
-        "{} is missing: run `cargo build -p podswitch`",
-        path.display()
-    );
-    let path = path
-        .to_str()
-        .expect("the target folder's path is UTF-8")
-        .to_owned();
+    assert!(path.exists(), "{} is missing: run `cargo build -p podswitch`", path.display());
+    let path = path.to_str().expect("the target folder's path is UTF-8").to_owned();
     run(&[&[path.as_str()], words].concat())
 }
 
@@ -67,29 +57,16 @@ impl Daemon {
     /// When it ends instead, or takes longer than ten seconds.
     #[track_caller]
     pub fn start(lab: &Lab, netns: &Netns, config: &str) -> Daemon {
-        let name = netns
-            .name()
-            .rsplit('-')
-            .next()
-            .expect("rsplit gives at least one");
-        let file = lab.write(
-            &format!("{name}.toml"),
-            &with_socket(config, &socket_of(lab, netns)),
-        );
+        let name = netns.name().rsplit('-').next().expect("rsplit gives at least one");
+        let file = lab.write(&format!("{name}.toml"), &with_socket(config, &socket_of(lab, netns)));
         let notify_path = lab.folder().join(format!("{name}.notify"));
         // A daemon started again in the same namespace uses the same name.
         let _ = std::fs::remove_file(&notify_path);
         let notify = UnixDatagram::bind(&notify_path).expect("binding the notification socket");
-        notify
-            .set_read_timeout(Some(Duration::from_millis(50)))
-            .expect("a timeout is allowed");
+        notify.set_read_timeout(Some(Duration::from_millis(50))).expect("a timeout is allowed");
 
         let log = lab.folder().join(format!("{name}.log"));
-        let stderr = File::options()
-            .create(true)
-            .append(true)
-            .open(&log)
-            .expect("opening the log");
+        let stderr = File::options().create(true).append(true).open(&log).expect("opening the log");
         let links_before = netns.links();
         let words = netns.words(&[]);
         let child = Command::new(&words[0])
@@ -104,14 +81,8 @@ impl Daemon {
             .spawn()
             .expect("starting podswitch");
         let socket = socket_of(lab, netns);
-        let mut daemon = Daemon {
-            netns: netns.clone(),
-            child,
-            socket,
-            log,
-            links_before,
-            finished: false,
-        };
+        let mut daemon =
+            Daemon { netns: netns.clone(), child, socket, log, links_before, finished: false };
         daemon.wait_until_ready(&notify);
         daemon
     }
@@ -122,17 +93,11 @@ impl Daemon {
         let mut message = [0; 1024];
         while Instant::now() < deadline {
             if let Ok(n) = notify.recv(&mut message)
-                && String::from_utf8_lossy(&message[..n])
-                    .lines()
-                    .any(|l| l == "READY=1")
+                && String::from_utf8_lossy(&message[..n]).lines().any(|l| l == "READY=1")
             {
                 return;
             }
-            if let Some(status) = self
-                .child
-                .try_wait()
-                .expect("asking for the daemon's state")
-            {
+            if let Some(status) = self.child.try_wait().expect("asking for the daemon's state") {
                 panic!("podswitch ended with {status}");
             }
         }
@@ -158,12 +123,7 @@ impl Daemon {
     pub fn try_cli(&self, line: &str) -> Finished {
         let socket = self.socket.to_str().expect("made of ASCII");
         let words = line.split_whitespace();
-        podswitch(
-            &["--socket", socket]
-                .into_iter()
-                .chain(words)
-                .collect::<Vec<_>>(),
-        )
+        podswitch(&["--socket", socket].into_iter().chain(words).collect::<Vec<_>>())
     }
 
     /// Runs a podswitch command, which must end with 0. Gives what it printed.
@@ -205,36 +165,31 @@ impl Daemon {
     /// Asserts that every frame is accounted for, ends the daemon with SIGTERM and asserts that it
     /// left nothing. Gives the counters' last state.
     #[track_caller]
-    pub fn finish(mut self) -> Counters {
+    pub fn finish(self) -> Counters {
+        let links = self.links_before.clone();
+        self.finish_leaving(&links)
+    }
+
+    /// As [`Daemon::finish`], where the interfaces that shall be left are not those that the daemon
+    /// found: it took over another one's.
+    #[track_caller]
+    pub fn finish_leaving<S: AsRef<str>>(mut self, links: &[S]) -> Counters {
         let counters = self.counters();
         counters.assert_conserved();
 
         kill(self.pid(), Signal::SIGTERM).expect("the daemon runs");
         let mut status = None;
         wait_until("podswitch ends on SIGTERM", STOPPED_WITHIN, || {
-            status = self
-                .child
-                .try_wait()
-                .expect("asking for the daemon's state");
+            status = self.child.try_wait().expect("asking for the daemon's state");
             status.is_some()
         });
         let code = status.map(exit_code);
         assert_eq!(code, Some(0), "the exit code on SIGTERM");
         assert!(!self.socket.exists(), "podswitch left its socket");
-        assert!(
-            !self.netns.pins().exists(),
-            "podswitch left pins: {:?}",
-            self.netns.pins()
-        );
-        assert_eq!(
-            self.netns.links(),
-            self.links_before,
-            "podswitch left links"
-        );
-        assert!(
-            !self.netns.ip("-d link show").contains("xdp"),
-            "podswitch left XDP programs"
-        );
+        assert!(!self.netns.pins().exists(), "podswitch left pins: {:?}", self.netns.pins());
+        let links: Vec<&str> = links.iter().map(AsRef::as_ref).collect();
+        assert_eq!(self.netns.links(), links, "the interfaces that podswitch left");
+        assert!(!self.netns.ip("-d link show").contains("xdp"), "podswitch left XDP programs");
         self.finished = true;
         counters
     }
@@ -246,21 +201,13 @@ impl Drop for Daemon {
             // Best effort, in a test that already fails.
             let _ = self.child.kill();
             let _ = self.child.wait();
-            eprintln!(
-                "---- the daemon in {} said:\n{}----",
-                self.netns.name(),
-                self.log()
-            );
+            eprintln!("---- the daemon in {} said:\n{}----", self.netns.name(), self.log());
         }
     }
 }
 
 fn socket_of(lab: &Lab, netns: &Netns) -> PathBuf {
-    let name = netns
-        .name()
-        .rsplit('-')
-        .next()
-        .expect("rsplit gives at least one");
+    let name = netns.name().rsplit('-').next().expect("rsplit gives at least one");
     lab.folder().join(format!("{name}.sock"))
 }
 

@@ -1,7 +1,7 @@
 //! Hosts around a switch: the smallest configuration, a bridge of existing interfaces.
 
 use crate::lab::Lab;
-use crate::netns::{Netns, join};
+use crate::netns::Netns;
 
 /// The smallest configuration, as README.md gives it, less the socket.
 pub const BRIDGE: &str = r#"
@@ -28,10 +28,7 @@ pub struct Links {
 
 impl Default for Links {
     fn default() -> Links {
-        Links {
-            mtu: 1500,
-            queues: 1,
-        }
+        Links { mtu: 1500, queues: 1 }
     }
 }
 
@@ -55,9 +52,8 @@ impl Hosts {
         let size = format!("mtu {mtu} numtxqueues {queues} numrxqueues {queues}");
         for (host, n) in hosts.iter().zip(1..) {
             let (name, dev) = (host.name(), format!("eth{n}"));
-            switch.ip(&format!(
-                "link add {dev} {size} type veth peer name eth0 {size} netns {name}"
-            ));
+            switch
+                .ip(&format!("link add {dev} {size} type veth peer name eth0 {size} netns {name}"));
             switch.ip(&format!("link set {dev} up"));
             // AF_XDP hands over frames as they are: a checksum left to the device stays incomplete.
             host.sh("ethtool -K eth0 tx off");

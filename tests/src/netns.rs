@@ -24,10 +24,7 @@ impl Netns {
     pub(crate) fn new(name: &str) -> Netns {
         run(&["ip", "netns", "add", name]).success();
         let path = Path::new("/run/netns").join(name);
-        let netns = Netns(Arc::new(Inner {
-            name: name.to_owned(),
-            path,
-        }));
+        let netns = Netns(Arc::new(Inner { name: name.to_owned(), path }));
         netns.ip("link set lo up");
         netns
     }
@@ -44,9 +41,7 @@ impl Netns {
 
     /// Where a daemon in this namespace keeps its pins.
     pub fn pins(&self) -> PathBuf {
-        let inode = std::fs::metadata(&self.0.path)
-            .expect("the namespace is there")
-            .ino();
+        let inode = std::fs::metadata(&self.0.path).expect("the namespace is there").ino();
         Path::new("/sys/fs/bpf/podswitch").join(inode.to_string())
     }
 
@@ -54,10 +49,7 @@ impl Netns {
     /// another /sys, without bpffs.
     pub(crate) fn words<'a>(&self, words: &[&'a str]) -> Vec<String> {
         let enter = ["nsenter".to_owned(), format!("--net={}", self.path())];
-        enter
-            .into_iter()
-            .chain(words.iter().map(|w| (*w).to_owned()))
-            .collect()
+        enter.into_iter().chain(words.iter().map(|w| (*w).to_owned())).collect()
     }
 
     /// Runs a command line, split at spaces, to its end.
@@ -79,10 +71,8 @@ impl Netns {
     /// The `ip` command on this namespace. Gives what it printed.
     #[track_caller]
     pub fn ip(&self, line: &str) -> String {
-        let words: Vec<&str> = ["ip", "-n", self.name()]
-            .into_iter()
-            .chain(line.split(' '))
-            .collect();
+        let words: Vec<&str> =
+            ["ip", "-n", self.name()].into_iter().chain(line.split(' ')).collect();
         run(&words).success()
     }
 
@@ -106,15 +96,8 @@ impl Netns {
     /// When there is no such interface.
     pub fn mac(&self, dev: &str) -> String {
         let text = self.ip(&format!("-o link show dev {dev}"));
-        let after = text
-            .split("link/ether ")
-            .nth(1)
-            .expect("an Ethernet interface");
-        after
-            .split(' ')
-            .next()
-            .expect("split gives at least one")
-            .to_owned()
+        let after = text.split("link/ether ").nth(1).expect("an Ethernet interface");
+        after.split(' ').next().expect("split gives at least one").to_owned()
     }
 
     /// Runs a closure on a thread of this namespace, so that the sockets it opens belong here.
@@ -128,9 +111,7 @@ impl Netns {
                 setns(file.as_fd(), CloneFlags::CLONE_NEWNET).expect("entering the namespace");
                 f()
             });
-            thread
-                .join()
-                .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+            thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
         })
     }
 }
@@ -142,10 +123,7 @@ impl Drop for Inner {
             let pins = Path::new("/sys/fs/bpf/podswitch").join(meta.ino().to_string());
             let _ = std::fs::remove_dir_all(pins);
         }
-        for pid in run(&["ip", "netns", "pids", &self.name])
-            .stdout
-            .split_whitespace()
-        {
+        for pid in run(&["ip", "netns", "pids", &self.name]).stdout.split_whitespace() {
             run(&["kill", "-9", pid]);
         }
         run(&["ip", "netns", "delete", &self.name]);
@@ -156,9 +134,7 @@ impl Drop for Inner {
 #[track_caller]
 pub fn join(one: &Netns, one_dev: &str, other: &Netns, other_dev: &str) {
     let peer = other.name();
-    one.ip(&format!(
-        "link add {one_dev} type veth peer name {other_dev} netns {peer}"
-    ));
+    one.ip(&format!("link add {one_dev} type veth peer name {other_dev} netns {peer}"));
     one.ip(&format!("link set {one_dev} up"));
     other.ip(&format!("link set {other_dev} up"));
 }

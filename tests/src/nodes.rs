@@ -54,13 +54,7 @@ impl Node {
         netns.sysctl("net.ipv4.ip_forward", "1");
         netns.sysctl("net.ipv6.conf.all.forwarding", "1");
         let daemon = Daemon::start(lab, netns, &(Node::config(number, way) + more));
-        Node {
-            netns: netns.clone(),
-            daemon,
-            ip4,
-            ip6,
-            number,
-        }
+        Node { netns: netns.clone(), daemon, ip4, ip6, number }
     }
 
     /// The configuration of node `number`, with routes to the other node's pods.
@@ -96,20 +90,13 @@ impl Node {
         let number = self.number;
         let name = format!("pod{number}x{host}");
         let netns = lab.netns(&name);
-        let (ip4, ip6) = (
-            format!("10.244.{number}.{host}"),
-            format!("fd00:10:244:{number}::{host}"),
-        );
+        let (ip4, ip6) =
+            (format!("10.244.{number}.{host}"), format!("fd00:10:244:{number}::{host}"));
         let path = netns.path();
         self.daemon.cli(&format!(
             "port add --netns {path} --ifname eth0 --ip {ip4}/24 --ip {ip6}/64 {name}"
         ));
-        Pod {
-            netns,
-            name,
-            ip4,
-            ip6,
-        }
+        Pod { netns, name, ip4, ip6 }
     }
 
     /// The first IPv4 address of the node's pod CIDR.

@@ -16,26 +16,18 @@ const PYTHON: &str = "/usr/bin/python3";
 
 /// A tool of these tests, by its name in `tests/tools`, as a command line.
 pub fn tool(name: &str) -> String {
-    let path: PathBuf = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("tools")
-        .join(name);
+    let path: PathBuf = Path::new(env!("CARGO_MANIFEST_DIR")).join("tools").join(name);
     format!("{PYTHON} {}", path.display())
 }
 
 /// Pings an address until it answers, then several times, all of which must be answered.
 #[track_caller]
 pub fn ping(from: &Netns, to: &str) {
-    wait_until(
-        &format!("{} reaches {to}", from.name()),
-        Duration::from_secs(8),
-        || from.try_sh(&format!("ping -n -c1 -W1 {to}")).code == 0,
-    );
+    wait_until(&format!("{} reaches {to}", from.name()), Duration::from_secs(8), || {
+        from.try_sh(&format!("ping -n -c1 -W1 {to}")).code == 0
+    });
     let text = from.sh(&format!("ping -n -c{PINGS} -i0.05 -W1 {to}"));
-    assert!(
-        text.contains(" 0% packet loss"),
-        "{} -> {to}: {text}",
-        from.name()
-    );
+    assert!(text.contains(" 0% packet loss"), "{} -> {to}: {text}", from.name());
 }
 
 /// A TCP stream of one second with iperf3, `options` added at the client. Gives its report.
@@ -45,9 +37,7 @@ pub fn iperf(client: &Netns, server: &Netns, address: &str, options: &str) -> Va
     wait_until("iperf3 listens", Duration::from_secs(5), || {
         server.sh("ss -Hltn").contains(":5201 ")
     });
-    let text = client.sh(&format!(
-        "iperf3 --client {address} --time 1 --json {options}"
-    ));
+    let text = client.sh(&format!("iperf3 --client {address} --time 1 --json {options}"));
     listener.end();
     let report: Value = serde_json::from_str(&text).expect("iperf3 prints JSON");
     assert!(report["error"].is_null(), "iperf3: {}", report["error"]);
@@ -59,28 +49,19 @@ pub fn iperf(client: &Netns, server: &Netns, address: &str, options: &str) -> Va
 pub fn iperf_udp(client: &Netns, server: &Netns, address: &str, options: &str) {
     let end = iperf(client, server, address, &format!("--udp {options}"));
     let sum = &end["sum"];
-    assert!(
-        sum["packets"].as_u64().is_some_and(|n| n > 100),
-        "too few datagrams: {sum}"
-    );
+    assert!(sum["packets"].as_u64().is_some_and(|n| n > 100), "too few datagrams: {sum}");
     assert_eq!(sum["lost_packets"].as_u64(), Some(0), "{sum}");
 }
 
 /// Sends Ethernet frames out of an interface, in order, and gives the frames that the kernel took.
 #[track_caller]
 pub fn send_frames(netns: &Netns, dev: &str, frames: &[Vec<u8>]) {
-    let mut sender = netns
-        .spawn(&format!("{} {dev}", tool("send.py")))
-        .expect_line("ready");
+    let mut sender = netns.spawn(&format!("{} {dev}", tool("send.py"))).expect_line("ready");
     for frame in frames {
         writeln!(sender.stdin(), "{}", hex(frame)).expect("the sender reads");
     }
     let sent = sender.end();
-    assert_eq!(
-        sent.trim(),
-        frames.len().to_string(),
-        "frames that the kernel took"
-    );
+    assert_eq!(sent.trim(), frames.len().to_string(), "frames that the kernel took");
 }
 
 /// A capture of what an interface receives.
@@ -91,11 +72,7 @@ impl Capture {
     /// Starts to capture what `dev` receives.
     #[track_caller]
     pub fn start(netns: &Netns, dev: &str) -> Capture {
-        Capture(
-            netns
-                .spawn(&format!("{} {dev}", tool("capture.py")))
-                .expect_line("ready"),
-        )
+        Capture(netns.spawn(&format!("{} {dev}", tool("capture.py"))).expect_line("ready"))
     }
 
     /// Ends the capture and gives the frames, in order, VLAN tags in their place.
@@ -113,14 +90,8 @@ fn hex(bytes: &[u8]) -> String {
 
 /// The bytes of a text of hexadecimal digits, as the tools print frames.
 pub(crate) fn unhex(text: &str) -> Vec<u8> {
-    let digit = |i: usize| {
-        text.get(i..i + 2)
-            .and_then(|d| u8::from_str_radix(d, 16).ok())
-    };
-    (0..text.len())
-        .step_by(2)
-        .map(|i| digit(i).expect("hexadecimal digits"))
-        .collect()
+    let digit = |i: usize| text.get(i..i + 2).and_then(|d| u8::from_str_radix(d, 16).ok());
+    (0..text.len()).step_by(2).map(|i| digit(i).expect("hexadecimal digits")).collect()
 }
 
 /// The frames that a generator in `tests/tools` prints, with their names.

@@ -31,16 +31,10 @@ fn the_smallest_configuration_joins_two_hosts() {
     for (family, address) in [("-4", "10.9.0.2"), ("-6", "fd00:9::2")] {
         let neighbours = hosts[0].ip(&format!("{family} neigh show {address}"));
         let mac = hosts[1].mac("eth0");
-        assert!(
-            neighbours.contains(&mac),
-            "ARP and ND pass the bridge: {neighbours}"
-        );
+        assert!(neighbours.contains(&mac), "ARP and ND pass the bridge: {neighbours}");
     }
     let fdb = daemon.json("fdb list").to_string();
-    assert!(
-        fdb.contains(&hosts[0].mac("eth0")) && fdb.contains(&hosts[1].mac("eth0")),
-        "{fdb}"
-    );
+    assert!(fdb.contains(&hosts[0].mac("eth0")) && fdb.contains(&hosts[1].mac("eth0")), "{fdb}");
     daemon.finish();
 }
 
@@ -51,23 +45,14 @@ fn tcp_and_udp_streams_pass() {
     let daemon = Daemon::start(&lab, &switch, BRIDGE);
 
     ping(&hosts[0], "10.9.0.2");
-    for (to, options) in [
-        ("10.9.0.2", ""),
-        ("10.9.0.2", "--reverse"),
-        ("fd00:9::2", "--parallel 4"),
-    ] {
+    for (to, options) in
+        [("10.9.0.2", ""), ("10.9.0.2", "--reverse"), ("fd00:9::2", "--parallel 4")]
+    {
         let end = iperf(&hosts[0], &hosts[1], to, options);
-        let bits = end["sum_received"]["bits_per_second"]
-            .as_f64()
-            .expect("a number");
+        let bits = end["sum_received"]["bits_per_second"].as_f64().expect("a number");
         assert!(bits > 50e6, "{bits} bit/s to {to} {options}");
     }
-    iperf_udp(
-        &hosts[0],
-        &hosts[1],
-        "10.9.0.2",
-        "--bitrate 20M --length 1400",
-    );
+    iperf_udp(&hosts[0], &hosts[1], "10.9.0.2", "--bitrate 20M --length 1400");
     daemon.finish();
 }
 
@@ -93,14 +78,7 @@ fn vlan_tagged_frames_are_carried_as_they_are() {
 #[test]
 fn frames_of_64_kib_pass() {
     let Some(lab) = Lab::new() else { return };
-    let Hosts { switch, hosts } = Hosts::new(
-        &lab,
-        2,
-        Links {
-            mtu: 65535,
-            queues: 1,
-        },
-    );
+    let Hosts { switch, hosts } = Hosts::new(&lab, 2, Links { mtu: 65535, queues: 1 });
     let daemon = Daemon::start(&lab, &switch, BRIDGE);
 
     ping(&hosts[0], "10.9.0.2");
@@ -118,10 +96,7 @@ fn unknown_destinations_are_flooded_and_known_ones_are_not() {
     let Hosts { switch, hosts } = Hosts::silent(&lab, 3);
     let config = format!("{BRIDGE}[[port]]\ndev = \"eth3\"\n");
     let daemon = Daemon::start(&lab, &switch, &config);
-    let captures: Vec<_> = hosts
-        .iter()
-        .map(|host| Capture::start(host, "eth0"))
-        .collect();
+    let captures: Vec<_> = hosts.iter().map(|host| Capture::start(host, "eth0")).collect();
 
     send_frames(&hosts[0], "eth0", &[frame(station(2), station(1), 1)]); // station 2 is unknown
     send_frames(&hosts[1], "eth0", &[frame(station(1), station(2), 2)]); // station 1 is known
@@ -129,10 +104,7 @@ fn unknown_destinations_are_flooded_and_known_ones_are_not() {
     send_frames(&hosts[2], "eth0", &[frame(BROADCAST, station(3), 4)]);
 
     let marks = |frames: Vec<Vec<u8>>| frames.iter().map(|f| f[14]).collect::<Vec<u8>>();
-    let seen: Vec<_> = captures
-        .into_iter()
-        .map(|capture| marks(capture.end()))
-        .collect();
+    let seen: Vec<_> = captures.into_iter().map(|capture| marks(capture.end())).collect();
     assert_eq!(seen, [vec![2, 4], vec![1, 3, 4], vec![1]]);
     daemon.finish();
 }
@@ -144,18 +116,13 @@ fn static_entries_win_over_learned_ones() {
     let config = format!("{BRIDGE}[[port]]\ndev = \"eth3\"\n");
     let daemon = Daemon::start(&lab, &switch, &config);
     daemon.cli("fdb add 02:00:00:00:00:02 --port eth2");
-    let captures: Vec<_> = hosts
-        .iter()
-        .map(|host| Capture::start(host, "eth0"))
-        .collect();
+    let captures: Vec<_> = hosts.iter().map(|host| Capture::start(host, "eth0")).collect();
 
     send_frames(&hosts[2], "eth0", &[frame(station(1), station(2), 1)]); // pretends to be station 2
     send_frames(&hosts[0], "eth0", &[frame(station(2), station(1), 2)]);
 
-    let counts: Vec<_> = captures
-        .into_iter()
-        .map(|c| c.end().iter().filter(|f| f[14] == 2).count())
-        .collect();
+    let counts: Vec<_> =
+        captures.into_iter().map(|c| c.end().iter().filter(|f| f[14] == 2).count()).collect();
     assert_eq!(counts, [0, 1, 0]);
     daemon.finish();
 }
@@ -164,30 +131,15 @@ fn static_entries_win_over_learned_ones() {
 fn learned_addresses_age_and_can_be_flushed() {
     let Some(lab) = Lab::new() else { return };
     let Hosts { switch, hosts } = Hosts::silent(&lab, 2);
-    let daemon = Daemon::start(
-        &lab,
-        &switch,
-        &BRIDGE.replace("[switch]", "[switch]\nageing = 2"),
-    );
-    let known = |n| {
-        daemon
-            .json("fdb list")
-            .to_string()
-            .contains(&format!("02:00:00:00:00:0{n}"))
-    };
+    let daemon = Daemon::start(&lab, &switch, &BRIDGE.replace("[switch]", "[switch]\nageing = 2"));
+    let known = |n| daemon.json("fdb list").to_string().contains(&format!("02:00:00:00:00:0{n}"));
 
     send_frames(&hosts[0], "eth0", &[frame(BROADCAST, station(1), 0)]);
-    wait_until("the address is learned", Duration::from_secs(1), || {
-        known(1)
-    });
-    wait_until("the address is forgotten", Duration::from_secs(8), || {
-        !known(1)
-    });
+    wait_until("the address is learned", Duration::from_secs(1), || known(1));
+    wait_until("the address is forgotten", Duration::from_secs(8), || !known(1));
 
     send_frames(&hosts[1], "eth0", &[frame(BROADCAST, station(2), 0)]);
-    wait_until("the address is learned", Duration::from_secs(1), || {
-        known(2)
-    });
+    wait_until("the address is learned", Duration::from_secs(1), || known(2));
     daemon.cli("fdb flush");
     assert!(!known(2));
     daemon.finish();

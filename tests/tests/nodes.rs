@@ -12,17 +12,10 @@ fn pods_talk(way: Way) {
     ping(&one.netns, &two.ip6);
     for (from, to, address) in [(one, two, &two.ip4), (two, one, &one.ip6)] {
         let end = iperf(&from.netns, &to.netns, address, "");
-        let bits = end["sum_received"]["bits_per_second"]
-            .as_f64()
-            .expect("a number");
+        let bits = end["sum_received"]["bits_per_second"].as_f64().expect("a number");
         assert!(bits > 20e6, "{bits} bit/s from {} to {address}", from.name);
     }
-    iperf_udp(
-        &one.netns,
-        &two.netns,
-        &two.ip4,
-        "--bitrate 10M --length 1300",
-    );
+    iperf_udp(&one.netns, &two.netns, &two.ip4, "--bitrate 10M --length 1300");
     cluster.finish();
 }
 
@@ -50,12 +43,7 @@ fn the_node_reaches_pods_and_pods_their_node() {
     for address in [&own.ip4, &own.ip6, &remote.ip4, &remote.ip6] {
         ping(&node.netns, address);
     }
-    for address in [
-        node.gateway4(),
-        node.gateway6(),
-        node.ip4.clone(),
-        node.ip6.clone(),
-    ] {
+    for address in [node.gateway4(), node.gateway6(), node.ip4.clone(), node.ip6.clone()] {
         ping(&own.netns, &address);
     }
     // TCP too: a checksum left to a device would show here.
@@ -73,9 +61,8 @@ fn pods_of_one_node_talk_in_frames_of_64_kib() {
     let pods = [2, 3].map(|host| lab.netns(&format!("big{host}")));
     for (pod, host) in pods.iter().zip([2, 3]) {
         let (path, ip) = (pod.path(), format!("10.244.1.{host}/24"));
-        node.daemon.cli(&format!(
-            "port add --netns {path} --ifname eth0 --mtu 65535 --ip {ip} big{host}"
-        ));
+        node.daemon
+            .cli(&format!("port add --netns {path} --ifname eth0 --mtu 65535 --ip {ip} big{host}"));
     }
 
     ping(&pods[0], "10.244.1.3");
@@ -139,8 +126,7 @@ fn reconfigured_from_way_to_way_while_it_runs() {
                 pod.ip4,
                 pod.ip6
             );
-            node.daemon
-                .apply(&lab, &(Node::config(number, way) + &port));
+            node.daemon.apply(&lab, &(Node::config(number, way) + &port));
         }
         ping(&cluster.pods[0].netns, &cluster.pods[1].ip4);
         ping(&cluster.pods[1].netns, &cluster.pods[0].ip6);

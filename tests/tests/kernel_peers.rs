@@ -1,0 +1,128 @@
+//! The kernel as the other node: its vxlan device, its router, and IPIP through a TUN device.
+
+use podswitch_tests::{
+    Background, Daemon, Hosts, Lab, Links, Netns, Node, Way, iperf, iperf_udp, join, ping, tool,
+};
+
+/// The other node's namespace: `eth0` on the wire with 192.0.2.2, checksums complete.
+fn kernel_node(lab: &Lab, switch: &Netns) -> Netns {
+    let peer = lab.netns("peer");
+    join(switch, "uplink0", &peer, "eth0");
+    peer.sh("ethtool -K eth0 tx off");
+    peer.ip("addr add 192.0.2.2/24 dev eth0");
+    peer.ip("addr add 2001:db8::2/64 dev eth0 nodad");
+    peer.sysctl("net.ipv4.ip_forward", "1");
+    peer.sysctl("net.ipv6.conf.all.forwarding", "1");
+    peer
+}
+
+/// A segment that reaches from a bridge port to the kernel's vxlan device.
+fn a_segment_over_vxlan(port: u16, underlay: (&str, &str)) {
+    let Some(lab) = Lab::new() else { return };
+    let Hosts { switch, hosts } = Hosts::new(&lab, 1, Links { mtu: 1430, queues: 1 });
+    let peer = kernel_node(&lab, &switch);
+    switch.ip("addr add 192.0.2.1/24 dev uplink0");
+    switch.ip("addr add 2001:db8::1/64 dev uplink0 nodad");
+    let (ours, theirs) = underlay;
+    peer.ip(&format!(
+        "link add vx type vxlan id 77 remote {ours} local {theirs} dstport {port} dev eth0"
+    ));
+    peer.ip("link set vx mtu 1430 up");
+    peer.ip("addr add 10.9.0.77/24 dev vx");
+    peer.ip("addr add fd00:9::77/64 dev vx nodad");
+    let daemon = Daemon::start(
+        &lab,
+        &switch,
+        &format!(
+            "[uplink]\ndev = \"uplink0\"\n[[port]]\ndev = \"eth1\"\n\
+             [[tunnel]]\nname = \"peer\"\nkind = \"vxlan\"\nremote = \"{theirs}\"\n\
+             vni = 77\nport = {port}\nsegment = \"default\"\n"
+        ),
+    );
+
+    ping(&hosts[0], "10.9.0.77");
+    ping(&peer, "10.9.0.1");
+    ping(&hosts[0], "fd00:9::77");
+    iperf(&hosts[0], &peer, "10.9.0.77", "");
+    iperf(&hosts[0], &peer, "10.9.0.77", "--reverse");
+    iperf_udp(&hosts[0], &peer, "10.9.0.77", "--bitrate 10M --length 1300");
+    let fdb = daemon.json("fdb list").to_string();
+    assert!(
+        fdb.contains(&peer.mac("vx")),
+        "the kernel's address is learned from the tunnel: {fdb}"
+    );
+    daemon.finish();
+}
+
+#[test]
+fn a_segment_over_vxlan_to_the_kernel_port_4789() {
+    a_segment_over_vxlan(4789, ("192.0.2.1", "192.0.2.2"));
+}
+
+#[test]
+fn a_segment_over_vxlan_to_the_kernel_port_8472() {
+    a_segment_over_vxlan(8472, ("192.0.2.1", "192.0.2.2"));
+}
+
+#[test]
+fn a_segment_over_vxlan_to_the_kernel_on_an_ipv6_underlay() {
+    a_segment_over_vxlan(4789, ("2001:db8::1", "2001:db8::2"));
+}
+
+#[test]
+fn pods_and_the_kernels_router() {
+    let Some(lab) = Lab::new() else { return };
+    let switch = lab.netns("n1");
+    let router = kernel_node(&lab, &switch);
+    router.ip("route add 10.244.1.0/24 via 192.0.2.1");
+    router.ip("-6 route add fd00:10:244:1::/64 via 2001:db8::1");
+    let behind = lab.netns("behind");
+    join(&router, "pods", &behind, "eth0");
+    for (address, family, gateway) in [("10.244.2", "", ".1"), ("fd00:10:244:2:", "-6 ", ":1")] {
+        let (length, separator) = if family.is_empty() { (24, ".") } else { (64, ":") };
+        router.ip(&format!("{family}addr add {address}{gateway}/{length} dev pods"));
+        behind.ip(&format!("{family}addr add {address}{separator}5/{length} dev eth0"));
+        behind.ip(&format!("{family}route add default via {address}{gateway}"));
+    }
+    let node = Node::start(&lab, &switch, 1, Way::Native, "");
+    let pod = node.add_pod(&lab, 5);
+
+    for address in ["10.244.2.5", "fd00:10:244:2::5"] {
+        ping(&pod.netns, address);
+        iperf(&pod.netns, &behind, address, "");
+        iperf(&pod.netns, &behind, address, "--reverse");
+    }
+    ping(&behind, &pod.ip4);
+    node.daemon.finish();
+}
+
+/// The kernel's raw sockets and a TUN device as the other end of an IPIP tunnel.
+fn ipip_peer(peer: &Netns) -> Background {
+    let tunnel =
+        peer.spawn(&format!("{} 192.0.2.2 192.0.2.1", tool("ipip_peer.py"))).expect_line("ready");
+    peer.ip("link set tun0 up mtu 1480");
+    peer.ip("addr add 10.244.2.5/32 dev tun0");
+    peer.ip("addr add fd00:10:244:2::5/128 dev tun0 nodad");
+    peer.ip("route add 10.244.1.0/24 dev tun0 src 10.244.2.5");
+    peer.ip("-6 route add fd00:10:244:1::/64 dev tun0 src fd00:10:244:2::5");
+    tunnel
+}
+
+#[test]
+fn pods_and_an_ipip_tunnel_of_the_kernels_raw_sockets() {
+    let Some(lab) = Lab::new() else { return };
+    let switch = lab.netns("n1");
+    let peer = kernel_node(&lab, &switch);
+    let _tunnel = ipip_peer(&peer);
+    let node = Node::start(&lab, &switch, 1, Way::Ipip, "");
+    let pod = node.add_pod(&lab, 5);
+
+    for address in ["10.244.2.5", "fd00:10:244:2::5"] {
+        ping(&pod.netns, address);
+        iperf(&pod.netns, &peer, address, "");
+        iperf(&pod.netns, &peer, address, "--reverse");
+    }
+    ping(&peer, &pod.ip4);
+    ping(&peer, &pod.ip6);
+    node.daemon.finish();
+}

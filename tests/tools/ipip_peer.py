@@ -1,0 +1,39 @@
+#!/usr/bin/python3
+"""ipip_peer.py LOCAL REMOTE: an IPIP tunnel of raw sockets and a TUN device, tun0.
+
+The kernel adds and checks the outer headers (RFC 2003, RFC 4213): nothing here is of ours.
+"""
+
+import fcntl
+import os
+import select
+import socket
+import struct
+import sys
+
+IPPROTO_IPIP, IPPROTO_IPV6 = 4, 41
+TUNSETIFF, IFF_TUN, IFF_NO_PI = 0x400454CA, 1, 0x1000
+
+local, remote = sys.argv[1:]
+tun = os.open("/dev/net/tun", os.O_RDWR)
+fcntl.ioctl(tun, TUNSETIFF, struct.pack("16sH22x", b"tun0", IFF_TUN | IFF_NO_PI))
+raw = {}
+for version, protocol in ((4, IPPROTO_IPIP), (6, IPPROTO_IPV6)):
+    raw[version] = socket.socket(socket.AF_INET, socket.SOCK_RAW, protocol)
+    raw[version].bind((local, 0))
+print("ready", flush=True)
+
+while True:
+    readable, _, _ = select.select([tun, sys.stdin, *raw.values()], [], [])
+    if sys.stdin in readable:
+        break
+    if tun in readable:
+        packet = os.read(tun, 65536)
+        raw[packet[0] >> 4].sendto(packet, (remote, 0))
+    for sock in set(readable) & set(raw.values()):
+        packet, (source, _) = sock.recvfrom(65536)
+        if source == remote:
+            try:
+                os.write(tun, packet[(packet[0] & 15) * 4 :])
+            except OSError:
+                pass  # tun0 is not up yet
