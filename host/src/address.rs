@@ -50,12 +50,7 @@ pub struct AddressSpec {
 impl AddressSpec {
     /// An address with its prefix route, used at once.
     pub fn new(ip: IpAddr, prefix_len: u8) -> AddressSpec {
-        AddressSpec {
-            ip,
-            prefix_len,
-            noprefixroute: false,
-            nodad: true,
-        }
+        AddressSpec { ip, prefix_len, noprefixroute: false, nodad: true }
     }
 }
 
@@ -93,12 +88,8 @@ impl Handle {
     /// # Errors
     /// [`Error::Kernel`] with `EADDRNOTAVAIL` when the link does not have it.
     pub fn del_address(&self, link: u32, ip: IpAddr, prefix_len: u8) -> Result<()> {
-        let what = || {
-            format!(
-                "remove address {ip}/{prefix_len} from interface {}",
-                self.label(link)
-            )
-        };
+        let what =
+            || format!("remove address {ip}/{prefix_len} from interface {}", self.label(link));
         let message = message(link, ip, prefix_len)
             .ok_or_else(|| Error::invalid(what(), "the prefix is longer than the address"))?;
         self.request(&RouteNetlinkMessage::DelAddress(message), 0, what)?;
@@ -106,29 +97,15 @@ impl Handle {
     }
 
     fn new_address(&self, link: u32, spec: &AddressSpec, flags: u16) -> Result<()> {
-        let AddressSpec {
-            ip,
-            prefix_len,
-            noprefixroute,
-            nodad,
-        } = *spec;
-        let what = || {
-            format!(
-                "add address {ip}/{prefix_len} to interface {}",
-                self.label(link)
-            )
-        };
+        let AddressSpec { ip, prefix_len, noprefixroute, nodad } = *spec;
+        let what = || format!("add address {ip}/{prefix_len} to interface {}", self.label(link));
         let mut message = message(link, ip, prefix_len)
             .ok_or_else(|| Error::invalid(what(), "the prefix is longer than the address"))?;
         let mut bits = AddressFlags::empty();
         bits.set(AddressFlags::Noprefixroute, noprefixroute);
         bits.set(AddressFlags::Nodad, nodad && ip.is_ipv6());
         message.attributes.push(AddressAttribute::Flags(bits));
-        self.request(
-            &RouteNetlinkMessage::NewAddress(message),
-            NLM_F_CREATE | flags,
-            what,
-        )?;
+        self.request(&RouteNetlinkMessage::NewAddress(message), NLM_F_CREATE | flags, what)?;
         Ok(())
     }
 }

@@ -97,17 +97,11 @@ impl Error {
     }
 
     pub(crate) fn io(what: impl Into<String>, source: impl Into<io::Error>) -> Error {
-        Error::Io {
-            what: what.into(),
-            source: source.into(),
-        }
+        Error::Io { what: what.into(), source: source.into() }
     }
 
     pub(crate) fn invalid(what: impl Into<String>, reason: impl Into<String>) -> Error {
-        Error::Invalid {
-            what: what.into(),
-            reason: reason.into(),
-        }
+        Error::Invalid { what: what.into(), reason: reason.into() }
     }
 }
 
@@ -135,10 +129,7 @@ mod tests {
             errno: Errno::EEXIST,
             detail: None,
         };
-        assert_eq!(
-            e.to_string(),
-            "create veth pswabc with peer eth0: it exists already (EEXIST)"
-        );
+        assert_eq!(e.to_string(), "create veth pswabc with peer eth0: it exists already (EEXIST)");
         assert!(e.is_exists() && !e.is_not_found());
 
         let e = Error::Kernel {
@@ -146,15 +137,9 @@ mod tests {
             errno: Errno::EINVAL,
             detail: Some("Nexthop has invalid gateway.".into()),
         };
-        assert_eq!(
-            e.to_string(),
-            "add route: Nexthop has invalid gateway (EINVAL)"
-        );
+        assert_eq!(e.to_string(), "add route: Nexthop has invalid gateway (EINVAL)");
 
-        let e = Error::io(
-            "open namespace /x",
-            io::Error::from_raw_os_error(libc::ENOENT),
-        );
+        let e = Error::io("open namespace /x", io::Error::from_raw_os_error(libc::ENOENT));
         assert!(e.is_not_found());
         assert_eq!(e.errno(), Some(Errno::ENOENT));
     }

@@ -3,7 +3,9 @@
 
 use std::fs;
 
-use netlink_packet_core::{DefaultNla, Emitable, NLA_F_NESTED, NlaBuffer, NlasIterator};
+use netlink_packet_core::{
+    DefaultNla, Emitable, NLA_F_NESTED, NLA_HEADER_SIZE, NlaBuffer, NlasIterator,
+};
 use netlink_sys::protocols::NETLINK_GENERIC;
 use nix::errno::Errno;
 
@@ -49,12 +51,8 @@ mod et {
 }
 
 /// What `ethtool -K DEV tx on|off` stands for.
-const TX_CHECKSUM: [&str; 4] = [
-    "tx-checksum-ipv4",
-    "tx-checksum-ip-generic",
-    "tx-checksum-ipv6",
-    "tx-checksum-sctp",
-];
+const TX_CHECKSUM: [&str; 4] =
+    ["tx-checksum-ipv4", "tx-checksum-ip-generic", "tx-checksum-ipv6", "tx-checksum-sctp"];
 
 /// A connection to ethtool in one network namespace.
 #[derive(Debug)]
@@ -140,9 +138,7 @@ impl Ethtool {
             let active = attributes(answer).filter(|a| a.kind() == et::A_FEATURES_ACTIVE);
             for bits in active.flat_map(|a| nested(&a, et::A_BITSET_BITS)) {
                 for bit in nested_all(&bits, et::A_BITSET_BITS_BIT) {
-                    features
-                        .active
-                        .extend(nested(&bit, et::A_BITSET_BIT_NAME).map(|n| text(&n)));
+                    features.active.extend(nested(&bit, et::A_BITSET_BIT_NAME).map(|n| text(&n)));
                 }
             }
         }
@@ -161,10 +157,8 @@ impl Ethtool {
         let bits: Vec<_> = TX_CHECKSUM
             .iter()
             .map(|name| {
-                let mut bit = vec![DefaultNla::new(
-                    et::A_BITSET_BIT_NAME,
-                    format!("{name}\0").into(),
-                )];
+                let mut bit =
+                    vec![DefaultNla::new(et::A_BITSET_BIT_NAME, format!("{name}\0").into())];
                 if on {
                     bit.push(DefaultNla::new(et::A_BITSET_BIT_VALUE, Vec::new()));
                 }
@@ -229,12 +223,7 @@ impl Ethtool {
         Ok(answers
             .into_iter()
             .filter(|a| a.kind == self.family)
-            .map(|a| {
-                a.payload
-                    .get(GENL_HEADER_LEN..)
-                    .unwrap_or_default()
-                    .to_vec()
-            })
+            .map(|a| a.payload.get(GENL_HEADER_LEN..).unwrap_or_default().to_vec())
             .collect())
     }
 }
@@ -272,12 +261,14 @@ fn attributes(bytes: &[u8]) -> impl Iterator<Item = NlaBuffer<&[u8]>> {
     NlasIterator::new(bytes).map_while(|a| a.ok())
 }
 
+/// The attributes of this kind inside of `parent`.
 fn nested_all<'a>(
     parent: &NlaBuffer<&'a [u8]>,
     kind: u16,
 ) -> impl Iterator<Item = NlaBuffer<&'a [u8]>> {
-    attributes(parent.clone().into_inner().get(4..).unwrap_or_default())
-        .filter(move |a| a.kind() == kind)
+    // The buffer goes on beyond the attribute, with its siblings.
+    let value = parent.into_inner().get(NLA_HEADER_SIZE..parent.length().into());
+    attributes(value.unwrap_or_default()).filter(move |a| a.kind() == kind)
 }
 
 fn nested<'a>(parent: &NlaBuffer<&'a [u8]>, kind: u16) -> Option<NlaBuffer<&'a [u8]>> {
@@ -285,7 +276,5 @@ fn nested<'a>(parent: &NlaBuffer<&'a [u8]>, kind: u16) -> Option<NlaBuffer<&'a [
 }
 
 fn text(attribute: &NlaBuffer<&[u8]>) -> String {
-    String::from_utf8_lossy(attribute.value())
-        .trim_end_matches('\0')
-        .to_owned()
+    String::from_utf8_lossy(attribute.value()).trim_end_matches('\0').to_owned()
 }

@@ -51,17 +51,10 @@ impl Handle {
     ) -> Result<Vec<RouteNetlinkMessage>> {
         let (kind, payload) = encode(message);
         let mut what = Lazy::new(what);
-        let answers = self
-            .requester
-            .request(kind, flags, &payload, || what.take())?;
+        let answers = self.requester.request(kind, flags, &payload, || what.take())?;
         answers
             .into_iter()
-            .map(|a| {
-                decode(&a).map_err(|reason| Error::Protocol {
-                    what: what.take(),
-                    reason,
-                })
-            })
+            .map(|a| decode(&a).map_err(|reason| Error::Protocol { what: what.take(), reason }))
             .collect()
     }
 
@@ -77,9 +70,7 @@ impl Handle {
         Ok(answers
             .iter()
             .filter_map(|a| {
-                decode(a)
-                    .inspect_err(|reason| tracing::warn!(what, reason, "entry skipped"))
-                    .ok()
+                decode(a).inspect_err(|reason| tracing::warn!(what, reason, "entry skipped")).ok()
             })
             .collect())
     }

@@ -247,19 +247,13 @@ fn configure(node: &Handle, spec: &HostPortSpec, far: &Link, near: &Link) -> Res
         }
     }
     for &(ip, prefix_len) in &spec.addresses {
-        let address = AddressSpec {
-            noprefixroute: true,
-            ..AddressSpec::new(ip, prefix_len)
-        };
+        let address = AddressSpec { noprefixroute: true, ..AddressSpec::new(ip, prefix_len) };
         node.replace_address(far.index, &address)?;
     }
     node.set_up(near.index)?;
     node.set_up(far.index)?;
     for (router, family_used) in [
-        (
-            IpAddr::from(ROUTER_V4),
-            spec.addresses.iter().any(|(ip, _)| ip.is_ipv4()),
-        ),
+        (IpAddr::from(ROUTER_V4), spec.addresses.iter().any(|(ip, _)| ip.is_ipv4())),
         (IpAddr::from(ROUTER_V6), ipv6),
     ] {
         if family_used {

@@ -92,9 +92,7 @@ impl Handle {
     /// All links.
     pub fn links(&self) -> Result<Vec<Link>> {
         let mut message = LinkMessage::default();
-        message
-            .attributes
-            .push(LinkAttribute::ExtMask(vec![LinkExtentMask::SkipStats]));
+        message.attributes.push(LinkAttribute::ExtMask(vec![LinkExtentMask::SkipStats]));
         let answers = self.dump(&RouteNetlinkMessage::GetLink(message), "list links")?;
         Ok(answers
             .iter()
@@ -111,9 +109,7 @@ impl Handle {
             return Ok(None);
         }
         let mut message = LinkMessage::default();
-        message
-            .attributes
-            .push(LinkAttribute::IfName(name.to_owned()));
+        message.attributes.push(LinkAttribute::IfName(name.to_owned()));
         self.get_link(message, || format!("look up interface {name}"))
     }
 
@@ -129,9 +125,8 @@ impl Handle {
     /// # Errors
     /// [`Error::NotFound`] when there is none.
     pub fn require_link(&self, name: &str) -> Result<Link> {
-        self.link_by_name(name)?.ok_or_else(|| Error::NotFound {
-            what: format!("interface {name}"),
-        })
+        self.link_by_name(name)?
+            .ok_or_else(|| Error::NotFound { what: format!("interface {name}") })
     }
 
     /// The name of a link for an error message, or its index when it has none any more.
@@ -147,9 +142,7 @@ impl Handle {
         mut message: LinkMessage,
         what: impl FnOnce() -> String,
     ) -> Result<Option<Link>> {
-        message
-            .attributes
-            .push(LinkAttribute::ExtMask(vec![LinkExtentMask::SkipStats]));
+        message.attributes.push(LinkAttribute::ExtMask(vec![LinkExtentMask::SkipStats]));
         match self.request(&RouteNetlinkMessage::GetLink(message), 0, what) {
             Ok(answers) => Ok(answers.iter().find_map(|m| match m {
                 RouteNetlinkMessage::NewLink(m) => Some(Link::from_message(m)),
@@ -178,26 +171,27 @@ impl Handle {
                 LinkAttribute::NumTxQueues(spec.queues),
                 LinkAttribute::NumRxQueues(spec.queues),
             ];
-            message
-                .attributes
-                .extend(mac.map(|m| LinkAttribute::Address(m.0.to_vec())));
+            message.attributes.extend(mac.map(|m| LinkAttribute::Address(m.0.to_vec())));
             message
         };
         let mut peer = end(spec.peer_name, spec.peer_mac);
-        peer.attributes.extend(
-            spec.peer_netns
-                .map(|ns| LinkAttribute::NetNsFd(ns.as_fd().as_raw_fd())),
-        );
+        peer.attributes
+            .extend(spec.peer_netns.map(|ns| LinkAttribute::NetNsFd(ns.as_fd().as_raw_fd())));
         let mut message = end(spec.name, spec.mac);
         message.attributes.push(LinkAttribute::LinkInfo(vec![
             LinkInfo::Kind(InfoKind::Veth),
             LinkInfo::Data(InfoData::Veth(InfoVeth::Peer(peer))),
         ]));
-        self.request(
-            &RouteNetlinkMessage::NewLink(message),
-            NLM_F_CREATE | NLM_F_EXCL,
-            what,
-        )?;
+        let request = RouteNetlinkMessage::NewLink(message);
+        self.request(&request, NLM_F_CREATE | NLM_F_EXCL, what).map_err(|mut e| {
+            if let Error::Kernel { errno: Errno::EEXIST, detail, .. } = &mut e {
+                // The kernel does not say which of the two.
+                let near = matches!(self.link_by_name(spec.name), Ok(Some(_)));
+                let taken = if near { spec.name } else { spec.peer_name };
+                *detail = Some(format!("an interface {taken} exists already"));
+            }
+            e
+        })?;
         self.require_link(spec.name)
     }
 
@@ -217,9 +211,7 @@ impl Handle {
             return Ok(false);
         }
         let mut message = LinkMessage::default();
-        message
-            .attributes
-            .push(LinkAttribute::IfName(name.to_owned()));
+        message.attributes.push(LinkAttribute::IfName(name.to_owned()));
         match self.request(&RouteNetlinkMessage::DelLink(message), 0, || {
             format!("delete interface {name}")
         }) {
@@ -254,10 +246,7 @@ impl Handle {
     /// Sets the hardware address.
     pub fn set_mac(&self, index: u32, mac: Mac) -> Result<()> {
         self.set_attribute(index, LinkAttribute::Address(mac.0.to_vec()), || {
-            format!(
-                "set the address of interface {} to {mac}",
-                self.label(index)
-            )
+            format!("set the address of interface {} to {mac}", self.label(index))
         })
     }
 
@@ -274,10 +263,7 @@ impl Handle {
         let none = AfSpecInet6::AddrGenMode(In6AddrGenMode::None);
         let spec = LinkAttribute::AfSpecUnspec(vec![AfSpecUnspec::Inet6(vec![none])]);
         self.set_attribute(index, spec, || {
-            format!(
-                "turn off link-local addresses on interface {}",
-                self.label(index)
-            )
+            format!("turn off link-local addresses on interface {}", self.label(index))
         })
     }
 
@@ -375,9 +361,7 @@ fn check_name(name: &str) -> std::result::Result<(), String> {
         && name.len() <= NAME_MAX
         && name != "."
         && name != ".."
-        && !name
-            .bytes()
-            .any(|b| b == b'/' || b == b':' || b == 0 || b.is_ascii_whitespace());
+        && !name.bytes().any(|b| b == b'/' || b == b':' || b == 0 || b.is_ascii_whitespace());
     if legal {
         Ok(())
     } else {
@@ -396,16 +380,7 @@ mod tests {
         for good in ["a", "eth0", "psw0123456789ab", "br-lan.1"] {
             assert!(check_name(good).is_ok(), "{good}");
         }
-        for bad in [
-            "",
-            ".",
-            "..",
-            "a/b",
-            "a b",
-            "a:1",
-            "a\0",
-            "0123456789abcdef",
-        ] {
+        for bad in ["", ".", "..", "a/b", "a b", "a:1", "a\0", "0123456789abcdef"] {
             assert!(check_name(bad).is_err(), "{bad}");
         }
     }

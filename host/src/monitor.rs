@@ -79,10 +79,7 @@ impl Monitor {
     pub fn current() -> Result<Monitor> {
         let what = "subscribe to changes of the network";
         let socket = subscribe().map_err(|e| Error::io(what, e))?;
-        Ok(Monitor {
-            socket,
-            buffer: Vec::with_capacity(DATAGRAM),
-        })
+        Ok(Monitor { socket, buffer: Vec::with_capacity(DATAGRAM) })
     }
 
     /// Subscribes in `netns`.
@@ -155,10 +152,7 @@ fn decode_datagram(datagram: &[u8], events: &mut Vec<Event>) {
                 overrun(events);
                 continue;
             }
-            Ok(m) => Answer {
-                kind: m.message_type(),
-                payload: m.payload().to_vec(),
-            },
+            Ok(m) => Answer { kind: m.message_type(), payload: m.payload().to_vec() },
             Err(reason) => {
                 tracing::warn!(reason, "change of the network not understood");
                 return overrun(events);
@@ -185,10 +179,7 @@ fn event(message: RouteNetlinkMessage) -> Option<Event> {
         }
         M::DelLink(m) if m.header.interface_family == AddressFamily::Unspec => {
             let link = Link::from_message(&m);
-            Some(Event::LinkDel {
-                index: link.index,
-                name: link.name,
-            })
+            Some(Event::LinkDel { index: link.index, name: link.name })
         }
         M::NewAddress(m) => Address::from_message(&m).map(Event::AddressNew),
         M::DelAddress(m) => Address::from_message(&m).map(Event::AddressDel),

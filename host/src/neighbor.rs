@@ -42,10 +42,7 @@ impl NeighborState {
     /// Whether an entry in this state has a hardware address to send to (`NUD_VALID`).
     pub fn is_usable(self) -> bool {
         use NeighborState as S;
-        matches!(
-            self,
-            S::Reachable | S::Stale | S::Delay | S::Probe | S::NoArp | S::Permanent
-        )
+        matches!(self, S::Reachable | S::Stale | S::Delay | S::Probe | S::NoArp | S::Permanent)
     }
 }
 
@@ -78,9 +75,7 @@ impl Handle {
         for family in [AddressFamily::Inet, AddressFamily::Inet6] {
             let mut message = NeighbourMessage::default();
             message.header.family = family;
-            message
-                .attributes
-                .extend(link.map(NeighbourAttribute::IfIndex));
+            message.attributes.extend(link.map(NeighbourAttribute::IfIndex));
             let request = RouteNetlinkMessage::GetNeighbour(message);
             let answers = match self.dump(&request, "list neighbours") {
                 Ok(answers) => answers,
@@ -116,15 +111,10 @@ impl Handle {
     pub fn set_permanent_neighbor(&self, link: u32, ip: IpAddr, mac: Mac) -> Result<()> {
         let mut message = message(link, ip);
         message.header.state = NeighbourState::Permanent;
-        message
-            .attributes
-            .push(NeighbourAttribute::LinkLayerAddress(mac.0.to_vec()));
+        message.attributes.push(NeighbourAttribute::LinkLayerAddress(mac.0.to_vec()));
         let request = RouteNetlinkMessage::NewNeighbour(message);
         self.request(&request, NLM_F_CREATE | NLM_F_REPLACE, || {
-            format!(
-                "set neighbour {ip} on interface {} to {mac}",
-                self.label(link)
-            )
+            format!("set neighbour {ip} on interface {} to {mac}", self.label(link))
         })?;
         Ok(())
     }
@@ -156,15 +146,10 @@ impl Handle {
     /// [`Handle::del_neighbor`] or with the link.
     pub fn manage_neighbor(&self, link: u32, ip: IpAddr) -> Result<()> {
         let mut message = message(link, ip);
-        message
-            .attributes
-            .push(NeighbourAttribute::ExtFlags(NeighbourExtFlags::Managed));
+        message.attributes.push(NeighbourAttribute::ExtFlags(NeighbourExtFlags::Managed));
         let request = RouteNetlinkMessage::NewNeighbour(message);
         self.request(&request, NLM_F_CREATE | NLM_F_REPLACE, || {
-            format!(
-                "keep neighbour {ip} on interface {} resolved",
-                self.label(link)
-            )
+            format!("keep neighbour {ip} on interface {} resolved", self.label(link))
         })?;
         Ok(())
     }
@@ -175,9 +160,7 @@ fn message(link: u32, ip: IpAddr) -> NeighbourMessage {
     message.header.family = family(ip);
     message.header.ifindex = link;
     message.header.kind = RouteType::Unspec;
-    message
-        .attributes
-        .push(NeighbourAttribute::Destination(ip.into()));
+    message.attributes.push(NeighbourAttribute::Destination(ip.into()));
     message
 }
 
@@ -207,13 +190,7 @@ impl Neighbor {
                 _ => {}
             }
         }
-        Some(Neighbor {
-            link: header.ifindex,
-            ip: ip?,
-            mac,
-            state: state(header.state),
-            managed,
-        })
+        Some(Neighbor { link: header.ifindex, ip: ip?, mac, state: state(header.state), managed })
     }
 }
 

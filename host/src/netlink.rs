@@ -59,11 +59,7 @@ impl From<io::Error> for Failure {
 impl Failure {
     fn into_error(self, what: String) -> Error {
         match self {
-            Failure::Refused { errno, detail } => Error::Kernel {
-                what,
-                errno,
-                detail,
-            },
+            Failure::Refused { errno, detail } => Error::Kernel { what, errno, detail },
             Failure::Io(source) => Error::Io { what, source },
             Failure::Malformed(reason) => Error::Protocol { what, reason },
             Failure::Again => Error::Unstable { what },
@@ -97,10 +93,7 @@ impl Requester {
             sockopt::ReceiveTimeout,
             &TimeVal::new(ANSWER_TIMEOUT.as_secs() as i64, 0),
         )?;
-        Ok(Requester {
-            socket,
-            sequence: Cell::new(0),
-        })
+        Ok(Requester { socket, sequence: Cell::new(0) })
     }
 
     /// Sends a request and waits for its acknowledgement; returns the answers before it.
@@ -164,18 +157,11 @@ impl Requester {
                 match message.message_type() {
                     NLMSG_ERROR | NLMSG_DONE => {
                         result_of(&message)?;
-                        return if interrupted {
-                            Err(Failure::Again)
-                        } else {
-                            Ok(answers)
-                        };
+                        return if interrupted { Err(Failure::Again) } else { Ok(answers) };
                     }
                     NLMSG_NOOP => {}
                     NLMSG_OVERRUN => return Err(Failure::Again),
-                    kind => answers.push(Answer {
-                        kind,
-                        payload: message.payload().to_vec(),
-                    }),
+                    kind => answers.push(Answer { kind, payload: message.payload().to_vec() }),
                 }
             }
         }
@@ -283,14 +269,9 @@ fn result_of(message: &NetlinkBuffer<&[u8]>) -> Result<(), Failure> {
                 .filter_map(|attribute| attribute.ok())
                 .find(|attribute| attribute.kind() == NLMSGERR_ATTR_MSG)
                 .map(|attribute| {
-                    String::from_utf8_lossy(attribute.value())
-                        .trim_end_matches('\0')
-                        .to_owned()
+                    String::from_utf8_lossy(attribute.value()).trim_end_matches('\0').to_owned()
                 })
         })
         .flatten();
-    Err(Failure::Refused {
-        errno: Errno::from_raw(code.saturating_neg()),
-        detail,
-    })
+    Err(Failure::Refused { errno: Errno::from_raw(code.saturating_neg()), detail })
 }

@@ -5,9 +5,11 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-use nix::fcntl::{OFlag, readlink};
+use nix::errno::Errno;
+use nix::fcntl::OFlag;
 use nix::sched::{CloneFlags, setns};
 use nix::sys::stat::Mode;
+use nix::sys::statfs::{NSFS_MAGIC, fstatfs};
 
 use crate::error::{Error, Result};
 
@@ -32,19 +34,12 @@ impl Netns {
         let what = || format!("open network namespace {name}");
         // O_NONBLOCK: a path that is a FIFO must not hang us.
         let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC | OFlag::O_NONBLOCK;
-        let file: File = nix::fcntl::open(path, flags, Mode::empty())
-            .map_err(|e| Error::io(what(), e))?
-            .into();
+        let file: File =
+            nix::fcntl::open(path, flags, Mode::empty()).map_err(|e| Error::io(what(), e))?.into();
         let inode = file.metadata().map_err(|e| Error::io(what(), e))?.ino();
-        let namespace = Netns { file, name, inode };
-        if namespace.kind().is_some_and(|kind| kind == "net") {
-            Ok(namespace)
-        } else {
-            Err(Error::invalid(
-                format!("open network namespace {}", namespace.name),
-                "the path is not a network namespace",
-            ))
-        }
+        // All kinds of namespaces look alike until one is entered: see `run`.
+        let fs = fstatfs(&file).map_err(|e| Error::io(what(), e))?.filesystem_type();
+        if fs == NSFS_MAGIC { Ok(Netns { file, name, inode }) } else { Err(wrong_kind(what())) }
     }
 
     /// The namespace of the calling thread.
@@ -81,18 +76,12 @@ impl Netns {
                 })
                 .map_err(|e| Error::io(what(), e))?;
             match thread.join() {
-                Ok(result) => result.map_err(|e| Error::io(what(), e)),
+                Ok(Ok(result)) => Ok(result),
+                Ok(Err(Errno::EINVAL)) => Err(wrong_kind(what())),
+                Ok(Err(e)) => Err(Error::io(what(), e)),
                 Err(panic) => std::panic::resume_unwind(panic),
             }
         })
-    }
-
-    /// The kind of namespace behind the file: nsfs names its files `kind:[inode]`.
-    fn kind(&self) -> Option<String> {
-        use std::os::fd::AsRawFd;
-        let link = readlink(format!("/proc/self/fd/{}", self.file.as_raw_fd()).as_str()).ok()?;
-        let (kind, inode) = link.to_str()?.split_once(':')?;
-        (inode == format!("[{}]", self.inode)).then(|| kind.to_owned())
     }
 }
 
@@ -109,3 +98,7 @@ impl PartialEq for Netns {
 }
 
 impl Eq for Netns {}
+
+fn wrong_kind(what: String) -> Error {
+    Error::invalid(what, "the path is not a network namespace")
+}

@@ -76,10 +76,7 @@ impl PodInterface {
         if netns == *node.netns() {
             return Err(Error::invalid(
                 format!("create pod interface {}", spec.ifname),
-                format!(
-                    "{} is the network namespace of the node itself",
-                    netns.name()
-                ),
+                format!("{} is the network namespace of the node itself", netns.name()),
             ));
         }
         let host = node.add_veth(&VethSpec {
@@ -177,10 +174,8 @@ fn configure(spec: &PodSpec) -> Result<u32> {
         let mut address = AddressSpec::new(ip, prefix_len);
         // The kernel's own route for the prefix would win over one with an MTU.
         let prefix = Prefix::truncating(ip, prefix_len).ok();
-        address.noprefixroute = spec
-            .routes
-            .iter()
-            .any(|r| r.via.is_none() && Some(r.prefix) == prefix);
+        address.noprefixroute =
+            spec.routes.iter().any(|r| r.via.is_none() && Some(r.prefix) == prefix);
         pod.add_address(link.index, &address)?;
     }
     pod.set_up(link.index)?;
@@ -192,10 +187,7 @@ fn configure(spec: &PodSpec) -> Result<u32> {
             None => Route::on_link(route.prefix, link.index),
             Some(gateway) => Route::via(route.prefix, gateway, link.index),
         };
-        pod.add_route(&Route {
-            mtu: route.mtu,
-            ..base
-        })?;
+        pod.add_route(&Route { mtu: route.mtu, ..base })?;
     }
     Ok(link.index)
 }

@@ -83,20 +83,12 @@ impl Route {
 
     /// A route of the main table through a gateway that is taken to be on the link.
     pub fn via(prefix: Prefix, gateway: IpAddr, oif: u32) -> Route {
-        Route {
-            gateway: Some(gateway),
-            onlink: true,
-            ..Route::on_link(prefix, oif)
-        }
+        Route { gateway: Some(gateway), onlink: true, ..Route::on_link(prefix, oif) }
     }
 
     /// A route of the main table that drops packets.
     pub fn blackhole(prefix: Prefix) -> Route {
-        Route {
-            kind: RouteKind::Blackhole,
-            oif: None,
-            ..Route::on_link(prefix, 0)
-        }
+        Route { kind: RouteKind::Blackhole, oif: None, ..Route::on_link(prefix, 0) }
     }
 }
 
@@ -162,9 +154,7 @@ impl Handle {
     /// metric.
     pub fn add_route(&self, route: &Route) -> Result<()> {
         let message = RouteNetlinkMessage::NewRoute(route.to_message());
-        self.request(&message, NLM_F_CREATE | NLM_F_EXCL, || {
-            self.describe("add", route)
-        })?;
+        self.request(&message, NLM_F_CREATE | NLM_F_EXCL, || self.describe("add", route))?;
         Ok(())
     }
 
@@ -172,9 +162,7 @@ impl Handle {
     /// one, whoever made that.
     pub fn replace_route(&self, route: &Route) -> Result<()> {
         let message = RouteNetlinkMessage::NewRoute(route.to_message());
-        self.request(&message, NLM_F_CREATE | NLM_F_REPLACE, || {
-            self.describe("set", route)
-        })?;
+        self.request(&message, NLM_F_CREATE | NLM_F_REPLACE, || self.describe("set", route))?;
         Ok(())
     }
 
@@ -194,9 +182,7 @@ impl Handle {
         let mut message = RouteMessage::default();
         message.header.address_family = family(destination);
         message.header.destination_prefix_length = Prefix::host(destination).len();
-        message
-            .attributes
-            .push(RouteAttribute::Destination(destination.into()));
+        message.attributes.push(RouteAttribute::Destination(destination.into()));
         let what = || format!("look up the route to {destination}");
         let answers = match self.request(&RouteNetlinkMessage::GetRoute(message), 0, what) {
             Ok(answers) => answers,
@@ -272,10 +258,7 @@ impl Route {
         attributes.extend(self.oif.map(RouteAttribute::Oif));
         attributes.extend(self.prefsrc.map(|a| RouteAttribute::PrefSource(a.into())));
         attributes.extend(self.metric.map(RouteAttribute::Priority));
-        attributes.extend(
-            self.mtu
-                .map(|m| RouteAttribute::Metrics(vec![RouteMetric::Mtu(m)])),
-        );
+        attributes.extend(self.mtu.map(|m| RouteAttribute::Metrics(vec![RouteMetric::Mtu(m)])));
         message
     }
 
