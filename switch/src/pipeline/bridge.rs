@@ -22,7 +22,7 @@ pub(super) fn forward<F: Frame>(
     }
     let segment = cx.tables.segment(id).ok_or(DropReason::PortUnknown)?;
     if segment.statics.is_empty() || !segment.statics.contains_key(&src) {
-        cx.fdb.learn(id, src, from, cx.now);
+        cx.fdb.learn(id, src, from, cx.now, segment.ageing);
     }
 
     if segment.routed

@@ -37,7 +37,6 @@ struct Bucket {
 pub struct Fdb {
     buckets: Box<[Bucket]>,
     mask: u64,
-    ageing: u32,
 }
 
 /// One learned address, as shown to an operator.
@@ -49,8 +48,8 @@ pub struct FdbEntry {
     pub mac: Mac,
     /// Where it is.
     pub location: Location,
-    /// Seconds since it was last seen as a source.
-    pub age: u32,
+    /// Seconds until it is forgotten, unless it is seen again.
+    pub remaining: u32,
 }
 
 /// What [`Fdb::learn`] did.
@@ -77,10 +76,15 @@ fn hash(key: u64) -> u64 {
     (m >> 64) as u64 ^ m as u64
 }
 
-/// Bits 0..17 of a value are the location, 17..32 a tag of the key, 32..64 the second it was seen.
+/// Bits 0..17 of a value are the location, 17..32 a tag of the key, 32..64 the second it expires.
 #[inline]
-fn value(hash: u64, location: Location, now: u32) -> u64 {
-    u64::from(now) << 32 | tag(hash) | u64::from(location.to_bits())
+fn value(hash: u64, location: Location, expires: u32) -> u64 {
+    u64::from(expires) << 32 | tag(hash) | u64::from(location.to_bits())
+}
+
+#[inline]
+fn is_live(value: u64, now: u32) -> bool {
+    (value >> 32) as u32 > now
 }
 
 const TAG: u64 = 0x7fff << 17;
@@ -95,16 +99,11 @@ impl Fdb {
     /// The default ageing time in seconds (IEEE 802.1Q table 8-7).
     pub const DEFAULT_AGEING: u32 = 300;
 
-    /// An empty table for about `capacity` addresses. An address not seen as a source for `ageing`
-    /// seconds is forgotten.
-    pub fn new(capacity: usize, ageing: u32) -> Fdb {
+    /// An empty table for about `capacity` addresses.
+    pub fn new(capacity: usize) -> Fdb {
         // Twice the slots, so that two full buckets are rare when `capacity` addresses are live.
         let buckets = (capacity.max(WAYS) * 2 / WAYS).next_power_of_two();
-        Fdb {
-            buckets: (0..buckets).map(|_| Bucket::default()).collect(),
-            mask: buckets as u64 - 1,
-            ageing,
-        }
+        Fdb { buckets: (0..buckets).map(|_| Bucket::default()).collect(), mask: buckets as u64 - 1 }
     }
 
     #[inline]
@@ -112,17 +111,12 @@ impl Fdb {
         [&self.buckets[(h & self.mask) as usize], &self.buckets[(h >> 32 & self.mask) as usize]]
     }
 
-    #[inline]
-    fn is_live(&self, value: u64, now: u32) -> bool {
-        now.wrapping_sub((value >> 32) as u32) < self.ageing
-    }
-
     /// Where `mac` is, unless it is unknown or has aged out. `now` is in seconds.
     #[inline]
     pub fn lookup(&self, segment: SegmentId, mac: Mac, now: u32) -> Option<Location> {
         let key = key(segment, mac);
         let (_, v) = self.find(key, hash(key))?;
-        self.is_live(v, now).then(|| Location::from_bits(v as u32))
+        is_live(v, now).then(|| Location::from_bits(v as u32))
     }
 
     /// The slot of a key, and its value.
@@ -142,13 +136,21 @@ impl Fdb {
         None
     }
 
-    /// Notes that `mac` was seen as a source at `location`. An entry already right is not written,
+    /// Notes that `mac` was seen as a source at `location`, to be forgotten when it is not seen again
+    /// for `ageing` seconds. An entry already right is not written,
     /// so that a busy address costs no cache traffic between workers more than once a second.
     #[inline]
-    pub fn learn(&self, segment: SegmentId, mac: Mac, location: Location, now: u32) -> Learned {
+    pub fn learn(
+        &self,
+        segment: SegmentId,
+        mac: Mac,
+        location: Location,
+        now: u32,
+        ageing: u32,
+    ) -> Learned {
         let key = key(segment, mac);
         let hash = hash(key);
-        let new = value(hash, location, now);
+        let new = value(hash, location, now.saturating_add(ageing));
         match self.find(key, hash) {
             Some((_, old)) if old == new => Learned::Known,
             Some((slot, old)) => {
@@ -165,7 +167,7 @@ impl Fdb {
     fn insert(&self, key: u64, hash: u64, value: u64, now: u32) -> Learned {
         let reusable = |bucket: &Bucket, way: usize, old: u64| {
             old == FREE
-                || old != CLAIMED && !self.is_live(bucket.values[way].load(Ordering::Acquire), now)
+                || old != CLAIMED && !is_live(bucket.values[way].load(Ordering::Acquire), now)
         };
         let room = |bucket: &Bucket| {
             let keys = bucket.keys.iter().enumerate();
@@ -211,12 +213,12 @@ impl Fdb {
     /// The live entries, in no order. Entries that change meanwhile may be missed.
     pub fn entries(&self, now: u32) -> Vec<FdbEntry> {
         self.slots()
-            .filter(|&(_, value, _)| self.is_live(value, now))
+            .filter(|&(_, value, _)| is_live(value, now))
             .map(|(key, value, _)| FdbEntry {
                 segment: SegmentId((key >> 48) as u16),
                 mac: Mac::from_u64(key),
                 location: Location::from_bits(value as u32),
-                age: now.wrapping_sub((value >> 32) as u32),
+                remaining: (value >> 32) as u32 - now,
             })
             .collect()
     }
@@ -236,6 +238,7 @@ mod tests {
     use super::*;
     use crate::ids::{PortId, TunnelId};
 
+    const AGEING: u32 = 300;
     const SEG: SegmentId = SegmentId(1);
     const P1: Location = Location::Port(PortId(1));
     const P2: Location = Location::Port(PortId(2));
@@ -246,21 +249,21 @@ mod tests {
 
     #[test]
     fn learns_moves_and_ages() {
-        let fdb = Fdb::new(1024, 300);
+        let fdb = Fdb::new(1024);
         assert_eq!(fdb.lookup(SEG, mac(1), 10), None);
-        assert_eq!(fdb.learn(SEG, mac(1), P1, 10), Learned::New);
+        assert_eq!(fdb.learn(SEG, mac(1), P1, 10, AGEING), Learned::New);
         assert_eq!(fdb.lookup(SEG, mac(1), 10), Some(P1));
-        assert_eq!(fdb.learn(SEG, mac(1), P1, 200), Learned::Known);
-        assert_eq!(fdb.learn(SEG, mac(1), P2, 200), Learned::Moved);
+        assert_eq!(fdb.learn(SEG, mac(1), P1, 200, AGEING), Learned::Known);
+        assert_eq!(fdb.learn(SEG, mac(1), P2, 200, AGEING), Learned::Moved);
         assert_eq!(fdb.lookup(SEG, mac(1), 499), Some(P2));
         assert_eq!(fdb.lookup(SEG, mac(1), 500), None, "aged out after 300 s");
     }
 
     #[test]
     fn segments_are_apart() {
-        let fdb = Fdb::new(1024, 300);
-        fdb.learn(SEG, mac(1), P1, 0);
-        fdb.learn(SegmentId(2), mac(1), Location::Tunnel(TunnelId(7)), 0);
+        let fdb = Fdb::new(1024);
+        fdb.learn(SEG, mac(1), P1, 0, AGEING);
+        fdb.learn(SegmentId(2), mac(1), Location::Tunnel(TunnelId(7)), 0, AGEING);
         assert_eq!(fdb.lookup(SEG, mac(1), 0), Some(P1));
         assert_eq!(fdb.lookup(SegmentId(2), mac(1), 0), Some(Location::Tunnel(TunnelId(7))));
         assert_eq!(fdb.lookup(SegmentId(3), mac(1), 0), None);
@@ -268,30 +271,31 @@ mod tests {
 
     #[test]
     fn holds_its_capacity_and_reuses_what_aged_out() {
-        let fdb = Fdb::new(10_000, 300);
+        let fdb = Fdb::new(10_000);
         for n in 0..10_000 {
-            assert_eq!(fdb.learn(SEG, mac(n), P1, 0), Learned::New, "address {n}");
+            assert_eq!(fdb.learn(SEG, mac(n), P1, 0, AGEING), Learned::New, "address {n}");
         }
         assert_eq!(fdb.entries(0).len(), 10_000);
         for n in 10_000..20_000 {
-            assert_eq!(fdb.learn(SEG, mac(n), P2, 400), Learned::New, "address {n}");
+            assert_eq!(fdb.learn(SEG, mac(n), P2, 400, AGEING), Learned::New, "address {n}");
         }
         assert_eq!(fdb.entries(400).len(), 10_000);
     }
 
     #[test]
     fn says_when_it_is_full() {
-        let fdb = Fdb::new(4, 300);
-        let full = (0..1000).filter(|&n| fdb.learn(SEG, mac(n), P1, 0) == Learned::Full).count();
+        let fdb = Fdb::new(4);
+        let full =
+            (0..1000).filter(|&n| fdb.learn(SEG, mac(n), P1, 0, AGEING) == Learned::Full).count();
         assert_eq!(full + fdb.entries(0).len(), 1000);
         assert!(full >= 1000 - 8);
     }
 
     #[test]
     fn flushes_by_location() {
-        let fdb = Fdb::new(1024, 300);
+        let fdb = Fdb::new(1024);
         for n in 0..100 {
-            fdb.learn(SEG, mac(n), if n % 2 == 0 { P1 } else { P2 }, 0);
+            fdb.learn(SEG, mac(n), if n % 2 == 0 { P1 } else { P2 }, 0, AGEING);
         }
         assert_eq!(fdb.flush(|_, _, at| at == P1), 50);
         assert!(fdb.entries(0).iter().all(|e| e.location == P2));
@@ -302,7 +306,7 @@ mod tests {
     /// location is a function of the address, so a torn entry would show.
     #[test]
     fn concurrent_lookups_see_no_torn_entry() {
-        let fdb = Fdb::new(64, 2);
+        let fdb = Fdb::new(64);
         let home = |n: u64| Location::Port(PortId((n % 1000) as u16));
         std::thread::scope(|s| {
             for t in 0..4u64 {
@@ -315,7 +319,7 @@ mod tests {
                         // The clock runs, so that slots age out and are claimed for other keys.
                         let now = i / 100;
                         if x & 1 == 0 {
-                            fdb.learn(SEG, mac(n), home(n), now);
+                            fdb.learn(SEG, mac(n), home(n), now, 2);
                         } else if let Some(found) = fdb.lookup(SEG, mac(n), now) {
                             assert_eq!(found, home(n));
                         }

@@ -11,6 +11,8 @@ pub struct Segment {
     pub id: SegmentId,
     /// Its name, for people.
     pub name: String,
+    /// Seconds after which a learned address that stays silent is forgotten.
+    pub ageing: u32,
     /// Where broadcast, multicast and unknown unicast go: every member port, and the tunnels that
     /// carry this segment to other nodes.
     pub flood: Vec<Location>,
