@@ -21,4 +21,4 @@ pub use hosts::{BRIDGE, Hosts, Links, hush};
 pub use lab::Lab;
 pub use netns::{Netns, join};
 pub use nodes::{Node, Pod, TwoNodes, Way};
-pub use peers::{Capture, frames_of, iperf, iperf_udp, ping, send_frames, tool};
+pub use peers::{Capture, frames_of, iperf, iperf_udp, ping, send_frames, tool, write_pcap};

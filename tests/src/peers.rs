@@ -84,6 +84,26 @@ impl Capture {
     }
 }
 
+/// Writes frames as a capture file (pcap 2.4, little-endian, Ethernet), for tshark.
+#[track_caller]
+pub fn write_pcap(path: &Path, frames: &[Vec<u8>]) {
+    const MAGIC: u32 = 0xa1b2_c3d4;
+    const SNAPLEN: u32 = 1 << 18;
+    const ETHERNET: u32 = 1;
+    let mut file = Vec::new();
+    for word in [MAGIC, 2 | 4 << 16, 0, 0, SNAPLEN, ETHERNET] {
+        file.extend(word.to_le_bytes());
+    }
+    for (number, frame) in (0..).zip(frames) {
+        let len = u32::try_from(frame.len()).expect("frames are short");
+        for word in [number, 0, len, len] {
+            file.extend(u32::to_le_bytes(word));
+        }
+        file.extend(frame);
+    }
+    std::fs::write(path, file).expect("writing the capture file");
+}
+
 fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|b| format!("{b:02x}")).collect()
 }
