@@ -12,11 +12,12 @@ import sys
 from collections import Counter
 
 ETH_P_ALL = 3
-IPPROTO = {1: "icmp", 4: "ipip", 6: "tcp", 17: "udp", 41: "ip6-in-ip4", 58: "icmp6"}
+PROTOCOLS = {4: "ipip", 6: "tcp", 17: "udp", 41: "ip6-in-ip4"}
+ECHO = {1: ("ping", (0, 8)), 58: ("ping6", (128, 129))}  # ICMP and ICMPv6: name, types
 
 
 def kind(frame, vxlan_port):
-    """`vxlan`, `ipip`, `ip6-in-ip4`, or the plain protocol's name."""
+    """`vxlan`, `ipip`, `ip6-in-ip4`, or what travels unencapsulated: `ping`, `ping6`, `tcp`, `udp`."""
     ethertype = struct.unpack_from("!H", frame, 12)[0] if len(frame) >= 14 else 0
     if ethertype == 0x0800 and len(frame) >= 34:
         protocol, payload = frame[23], 14 + (frame[14] & 15) * 4
@@ -27,7 +28,10 @@ def kind(frame, vxlan_port):
     if protocol == 17 and len(frame) >= payload + 4:
         if struct.unpack_from("!H", frame, payload + 2)[0] == vxlan_port:
             return "vxlan"
-    return IPPROTO.get(protocol, "other")
+    if protocol in ECHO:
+        name, types = ECHO[protocol]
+        return name if len(frame) > payload and frame[payload] in types else "other"
+    return PROTOCOLS.get(protocol, "other")
 
 
 def main(interface, vxlan_port):
