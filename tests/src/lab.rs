@@ -3,16 +3,22 @@
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::netns::Netns;
 
 static NEXT: AtomicU32 = AtomicU32::new(0);
 
-/// A test's own corner of the machine. Its namespaces remove themselves; it removes its folder.
+/// One lab at a time: a test that measures or must lose nothing has the machine to itself.
+static TURN: Mutex<()> = Mutex::new(());
+
+/// A test's own corner of the machine, and its turn to use it. Its namespaces remove themselves; it
+/// removes its folder.
 #[derive(Debug)]
 pub struct Lab {
     prefix: String,
     folder: PathBuf,
+    _turn: MutexGuard<'static, ()>,
 }
 
 impl Lab {
@@ -35,11 +41,13 @@ impl Lab {
             );
             return None;
         }
+        // A test that failed poisons the lock, and guards nothing that could be broken.
+        let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let prefix = format!("pst-{}-{number}-", std::process::id());
         let folder = std::env::temp_dir().join(prefix.trim_end_matches('-'));
         std::fs::create_dir_all(&folder).expect("making the lab's folder");
-        Some(Lab { prefix, folder })
+        Some(Lab { prefix, folder, _turn: turn })
     }
 
     /// A new network namespace of this lab, its loopback interface up.
