@@ -78,7 +78,8 @@ impl Handle {
         self.new_address(link, spec, NLM_F_EXCL)
     }
 
-    /// Gives an address to a link, or changes the flags of the one it has.
+    /// Gives an address to a link that may have it already. An IPv6 address then gets the flags
+    /// given here; an IPv4 address keeps those it has.
     pub fn replace_address(&self, link: u32, spec: &AddressSpec) -> Result<()> {
         self.new_address(link, spec, NLM_F_REPLACE)
     }

@@ -76,13 +76,7 @@ impl Error {
         matches!(self, Error::NotFound { .. })
             || matches!(
                 self.errno(),
-                Some(
-                    Errno::ENODEV
-                        | Errno::ENXIO
-                        | Errno::ENOENT
-                        | Errno::ESRCH
-                        | Errno::EADDRNOTAVAIL
-                )
+                Some(Errno::ENODEV | Errno::ENXIO | Errno::ENOENT | Errno::ESRCH)
             )
     }
 

@@ -218,6 +218,7 @@ fn add(node: &Handle, spec: &HostPortSpec) -> Result<(Link, Link)> {
         peer_netns: None,
         mtu: spec.mtu,
         queues: spec.queues,
+        group: 0,
         mac: Some(spec.mac),
         peer_mac: None,
     })?;
@@ -242,7 +243,10 @@ fn configure(node: &Handle, spec: &HostPortSpec, far: &Link, near: &Link) -> Res
     })??;
 
     for address in node.addresses(Some(far.index))? {
-        if !address.link_local && !spec.addresses.contains(&(address.ip, address.prefix_len)) {
+        // One with a prefix route would keep that, and it would hide ours.
+        let wanted =
+            address.noprefixroute && spec.addresses.contains(&(address.ip, address.prefix_len));
+        if !wanted && !address.link_local {
             node.del_address(far.index, address.ip, address.prefix_len)?;
         }
     }

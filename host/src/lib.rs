@@ -32,5 +32,5 @@ pub use link::{Link, VethSpec, XdpMode};
 pub use monitor::{Event, Monitor};
 pub use neighbor::{Neighbor, NeighborState};
 pub use netns::Netns;
-pub use pod::{PodInterface, PodRoute, PodSpec};
+pub use pod::{LINK_GROUP, PodInterface, PodRoute, PodSpec};
 pub use route::{ResolvedRoute, Route, RouteKind};

@@ -78,6 +78,11 @@ impl Netns {
             match thread.join() {
                 Ok(Ok(result)) => Ok(result),
                 Ok(Err(Errno::EINVAL)) => Err(wrong_kind(what())),
+                Ok(Err(errno @ Errno::EPERM)) => Err(Error::Kernel {
+                    what: what(),
+                    errno,
+                    detail: Some("not permitted, CAP_SYS_ADMIN is needed".into()),
+                }),
                 Ok(Err(e)) => Err(Error::io(what(), e)),
                 Err(panic) => std::panic::resume_unwind(panic),
             }

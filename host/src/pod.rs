@@ -14,6 +14,10 @@ use crate::netns::Netns;
 use crate::route::Route;
 use crate::sysctl;
 
+/// The group of the node's ends of all pod interfaces, so that they can be found and removed
+/// together ([`Handle::delete_link_group`]): "psw" in ASCII.
+pub const LINK_GROUP: u32 = 0x0070_7377;
+
 /// What a pod's interface shall be.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PodSpec {
@@ -85,6 +89,7 @@ impl PodInterface {
             peer_netns: Some(&netns),
             mtu: spec.mtu,
             queues: spec.queues,
+            group: LINK_GROUP,
             mac: None,
             peer_mac: Some(spec.mac),
         })?;

@@ -7,7 +7,16 @@ use encap::Mac;
 use host::{Ethtool, Handle, Netns, VethSpec, XdpMode, sysctl};
 
 fn veth<'a>(name: &'a str, peer_name: &'a str) -> VethSpec<'a> {
-    VethSpec { name, peer_name, peer_netns: None, mtu: 1500, queues: 1, mac: None, peer_mac: None }
+    VethSpec {
+        name,
+        peer_name,
+        peer_netns: None,
+        mtu: 1500,
+        queues: 1,
+        group: 0,
+        mac: None,
+        peer_mac: None,
+    }
 }
 
 #[test]
@@ -56,6 +65,7 @@ fn a_veth_pair_is_created_whole_in_both_namespaces() {
             peer_netns: Some(&pod.netns),
             mtu: 9000,
             queues: 3,
+            group: 0,
             mac: Some(mac),
             peer_mac: Some(peer_mac),
         })

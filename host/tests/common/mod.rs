@@ -90,8 +90,13 @@ pub fn run(program: &str, args: &[&str]) -> Output {
 }
 
 /// Waits until `condition` gives a value, for at most five seconds.
-pub fn wait_for<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> T {
-    let end = Instant::now() + Duration::from_secs(5);
+pub fn wait_for<T>(what: &str, condition: impl FnMut() -> Option<T>) -> T {
+    wait_long_for(what, 5, condition)
+}
+
+/// Waits until `condition` gives a value, for at most that many seconds.
+pub fn wait_long_for<T>(what: &str, seconds: u64, mut condition: impl FnMut() -> Option<T>) -> T {
+    let end = Instant::now() + Duration::from_secs(seconds);
     loop {
         if let Some(value) = condition() {
             return value;
