@@ -54,7 +54,7 @@ reasons! {
     NeighborUnresolved "neighbor_unresolved" "The next hop's MAC address is not known yet.";
     MtuExceeded "mtu_exceeded" "The packet is larger than the egress allows and may not be fragmented.";
     IcmpMalformed "icmp_malformed" "An ICMP or ICMPv6 message to the router is truncated or its checksum is wrong.";
-    NotForUs "not_for_us" "A frame on the uplink is neither for a tunnel of ours nor for a pod.";
+    NotForUs "not_for_us" "A frame to the switch itself is for no tunnel, pod or address of ours.";
     EtherTypeUnrouted "ethertype_unrouted" "A frame to the router's MAC is neither IPv4, IPv6 nor ARP.";
     HostPortMissing "host_port_missing" "The packet is for the node itself, which has no host port.";
     UdpMalformed "udp_malformed" "The UDP header is truncated or its length contradicts the packet.";

@@ -13,6 +13,9 @@ struct Packet {
     dst: IpAddr,
     /// Bytes of the IP packet, padding excluded.
     len: usize,
+    /// Whether an address is valid on its link only: such a packet may reach the router, but not
+    /// pass it (RFC 4291 section 2.5.6).
+    link_local: bool,
 }
 
 /// A frame for the router: ARP or neighbour discovery for its addresses, a packet to one of them,
@@ -26,13 +29,14 @@ pub(super) fn forward<F: Frame>(
     let packet = match ethertype {
         ethertype::IPV4 => check_v4(&frame.bytes()[HEADER_LEN..], frame.len() - HEADER_LEN)?,
         ethertype::IPV6 => check_v6(&frame.bytes()[HEADER_LEN..], frame.len() - HEADER_LEN)?,
-        ethertype::ARP => return to_router(cx, frame, origin, ethertype),
+        ethertype::ARP => return arp(cx, frame, origin),
         _ => return Err(DropReason::EtherTypeUnrouted),
     };
     frame.truncate(HEADER_LEN + packet.len);
 
     match *cx.tables.route(packet.dst).ok_or(DropReason::NoRoute)? {
         NextHop::Router => to_router(cx, frame, origin, ethertype),
+        _ if packet.link_local => Err(DropReason::IpAddressInvalid),
         NextHop::Host => to_host(cx, frame, origin),
         NextHop::Blackhole => Err(DropReason::RouteBlackhole),
         NextHop::Unreachable => Err(DropReason::RouteUnreachable),
@@ -86,7 +90,8 @@ fn check_v4(bytes: &[u8], available: usize) -> Result<Packet, DropReason> {
     if invalid {
         return Err(DropReason::IpAddressInvalid);
     }
-    Ok(Packet { dst: dst.into(), len: view.total_len() })
+    let link_local = src.is_link_local() || dst.is_link_local();
+    Ok(Packet { dst: dst.into(), len: view.total_len(), link_local })
 }
 
 /// Validates an IPv6 header (RFC 8200 section 3, RFC 4291 section 2.5 for the addresses).
@@ -100,14 +105,13 @@ fn check_v6(bytes: &[u8], available: usize) -> Result<Packet, DropReason> {
     let invalid = src.is_multicast()
         || src.is_loopback()
         || src.is_unspecified()
-        || src.is_unicast_link_local()
         || dst.is_loopback()
-        || dst.is_unspecified()
-        || dst.is_unicast_link_local();
+        || dst.is_unspecified();
     if invalid {
         return Err(DropReason::IpAddressInvalid);
     }
-    Ok(Packet { dst: dst.into(), len: view.total_len() })
+    let link_local = src.is_unicast_link_local() || dst.is_unicast_link_local();
+    Ok(Packet { dst: dst.into(), len: view.total_len(), link_local })
 }
 
 /// Takes one from the TTL or hop limit. A packet that has none left ends here.
@@ -125,6 +129,17 @@ fn router_mac(cx: &Context<'_>) -> Mac {
     cx.tables.router.as_ref().map_or(Mac::ZERO, |r| r.mac)
 }
 
+/// ARP sent to the router's own MAC address: a neighbour that checks whether it is still there.
+fn arp<F: Frame>(cx: &Context<'_>, frame: &mut F, origin: Origin) -> Result<Verdict, DropReason> {
+    let router: &Router = cx.tables.router.as_ref().ok_or(DropReason::NotForUs)?;
+    match origin {
+        Origin::Segment(_, from) if answer::arp(router, frame)? => {
+            egress::to_location(cx, frame, from).map(Verdict::Send)
+        }
+        _ => Err(DropReason::NotForUs),
+    }
+}
+
 /// A packet to an address of the router: what the switch can answer itself is answered, the rest
 /// goes to the node.
 fn to_router<F: Frame>(
@@ -135,7 +150,6 @@ fn to_router<F: Frame>(
 ) -> Result<Verdict, DropReason> {
     let router: &Router = cx.tables.router.as_ref().ok_or(DropReason::NoRoute)?;
     let answered = match ethertype {
-        ethertype::ARP => answer::arp(router, frame)?,
         ethertype::IPV4 => answer::echo_v4(frame)?,
         _ => answer::neighbor_solicitation(router, frame)? || answer::echo_v6(frame)?,
     };
