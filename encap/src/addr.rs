@@ -64,11 +64,7 @@ impl Mac {
 impl fmt::Display for Mac {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let b = self.0;
-        write!(
-            f,
-            "{:02x}:{:02x}:{:02x}:{:02x}:{:02x}:{:02x}",
-            b[0], b[1], b[2], b[3], b[4], b[5]
-        )
+        write!(f, "{:02x}:{:02x}:{:02x}:{:02x}:{:02x}:{:02x}", b[0], b[1], b[2], b[3], b[4], b[5])
     }
 }
 
@@ -186,11 +182,7 @@ impl Prefix {
     /// A prefix, refused when the length is out of range or host bits are set.
     pub fn new(addr: IpAddr, len: u8) -> Result<Prefix, PrefixError> {
         let p = Prefix::truncating(addr, len)?;
-        if p.addr == addr {
-            Ok(p)
-        } else {
-            Err(PrefixError::HostBits(p))
-        }
+        if p.addr == addr { Ok(p) } else { Err(PrefixError::HostBits(p)) }
     }
 
     /// A prefix with the host bits of `addr` cleared.
@@ -289,8 +281,7 @@ mod serde_impls {
     impl<'de> Deserialize<'de> for Mac {
         fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
             let s = String::deserialize(d)?;
-            s.parse()
-                .map_err(|e| D::Error::custom(format_args!("{s:?}: {e}")))
+            s.parse().map_err(|e| D::Error::custom(format_args!("{s:?}: {e}")))
         }
     }
     impl Serialize for Prefix {
@@ -301,8 +292,7 @@ mod serde_impls {
     impl<'de> Deserialize<'de> for Prefix {
         fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
             let s = String::deserialize(d)?;
-            s.parse()
-                .map_err(|e| D::Error::custom(format_args!("{s:?}: {e}")))
+            s.parse().map_err(|e| D::Error::custom(format_args!("{s:?}: {e}")))
         }
     }
     impl Serialize for Vni {

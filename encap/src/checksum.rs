@@ -26,40 +26,28 @@ impl Sum {
         let s = sum(data);
         // RFC 1071 section 2 (B): a piece at an odd offset contributes its sum byte-swapped.
         let s = if self.odd { s.swap_bytes() } else { s };
-        Sum {
-            acc: self.acc + u64::from(s),
-            odd: self.odd ^ (data.len() % 2 == 1),
-        }
+        Sum { acc: self.acc + u64::from(s), odd: self.odd ^ (data.len() % 2 == 1) }
     }
 
     /// Adds one 16-bit word. The octets so far must be even in number.
     #[inline(always)]
     #[must_use]
     pub const fn u16(self, word: u16) -> Sum {
-        Sum {
-            acc: self.acc + word as u64,
-            odd: self.odd,
-        }
+        Sum { acc: self.acc + word as u64, odd: self.odd }
     }
 
     /// Adds two 16-bit words. The octets so far must be even in number.
     #[inline(always)]
     #[must_use]
     pub const fn u32(self, words: u32) -> Sum {
-        Sum {
-            acc: self.acc + words as u64,
-            odd: self.odd,
-        }
+        Sum { acc: self.acc + words as u64, odd: self.odd }
     }
 
     /// Adds the IPv4 pseudo-header; `len` is the length of the upper-layer packet.
     #[inline(always)]
     #[must_use]
     pub const fn pseudo_v4(self, src: Ipv4Addr, dst: Ipv4Addr, protocol: u8, len: u16) -> Sum {
-        self.u32(src.to_bits())
-            .u32(dst.to_bits())
-            .u16(protocol as u16)
-            .u16(len)
+        self.u32(src.to_bits()).u32(dst.to_bits()).u16(protocol as u16).u16(len)
     }
 
     /// Adds the IPv6 pseudo-header; `len` is the length of the upper-layer packet.

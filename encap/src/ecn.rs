@@ -172,11 +172,7 @@ mod tests {
         ];
         for (inner, wants) in rows {
             for (outer, want) in columns.into_iter().zip(wants) {
-                assert_eq!(
-                    decap(outer, inner).ok(),
-                    want,
-                    "inner {inner:?} outer {outer:?}"
-                );
+                assert_eq!(decap(outer, inner).ok(), want, "inner {inner:?} outer {outer:?}");
             }
         }
     }
@@ -214,19 +210,13 @@ mod tests {
         assert_eq!((v.tos(), v.checksum_ok()), (0xbb, true));
 
         ipv4::Repr { tos: 0xb8, ..repr }.emit(&mut frame[18..]);
-        assert_eq!(
-            decap_frame(&mut frame, Ce.bits()),
-            Err(CongestionLoss::Drop)
-        );
+        assert_eq!(decap_frame(&mut frame, Ce.bits()), Err(CongestionLoss::Drop));
 
         let mut six = [0u8; 40];
         ipv6::View::new_unchecked(&mut six[..]).set_version_class_label(0xb9, 0xfffff);
         assert_eq!(packet_tos(&six), 0xb9);
         decap_packet(&mut six, Ce.bits()).unwrap();
         let v = ipv6::View::new_checked(&six[..]).unwrap();
-        assert_eq!(
-            (v.traffic_class(), v.flow_label(), v.version()),
-            (0xbb, 0xfffff, 6)
-        );
+        assert_eq!((v.traffic_class(), v.flow_label(), v.version()), (0xbb, 0xfffff, 6));
     }
 }

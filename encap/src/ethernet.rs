@@ -45,11 +45,7 @@ impl<T: AsRef<[u8]>> View<T> {
     /// Whether the header fits the buffer.
     #[inline]
     pub fn check_len(&self) -> Result<(), Error> {
-        if self.bytes().len() < HEADER_LEN {
-            Err(Error::Truncated)
-        } else {
-            Ok(())
-        }
+        if self.bytes().len() < HEADER_LEN { Err(Error::Truncated) } else { Ok(()) }
     }
 
     /// Destination.
@@ -119,11 +115,7 @@ impl Repr {
     #[inline]
     pub fn parse<T: AsRef<[u8]>>(view: &View<T>) -> Result<Repr, Error> {
         view.check_len()?;
-        Ok(Repr {
-            dst: view.dst(),
-            src: view.src(),
-            ethertype: view.ethertype(),
-        })
+        Ok(Repr { dst: view.dst(), src: view.src(), ethertype: view.ethertype() })
     }
 
     /// Bytes that [`Repr::emit`] writes.
@@ -140,9 +132,7 @@ impl Repr {
     /// The header as it is on the wire: precompute it, then copy it in one move per packet.
     pub const fn to_bytes(&self) -> [u8; HEADER_LEN] {
         let (d, s, t) = (self.dst.0, self.src.0, self.ethertype.to_be_bytes());
-        [
-            d[0], d[1], d[2], d[3], d[4], d[5], s[0], s[1], s[2], s[3], s[4], s[5], t[0], t[1],
-        ]
+        [d[0], d[1], d[2], d[3], d[4], d[5], s[0], s[1], s[2], s[3], s[4], s[5], t[0], t[1]]
     }
 }
 
@@ -153,11 +143,7 @@ pub fn header(frame: &[u8]) -> Option<(u64, u64, u16)> {
     let h = frame.first_chunk::<HEADER_LEN>()?;
     let dst = u64::from_be_bytes([h[0], h[1], h[2], h[3], h[4], h[5], h[6], h[7]]) >> 16;
     let src = u64::from_be_bytes([h[4], h[5], h[6], h[7], h[8], h[9], h[10], h[11]]);
-    Some((
-        dst,
-        src & 0xffff_ffff_ffff,
-        u16::from_be_bytes([h[12], h[13]]),
-    ))
+    Some((dst, src & 0xffff_ffff_ffff, u16::from_be_bytes([h[12], h[13]])))
 }
 
 /// Overwrites both addresses; a frame shorter than a header is left alone.
@@ -165,9 +151,7 @@ pub fn header(frame: &[u8]) -> Option<(u64, u64, u16)> {
 pub fn rewrite(frame: &mut [u8], dst: Mac, src: Mac) {
     if let Some(h) = frame.first_chunk_mut::<12>() {
         let (d, s) = (dst.0, src.0);
-        *h = [
-            d[0], d[1], d[2], d[3], d[4], d[5], s[0], s[1], s[2], s[3], s[4], s[5],
-        ];
+        *h = [d[0], d[1], d[2], d[3], d[4], d[5], s[0], s[1], s[2], s[3], s[4], s[5]];
     }
 }
 
@@ -194,10 +178,7 @@ mod tests {
         let bytes: [u8; 16] = core::array::from_fn(|i| 0x10 + i as u8);
         let v = View::new_checked(&bytes[..]).unwrap();
         let (dst, src, ty) = header(&bytes).unwrap();
-        assert_eq!(
-            (Mac::from_u64(dst), Mac::from_u64(src), ty),
-            (v.dst(), v.src(), v.ethertype())
-        );
+        assert_eq!((Mac::from_u64(dst), Mac::from_u64(src), ty), (v.dst(), v.src(), v.ethertype()));
         assert_eq!(src >> 48, 0);
         assert_eq!(header(&bytes[..13]), None);
         assert_eq!(View::new_checked(&bytes[..13]), Err(Error::Truncated));
@@ -212,11 +193,7 @@ mod tests {
             ("01:80:c1:ff:ff:ff", false),
             ("ff:ff:ff:ff:ff:ff", false),
         ] {
-            assert_eq!(
-                is_bridge_reserved(mac.parse::<Mac>().unwrap().to_u64()),
-                want,
-                "{mac}"
-            );
+            assert_eq!(is_bridge_reserved(mac.parse::<Mac>().unwrap().to_u64()), want, "{mac}");
         }
     }
 

@@ -64,11 +64,7 @@ impl<T: AsRef<[u8]>> View<T> {
     /// Whether the header fits the buffer.
     #[inline]
     pub fn check_len(&self) -> Result<(), Error> {
-        if self.bytes().len() < HEADER_LEN {
-            Err(Error::Truncated)
-        } else {
-            Ok(())
-        }
+        if self.bytes().len() < HEADER_LEN { Err(Error::Truncated) } else { Ok(()) }
     }
 
     /// Message type, see [`message`].
@@ -150,6 +146,9 @@ impl<T: AsRef<[u8]> + AsMut<[u8]>> View<T> {
         let old = wire::read_u16(b, field::TYPE_CODE);
         let new = u16::from_be_bytes([message::ECHO_REPLY, old as u8]);
         let sum = checksum::update_u16(wire::read_u16(b, field::CHECKSUM), old, new);
+        // A reply may consist of zeros only. Its checksum is then 0xffff, and the update says 0; for
+        // any other reply the two are the same to a receiver.
+        let sum = if sum == 0 { 0xffff } else { sum };
         wire::write_u16(b, field::TYPE_CODE, new);
         wire::write_u16(b, field::CHECKSUM, sum);
     }
@@ -197,33 +196,20 @@ pub enum Repr<'a> {
 impl<'a> Repr<'a> {
     /// Reads and verifies a message wholly in the buffer.
     #[inline]
-    pub fn parse<T: AsRef<[u8]> + ?Sized>(view: &'a View<&'a T>) -> Result<Repr<'a>, Error> {
+    pub fn parse(view: &View<&'a [u8]>) -> Result<Repr<'a>, Error> {
         view.check_len()?;
         if !view.checksum_ok() {
             return Err(Error::Checksum);
         }
-        let (code, payload) = (view.code(), view.payload());
+        let (code, payload) = (view.code(), wire::clip(view.buffer, HEADER_LEN, usize::MAX));
         let (ident, sequence) = (view.ident(), view.sequence());
         Ok(match view.message_type() {
-            message::ECHO_REQUEST => Repr::EchoRequest {
-                ident,
-                sequence,
-                data: payload,
-            },
-            message::ECHO_REPLY => Repr::EchoReply {
-                ident,
-                sequence,
-                data: payload,
-            },
-            message::UNREACHABLE => Repr::Unreachable {
-                code,
-                next_hop_mtu: view.next_hop_mtu(),
-                packet: payload,
-            },
-            message::TIME_EXCEEDED => Repr::TimeExceeded {
-                code,
-                packet: payload,
-            },
+            message::ECHO_REQUEST => Repr::EchoRequest { ident, sequence, data: payload },
+            message::ECHO_REPLY => Repr::EchoReply { ident, sequence, data: payload },
+            message::UNREACHABLE => {
+                Repr::Unreachable { code, next_hop_mtu: view.next_hop_mtu(), packet: payload }
+            }
+            message::TIME_EXCEEDED => Repr::TimeExceeded { code, packet: payload },
             _ => return Err(Error::Unknown),
         })
     }
@@ -248,21 +234,15 @@ impl<'a> Repr<'a> {
         let len = self.buffer_len();
         let mut v = View::new_unchecked(wire::clip_mut(out, 0, len));
         match *self {
-            Repr::EchoRequest {
-                ident, sequence, ..
-            } => {
+            Repr::EchoRequest { ident, sequence, .. } => {
                 v.set_type_code(message::ECHO_REQUEST, 0);
                 v.set_rest(ident, sequence);
             }
-            Repr::EchoReply {
-                ident, sequence, ..
-            } => {
+            Repr::EchoReply { ident, sequence, .. } => {
                 v.set_type_code(message::ECHO_REPLY, 0);
                 v.set_rest(ident, sequence);
             }
-            Repr::Unreachable {
-                code, next_hop_mtu, ..
-            } => {
+            Repr::Unreachable { code, next_hop_mtu, .. } => {
                 v.set_type_code(message::UNREACHABLE, code);
                 v.set_rest(0, next_hop_mtu);
             }
@@ -272,5 +252,32 @@ impl<'a> Repr<'a> {
             }
         }
         v.fill_checksum();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// `ping` with identifier, sequence number and data of zero: RFC 1624's update alone would
+    /// leave a checksum of 0, which no receiver accepts over zeros.
+    #[test]
+    fn reply_of_zeros_is_valid() {
+        let mut message = [0; 16];
+        Repr::EchoRequest { ident: 0, sequence: 0, data: &[0; 8] }.emit(&mut message);
+        View::new_unchecked(&mut message).request_to_reply();
+        assert!(View::new_unchecked(&message).checksum_ok());
+        let mut reply = [0; 16];
+        Repr::EchoReply { ident: 0, sequence: 0, data: &[0; 8] }.emit(&mut reply);
+        assert_eq!(message, reply);
+    }
+
+    /// The other side of it: words that sum to 0xffff.
+    #[test]
+    fn reply_that_sums_to_all_ones_is_valid() {
+        let mut message = [0; 16];
+        Repr::EchoRequest { ident: 0xffff, sequence: 0, data: &[0; 8] }.emit(&mut message);
+        View::new_unchecked(&mut message).request_to_reply();
+        assert!(View::new_unchecked(&message).checksum_ok());
     }
 }

@@ -75,11 +75,7 @@ impl<T: AsRef<[u8]>> View<T> {
     /// Whether the header fits the buffer.
     #[inline]
     pub fn check_len(&self) -> Result<(), Error> {
-        if self.bytes().len() < HEADER_LEN {
-            Err(Error::Truncated)
-        } else {
-            Ok(())
-        }
+        if self.bytes().len() < HEADER_LEN { Err(Error::Truncated) } else { Ok(()) }
     }
 
     /// Message type, see [`message`].
@@ -133,9 +129,7 @@ impl<T: AsRef<[u8]>> View<T> {
     #[inline]
     fn sum(&self, src: Ipv6Addr, dst: Ipv6Addr) -> Sum {
         let b = self.bytes();
-        Sum::ZERO
-            .pseudo_v6(src, dst, protocol::ICMPV6, b.len() as u32)
-            .bytes(b)
+        Sum::ZERO.pseudo_v6(src, dst, protocol::ICMPV6, b.len() as u32).bytes(b)
     }
 }
 
@@ -222,40 +216,19 @@ pub enum Repr<'a> {
 impl<'a> Repr<'a> {
     /// Reads and verifies a message wholly in the buffer.
     #[inline]
-    pub fn parse<T: AsRef<[u8]> + ?Sized>(
-        view: &'a View<&'a T>,
-        src: Ipv6Addr,
-        dst: Ipv6Addr,
-    ) -> Result<Repr<'a>, Error> {
+    pub fn parse(view: &View<&'a [u8]>, src: Ipv6Addr, dst: Ipv6Addr) -> Result<Repr<'a>, Error> {
         view.check_len()?;
         if !view.checksum_ok(src, dst) {
             return Err(Error::Checksum);
         }
-        let (code, payload) = (view.code(), view.payload());
+        let (code, payload) = (view.code(), wire::clip(view.buffer, HEADER_LEN, usize::MAX));
         let (ident, sequence) = (view.ident(), view.sequence());
         Ok(match view.message_type() {
-            message::ECHO_REQUEST => Repr::EchoRequest {
-                ident,
-                sequence,
-                data: payload,
-            },
-            message::ECHO_REPLY => Repr::EchoReply {
-                ident,
-                sequence,
-                data: payload,
-            },
-            message::UNREACHABLE => Repr::Unreachable {
-                code,
-                packet: payload,
-            },
-            message::PACKET_TOO_BIG => Repr::PacketTooBig {
-                mtu: view.mtu(),
-                packet: payload,
-            },
-            message::TIME_EXCEEDED => Repr::TimeExceeded {
-                code,
-                packet: payload,
-            },
+            message::ECHO_REQUEST => Repr::EchoRequest { ident, sequence, data: payload },
+            message::ECHO_REPLY => Repr::EchoReply { ident, sequence, data: payload },
+            message::UNREACHABLE => Repr::Unreachable { code, packet: payload },
+            message::PACKET_TOO_BIG => Repr::PacketTooBig { mtu: view.mtu(), packet: payload },
+            message::TIME_EXCEEDED => Repr::TimeExceeded { code, packet: payload },
             _ => return Err(Error::Unknown),
         })
     }
@@ -282,20 +255,12 @@ impl<'a> Repr<'a> {
         let len = self.buffer_len();
         let mut v = View::new_unchecked(wire::clip_mut(out, 0, len));
         let (message_type, code, rest) = match *self {
-            Repr::EchoRequest {
-                ident, sequence, ..
-            } => (
-                message::ECHO_REQUEST,
-                0,
-                u32::from(ident) << 16 | u32::from(sequence),
-            ),
-            Repr::EchoReply {
-                ident, sequence, ..
-            } => (
-                message::ECHO_REPLY,
-                0,
-                u32::from(ident) << 16 | u32::from(sequence),
-            ),
+            Repr::EchoRequest { ident, sequence, .. } => {
+                (message::ECHO_REQUEST, 0, u32::from(ident) << 16 | u32::from(sequence))
+            }
+            Repr::EchoReply { ident, sequence, .. } => {
+                (message::ECHO_REPLY, 0, u32::from(ident) << 16 | u32::from(sequence))
+            }
             Repr::Unreachable { code, .. } => (message::UNREACHABLE, code, 0),
             Repr::PacketTooBig { mtu, .. } => (message::PACKET_TOO_BIG, 0, mtu),
             Repr::TimeExceeded { code, .. } => (message::TIME_EXCEEDED, code, 0),

@@ -222,11 +222,7 @@ impl<T: AsRef<[u8]> + AsMut<[u8]>> View<T> {
     /// Sets version 4 and the header length in bytes, a multiple of 4 from 20 to 60.
     #[inline]
     pub fn set_header_len(&mut self, len: usize) {
-        wire::write_u8(
-            self.buffer.as_mut(),
-            field::VER_IHL,
-            0x40 | (len / 4) as u8 & 0xf,
-        );
+        wire::write_u8(self.buffer.as_mut(), field::VER_IHL, 0x40 | (len / 4) as u8 & 0xf);
     }
 
     /// Sets DSCP and ECN; the checksum must be filled after.

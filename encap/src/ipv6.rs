@@ -153,11 +153,7 @@ impl<T: AsRef<[u8]>> View<T> {
     pub fn upper_layer(&self) -> Result<UpperLayer, Error> {
         let h = self.next_header();
         if !is_extension(h) {
-            return Ok(UpperLayer {
-                protocol: h,
-                offset: HEADER_LEN,
-                fragment: None,
-            });
+            return Ok(UpperLayer { protocol: h, offset: HEADER_LEN, fragment: None });
         }
         walk(h, wire::clip(self.bytes(), 0, self.total_len()))
     }
@@ -291,10 +287,8 @@ pub fn upper_layer(packet: &[u8]) -> Result<UpperLayer, Error> {
 fn walk(first: u8, packet: &[u8]) -> Result<UpperLayer, Error> {
     let (mut next, mut offset, mut fragment) = (first, HEADER_LEN, None);
     for _ in 0..MAX_EXTENSION_HEADERS {
-        let header: &[u8; 8] = packet
-            .get(offset..)
-            .and_then(|b| b.first_chunk())
-            .ok_or(Error::Truncated)?;
+        let header: &[u8; 8] =
+            packet.get(offset..).and_then(|b| b.first_chunk()).ok_or(Error::Truncated)?;
         let len = match next {
             protocol::FRAGMENT => {
                 let word = wire::read_u16(header, field::FRAGMENT_OFFSET);
@@ -305,11 +299,7 @@ fn walk(first: u8, packet: &[u8]) -> Result<UpperLayer, Error> {
                 };
                 fragment = Some(f);
                 if f.offset != 0 {
-                    return Ok(UpperLayer {
-                        protocol: header[0],
-                        offset: offset + 8,
-                        fragment,
-                    });
+                    return Ok(UpperLayer { protocol: header[0], offset: offset + 8, fragment });
                 }
                 8
             }
@@ -323,11 +313,7 @@ fn walk(first: u8, packet: &[u8]) -> Result<UpperLayer, Error> {
             return Err(Error::Truncated);
         }
         if !is_extension(next) {
-            return Ok(UpperLayer {
-                protocol: next,
-                offset,
-                fragment,
-            });
+            return Ok(UpperLayer { protocol: next, offset, fragment });
         }
     }
     Err(Error::TooManyHeaders)

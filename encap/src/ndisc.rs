@@ -59,10 +59,7 @@ impl<T: AsRef<[u8]>> View<T> {
         if b.len() < HEADER_LEN {
             return Err(Error::Truncated);
         }
-        if !matches!(
-            b[field::TYPE],
-            message::NEIGHBOR_SOLICIT | message::NEIGHBOR_ADVERT
-        ) {
+        if !matches!(b[field::TYPE], message::NEIGHBOR_SOLICIT | message::NEIGHBOR_ADVERT) {
             return Err(Error::Type);
         }
         if b[field::CODE] != 0 {
@@ -76,11 +73,7 @@ impl<T: AsRef<[u8]>> View<T> {
             }
             rest = &rest[len..];
         }
-        if rest.is_empty() {
-            Ok(())
-        } else {
-            Err(Error::Option)
-        }
+        if rest.is_empty() { Ok(()) } else { Err(Error::Option) }
     }
 
     /// [`message::NEIGHBOR_SOLICIT`] or [`message::NEIGHBOR_ADVERT`].
@@ -151,11 +144,7 @@ impl<T: AsRef<[u8]> + AsMut<[u8]>> View<T> {
         let flags = if router { ROUTER } else { 0 }
             | if solicited { SOLICITED } else { 0 }
             | if override_cache { OVERRIDE } else { 0 };
-        wire::write(
-            self.buffer.as_mut(),
-            field::FLAGS_RESERVED,
-            [flags, 0, 0, 0],
-        );
+        wire::write(self.buffer.as_mut(), field::FLAGS_RESERVED, [flags, 0, 0, 0]);
     }
 
     /// Sets the target.
@@ -263,13 +252,7 @@ impl Repr {
                 v.set_target(target);
                 OPTION_SOURCE_LLADDR
             }
-            Repr::Advert {
-                target,
-                router,
-                solicited,
-                override_cache,
-                ..
-            } => {
+            Repr::Advert { target, router, solicited, override_cache, .. } => {
                 v.set_message_type(message::NEIGHBOR_ADVERT);
                 v.set_flags(router, solicited, override_cache);
                 v.set_target(target);

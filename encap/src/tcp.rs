@@ -133,10 +133,7 @@ impl<T: AsRef<[u8]>> View<T> {
     #[inline]
     pub fn checksum_ok(&self, src: IpAddr, dst: IpAddr) -> bool {
         let b = self.bytes();
-        Sum::ZERO
-            .pseudo(src, dst, protocol::TCP, b.len() as u16)
-            .bytes(b)
-            .is_valid()
+        Sum::ZERO.pseudo(src, dst, protocol::TCP, b.len() as u16).bytes(b).is_valid()
     }
 
     /// The maximum segment size option: its value in bytes. None when there is no such option,
@@ -212,10 +209,7 @@ impl<T: AsRef<[u8]> + AsMut<[u8]>> View<T> {
     pub fn fill_checksum(&mut self, src: IpAddr, dst: IpAddr) {
         wire::write_u16(self.buffer.as_mut(), field::CHECKSUM, 0);
         let b = self.bytes();
-        let sum = Sum::ZERO
-            .pseudo(src, dst, protocol::TCP, b.len() as u16)
-            .bytes(b)
-            .checksum();
+        let sum = Sum::ZERO.pseudo(src, dst, protocol::TCP, b.len() as u16).bytes(b).checksum();
         wire::write_u16(self.buffer.as_mut(), field::CHECKSUM, sum);
     }
 }
@@ -257,12 +251,7 @@ impl Repr {
 
     /// Bytes that [`Repr::emit`] writes: the header.
     pub const fn buffer_len(&self) -> usize {
-        HEADER_LEN
-            + if self.mss.is_some() {
-                OPTION_MSS_LEN as usize
-            } else {
-                0
-            }
+        HEADER_LEN + if self.mss.is_some() { OPTION_MSS_LEN as usize } else { 0 }
     }
 
     /// Writes the header, with a checksum of zero, to the front of `out`.

@@ -139,9 +139,11 @@ impl<T: AsRef<[u8]> + AsMut<[u8]>> View<T> {
     #[inline]
     pub fn fill_checksum(&mut self, src: IpAddr, dst: IpAddr) {
         self.set_checksum(0);
-        let sum = Sum::ZERO
-            .pseudo(src, dst, protocol::UDP, self.len() as u16)
-            .bytes(wire::clip(self.bytes(), 0, self.len()));
+        let sum = Sum::ZERO.pseudo(src, dst, protocol::UDP, self.len() as u16).bytes(wire::clip(
+            self.bytes(),
+            0,
+            self.len(),
+        ));
         self.set_checksum(sum.udp_checksum());
     }
 }

@@ -27,11 +27,7 @@ impl<T: AsRef<[u8]>> View<T> {
     /// Whether the tag fits the buffer.
     #[inline]
     pub fn check_len(&self) -> Result<(), Error> {
-        if self.bytes().len() < HEADER_LEN {
-            Err(Error::Truncated)
-        } else {
-            Ok(())
-        }
+        if self.bytes().len() < HEADER_LEN { Err(Error::Truncated) } else { Ok(()) }
     }
 
     #[inline]

@@ -166,9 +166,8 @@ pub fn parse_outer(
                 return Ok(outer(Kind::Other { protocol: proto }, 0, upper_len));
             }
             let payload_len = v.len() - udp::HEADER_LEN;
-            let inner_len = payload_len
-                .checked_sub(vxlan::HEADER_LEN)
-                .ok_or(OuterError::VxlanTruncated)?;
+            let inner_len =
+                payload_len.checked_sub(vxlan::HEADER_LEN).ok_or(OuterError::VxlanTruncated)?;
             let x = vxlan::View::new_checked(v.payload()).map_err(|e| match e {
                 vxlan::Error::Truncated => OuterError::VxlanTruncated,
                 vxlan::Error::Flags => OuterError::VxlanFlags,
@@ -176,11 +175,7 @@ pub fn parse_outer(
             if inner_len < ethernet::HEADER_LEN {
                 return Err(OuterError::VxlanTruncated);
             }
-            let kind = Kind::Vxlan {
-                vni: x.vni(),
-                dst_port,
-                checksum: v.checksum(),
-            };
+            let kind = Kind::Vxlan { vni: x.vni(), dst_port, checksum: v.checksum() };
             Ok(outer(kind, UDP_OVERHEAD, inner_len))
         }
         protocol::IPIP => inner_ip(IpVersion::V4, ipv4::HEADER_LEN),

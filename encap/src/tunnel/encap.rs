@@ -70,11 +70,7 @@ impl OuterHeader {
             _ => (Kind::Vxlan6, UDP6),
         };
         h.kind = kind;
-        let udp = udp::Repr {
-            src_port: 0,
-            dst_port,
-            payload_len: 0,
-        };
+        let udp = udp::Repr { src_port: 0, dst_port, payload_len: 0 };
         udp.emit(&mut h.bytes[at..]);
         vxlan::Repr { vni }.emit(&mut h.bytes[at + udp::HEADER_LEN..]);
         Ok(h)
@@ -127,12 +123,7 @@ impl OuterHeader {
             }
             _ => return Err(FamilyMismatch::Addresses),
         };
-        ethernet::Repr {
-            dst: dst_mac,
-            src: src_mac,
-            ethertype,
-        }
-        .emit(&mut bytes);
+        ethernet::Repr { dst: dst_mac, src: src_mac, ethertype }.emit(&mut bytes);
         Ok(OuterHeader { bytes, kind, sum })
     }
 
@@ -331,8 +322,5 @@ fn finish_udp(out: &mut [u8], at: usize, src_port: u16, len: u16) {
 /// The value of a 16-bit IP length field.
 #[inline(always)]
 fn ip_length(payload_len: usize, overhead: usize) -> Result<u16, WriteError> {
-    payload_len
-        .checked_add(overhead)
-        .and_then(|n| u16::try_from(n).ok())
-        .ok_or(WriteError::TooLong)
+    payload_len.checked_add(overhead).and_then(|n| u16::try_from(n).ok()).ok_or(WriteError::TooLong)
 }
