@@ -275,3 +275,92 @@ fn result_of(message: &NetlinkBuffer<&[u8]>) -> Result<(), Failure> {
         .flatten();
     Err(Failure::Refused { errno: Errno::from_raw(code.saturating_neg()), detail })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A netlink message of `kind` with `flags` and `payload`.
+    fn message(kind: u16, flags: u16, payload: &[u8]) -> Vec<u8> {
+        let mut header = NetlinkHeader::default();
+        header.length = (HEADER_LEN + payload.len()) as u32;
+        header.message_type = kind;
+        header.flags = flags;
+        let mut bytes = vec![0; HEADER_LEN];
+        header.emit(&mut bytes);
+        bytes.extend_from_slice(payload);
+        bytes.resize(bytes.len().next_multiple_of(4), 0);
+        bytes
+    }
+
+    fn outcome(bytes: &[u8]) -> Result<(), (Errno, Option<String>)> {
+        let message = messages(bytes).next().unwrap().unwrap();
+        result_of(&message).map_err(|e| match e {
+            Failure::Refused { errno, detail } => (errno, detail),
+            other => panic!("{other:?}"),
+        })
+    }
+
+    /// `NLMSGERR_ATTR_OFFS` and `NLMSGERR_ATTR_MSG`, as the kernel sends them.
+    fn explanation(text: &str) -> Vec<u8> {
+        let mut bytes = vec![8, 0, 2, 0, 24, 0, 0, 0];
+        bytes.extend_from_slice(&(4 + text.len() as u16 + 1).to_ne_bytes());
+        bytes.extend_from_slice(&NLMSGERR_ATTR_MSG.to_ne_bytes());
+        bytes.extend_from_slice(text.as_bytes());
+        bytes.push(0);
+        bytes
+    }
+
+    #[test]
+    fn acknowledgements_and_plain_errors() {
+        let request = message(16, 0, &[]);
+        let ack = [&0i32.to_ne_bytes()[..], &request].concat();
+        assert_eq!(outcome(&message(NLMSG_ERROR, NLM_F_CAPPED, &ack)), Ok(()));
+        let refusal = [&(-17i32).to_ne_bytes()[..], &request].concat();
+        let refusal = message(NLMSG_ERROR, NLM_F_CAPPED, &refusal);
+        assert_eq!(outcome(&refusal), Err((Errno::EEXIST, None)));
+        assert_eq!(outcome(&message(NLMSG_DONE, 0, &[])), Ok(()));
+        assert_eq!(outcome(&message(NLMSG_DONE, 0, &0i32.to_ne_bytes())), Ok(()));
+    }
+
+    #[test]
+    fn explanations_follow_the_request_whole_or_capped() {
+        let request = message(16, 0, &[1, 2, 3, 4, 5]);
+        let text = "Invalid MTU";
+        let expected = Err((Errno::EINVAL, Some(text.to_owned())));
+        let code = (-22i32).to_ne_bytes();
+        let whole = [&code[..], &request, &explanation(text)].concat();
+        assert_eq!(outcome(&message(NLMSG_ERROR, NLM_F_ACK_TLVS, &whole)), expected);
+        let capped = [&code[..], &request[..HEADER_LEN], &explanation(text)].concat();
+        let flags = NLM_F_ACK_TLVS | NLM_F_CAPPED;
+        assert_eq!(outcome(&message(NLMSG_ERROR, flags, &capped)), expected);
+        // At the end of a dump there is no request.
+        let done = [&code[..], &explanation(text)].concat();
+        assert_eq!(outcome(&message(NLMSG_DONE, NLM_F_ACK_TLVS, &done)), expected);
+        // Cut short anywhere, it is still the error.
+        for n in 4..whole.len() {
+            let cut = message(NLMSG_ERROR, NLM_F_ACK_TLVS, &whole[..n]);
+            assert_eq!(outcome(&cut).unwrap_err().0, Errno::EINVAL);
+        }
+    }
+
+    #[test]
+    fn a_datagram_is_taken_apart_and_never_read_beyond() {
+        let one = message(16, 0, &[1, 2, 3]);
+        let two = message(17, 0, &[4, 5, 6, 7]);
+        let both = [one.clone(), two.clone()].concat();
+        let parts: Vec<_> = messages(&both).map(|m| m.unwrap()).collect();
+        assert_eq!(parts.iter().map(|m| m.message_type()).collect::<Vec<_>>(), [16, 17]);
+        assert_eq!(parts[0].payload(), [1, 2, 3]);
+        assert_eq!(parts[1].payload(), [4, 5, 6, 7]);
+        assert_eq!(messages(&[]).count(), 0);
+        for n in 1..two.len() {
+            let cut: Vec<_> = messages(&two[..n]).collect();
+            assert!(cut.len() == 1 && cut[0].is_err(), "{n} bytes");
+        }
+        // A length that does not even cover the header must not loop.
+        let mut short = two;
+        short[0] = 0;
+        assert_eq!(messages(&short).map(|m| m.is_err()).collect::<Vec<_>>(), [true]);
+    }
+}

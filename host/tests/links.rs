@@ -287,3 +287,69 @@ fn a_handle_serves_its_namespace_from_any_thread() {
         })
         .unwrap();
 }
+
+/// A table that others change while it is read is read again, until it is whole.
+#[test]
+fn lists_are_whole_while_others_change_them() {
+    if !root() {
+        return;
+    }
+    let ns = TestNetns::new();
+    let handle = ns.handle();
+    // More than one datagram of links.
+    for n in 0..40 {
+        handle.add_veth(&veth(&format!("stay{n}"), &format!("peer{n}"))).unwrap();
+    }
+    let done = std::sync::atomic::AtomicBool::new(false);
+    let other = ns.handle();
+    std::thread::scope(|scope| {
+        let done = &done;
+        scope.spawn(move || {
+            while !done.load(std::sync::atomic::Ordering::Relaxed) {
+                let link = other.add_veth(&veth("come", "go")).unwrap();
+                other.delete_link(link.index).unwrap();
+            }
+        });
+        for _ in 0..100 {
+            let links = handle.links().unwrap();
+            let stayed = links.iter().filter(|l| l.name.starts_with("stay")).count();
+            assert_eq!(stayed, 40);
+        }
+        done.store(true, std::sync::atomic::Ordering::Relaxed);
+    });
+}
+
+#[test]
+fn what_is_not_permitted_says_what_is_needed() {
+    if !root() {
+        return;
+    }
+    use nix::unistd::{Gid, Uid, setresgid, setresuid};
+    let ns = TestNetns::new();
+    let handle = ns.handle();
+    let lo = handle.require_link("lo").unwrap();
+    let path = ns.path();
+    // setresuid of libc changes all threads, so in a child: it is this test again, as nobody.
+    if std::env::var_os("HOST_TEST_AS_NOBODY").is_none() {
+        let program = std::env::current_exe().unwrap();
+        let output = std::process::Command::new(program)
+            .args(["--exact", "what_is_not_permitted_says_what_is_needed", "--nocapture"])
+            .env("HOST_TEST_AS_NOBODY", "1")
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        return;
+    }
+    let root = Uid::from_raw(0);
+    let nobody = (Gid::from_raw(65534), Uid::from_raw(65534));
+    setresgid(nobody.0, nobody.0, Gid::from_raw(0)).unwrap();
+    setresuid(nobody.1, nobody.1, root).unwrap();
+    let entered = Netns::open(&path).unwrap().run(|| ()).unwrap_err();
+    let local = Handle::current().unwrap();
+    let set = local.set_up(lo.index).unwrap_err();
+    // Back to root, to clean up.
+    setresuid(root, root, root).unwrap();
+    assert!(entered.is_permission() && entered.to_string().contains("CAP_SYS_ADMIN"), "{entered}");
+    assert!(set.is_permission() && set.to_string().contains("CAP_NET_ADMIN"), "{set}");
+    assert!(set.to_string().starts_with("set up interface lo: "), "{set}");
+}
