@@ -1,0 +1,158 @@
+//! A switch on the heap that accounts for every frame it was given.
+
+use std::sync::Arc;
+use switch::heap::{HeapFrame, HeapIo};
+use switch::{DropReason, Fdb, Millis, PortId, Tables, Worker, WorkerCounters};
+
+/// More than any test has ports.
+const PORTS: usize = 64;
+
+/// A switch under test: its tables, one worker, and a clock that the test moves.
+pub struct Lab {
+    pub tables: Tables,
+    pub fdb: Arc<Fdb>,
+    pub counters: Arc<WorkerCounters>,
+    pub now: Millis,
+    /// How many more buffers the pool has for copies.
+    pub budget: usize,
+    worker: Worker,
+}
+
+/// What became of a batch.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Outcome {
+    /// Frames sent, in order.
+    pub sent: Vec<(PortId, Vec<u8>)>,
+    /// Drops by name, those that happened.
+    pub drops: Vec<(DropReason, u64)>,
+    /// Frames that the switch made.
+    pub originated: u64,
+}
+
+impl Lab {
+    pub fn new(tables: Tables) -> Lab {
+        Lab::sharing(tables, Arc::new(Fdb::new(4096)))
+    }
+
+    /// A switch whose learned addresses are shared with another worker's.
+    pub fn sharing(tables: Tables, fdb: Arc<Fdb>) -> Lab {
+        let counters = Arc::new(WorkerCounters::new(PORTS));
+        let worker = Worker::new(counters.clone(), fdb.clone());
+        Lab { tables, fdb, counters, now: Millis(1_000_000), budget: usize::MAX, worker }
+    }
+
+    /// Moves the clock.
+    pub fn advance(&mut self, seconds: u64) {
+        self.now.0 += 1000 * seconds;
+    }
+
+    /// Processes a batch and asserts that every frame of it is accounted for: received +
+    /// originated = sent + dropped by name, on the ingress port and nowhere else.
+    pub fn process(&mut self, port: PortId, frames: Vec<HeapFrame>) -> Outcome {
+        let count = frames.len() as u64;
+        let bytes: u64 = frames.iter().map(|f| switch::Frame::len(f) as u64).sum();
+        let before = self.totals();
+        let mut batch = frames;
+        let mut io = HeapIo { budget: self.budget, ..HeapIo::default() };
+        self.worker.process(&self.tables, port, self.now, &mut batch, &mut io);
+        assert!(batch.is_empty(), "the batch was not drained");
+        let copies = (self.budget - io.budget) as u64;
+        self.budget = io.budget;
+
+        let after = self.totals();
+        let mut outcome = Outcome { sent: io.sent, ..Outcome::default() };
+        for (n, (old, new)) in before.iter().zip(&after).enumerate() {
+            if n != port.index() {
+                assert_eq!(old, new, "a counter of port {n} changed: the frame came from {port}");
+                continue;
+            }
+            assert_eq!(new.rx_frames - old.rx_frames, count, "frames received");
+            assert_eq!(new.rx_bytes - old.rx_bytes, bytes, "bytes received");
+            outcome.originated = new.originated - old.originated;
+            for (i, &reason) in DropReason::ALL.iter().enumerate() {
+                let dropped = new.drops[i] - old.drops[i];
+                if dropped > 0 {
+                    outcome.drops.push((reason, dropped));
+                }
+            }
+        }
+        let dropped: u64 = outcome.drops.iter().map(|d| d.1).sum();
+        assert_eq!(
+            count + outcome.originated,
+            outcome.sent.len() as u64 + dropped,
+            "received + originated = sent + dropped: {outcome:?}"
+        );
+        // A copy that was counted but could not be made is dropped without a buffer to give back.
+        let never_made = outcome.originated - copies;
+        assert_eq!(io.discarded, dropped - never_made, "buffers given back: {outcome:?}");
+        outcome
+    }
+
+    /// Processes one frame.
+    pub fn receive(&mut self, port: PortId, frame: &[u8]) -> Outcome {
+        self.process(port, vec![HeapFrame::new(frame)])
+    }
+
+    /// Processes one frame that must not be dropped: what was sent.
+    pub fn send(&mut self, port: PortId, frame: &[u8]) -> Vec<(PortId, Vec<u8>)> {
+        let outcome = self.receive(port, frame);
+        assert_eq!(outcome.drops, [], "of a frame from port {port}");
+        outcome.sent
+    }
+
+    /// Processes one frame that must leave as exactly one frame through `to`: that frame.
+    pub fn pass(&mut self, port: PortId, frame: &[u8], to: PortId) -> Vec<u8> {
+        let mut sent = self.send(port, frame);
+        assert_eq!(sent.len(), 1, "frames sent for one from port {port}");
+        let (egress, bytes) = sent.remove(0);
+        assert_eq!(egress, to, "the port that the frame left through");
+        bytes
+    }
+
+    /// Processes one frame that must end in exactly one drop: the reason.
+    pub fn dropped(&mut self, port: PortId, frame: &[u8]) -> DropReason {
+        self.dropped_frame(port, HeapFrame::new(frame))
+    }
+
+    /// Like [`Lab::dropped`] for a frame in a buffer of its own making.
+    pub fn dropped_frame(&mut self, port: PortId, frame: HeapFrame) -> DropReason {
+        let outcome = self.process(port, vec![frame]);
+        assert!(outcome.sent.is_empty(), "sent instead of dropped: {:?}", outcome.sent);
+        match outcome.drops[..] {
+            [(reason, 1)] => reason,
+            ref other => panic!("expected one drop, got {other:?}"),
+        }
+    }
+
+    /// The ports that a frame was sent to, sorted.
+    pub fn ports(&mut self, port: PortId, frame: &[u8]) -> Vec<PortId> {
+        let mut ports: Vec<_> = self.send(port, frame).into_iter().map(|s| s.0).collect();
+        ports.sort();
+        ports
+    }
+
+    fn totals(&self) -> Vec<Totals> {
+        let ports = self.counters.ports().iter();
+        ports
+            .map(|p| Totals {
+                rx_frames: p.rx_frames.get(),
+                rx_bytes: p.rx_bytes.get(),
+                tx_frames: p.tx_frames.get(),
+                tx_bytes: p.tx_bytes.get(),
+                originated: p.originated.get(),
+                drops: DropReason::ALL.iter().map(|&r| p.drops(r)).collect(),
+            })
+            .collect()
+    }
+}
+
+/// One port's counters at one moment.
+#[derive(Debug, PartialEq, Eq)]
+struct Totals {
+    rx_frames: u64,
+    rx_bytes: u64,
+    tx_frames: u64,
+    tx_bytes: u64,
+    originated: u64,
+    drops: Vec<u64>,
+}

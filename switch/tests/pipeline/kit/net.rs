@@ -1,0 +1,196 @@
+//! Tables, built up in a few lines.
+
+use encap::tunnel::OuterHeader;
+use encap::{Mac, Prefix, Vni};
+use std::net::IpAddr;
+use std::sync::Arc;
+use switch::tables::{
+    Egress, Encapsulation, Fib, HostPort, NextHop, Port, Role, Router, Segment, Tunnel, Underlay,
+};
+use switch::{Fdb, Location, PortId, SegmentId, Tables, TunnelId};
+
+/// What a port takes unless a test says otherwise: a 65535-byte MTU.
+const MAX_FRAME: u32 = 65535 + 14;
+
+/// A pod: where it is and how it is called.
+#[derive(Clone, Copy, Debug)]
+pub struct Pod {
+    pub port: PortId,
+    pub mac: Mac,
+    pub v4: IpAddr,
+    pub v6: IpAddr,
+}
+
+/// Tables in the making.
+#[derive(Default)]
+pub struct Net {
+    tables: Tables,
+    routes: Vec<(Prefix, u32)>,
+    next_hops: Vec<NextHop>,
+}
+
+impl Net {
+    pub fn new() -> Net {
+        Net::default()
+    }
+
+    fn port(&mut self, role: Role) -> PortId {
+        let id = PortId(self.tables.ports.len() as u16);
+        let port = Port { id, name: format!("port{id}"), role, max_frame: MAX_FRAME };
+        self.tables.ports.push(Some(Arc::new(port)));
+        id
+    }
+
+    /// The largest frame that a port sends.
+    pub fn max_frame(&mut self, port: PortId, bytes: u32) {
+        Arc::make_mut(self.tables.ports[port.index()].as_mut().unwrap()).max_frame = bytes;
+    }
+
+    pub fn segment(&mut self, routed: bool) -> SegmentId {
+        let id = SegmentId(self.tables.segments.len() as u16);
+        let segment = Segment {
+            id,
+            name: format!("segment{id}"),
+            ageing: Fdb::DEFAULT_AGEING,
+            flood: Vec::new(),
+            statics: Default::default(),
+            routed,
+        };
+        self.tables.segments.push(Some(Arc::new(segment)));
+        id
+    }
+
+    fn segment_mut(&mut self, id: SegmentId) -> &mut Segment {
+        Arc::make_mut(self.tables.segments[id.index()].as_mut().unwrap())
+    }
+
+    /// A port that is a member of a segment.
+    pub fn access(&mut self, segment: SegmentId) -> PortId {
+        let id = self.port(Role::Access(segment));
+        self.segment_mut(segment).flood.push(Location::Port(id));
+        id
+    }
+
+    /// A configured MAC address.
+    pub fn fixed(&mut self, segment: SegmentId, mac: Mac, location: Location) {
+        self.segment_mut(segment).statics.insert(mac, location);
+    }
+
+    /// A pod on a port of its own, routed to.
+    pub fn pod(&mut self, segment: SegmentId, mac: Mac, v4: &str, v6: &str) -> Pod {
+        let port = self.access(segment);
+        let (v4, v6): (IpAddr, IpAddr) = (v4.parse().unwrap(), v6.parse().unwrap());
+        for ip in [v4, v6] {
+            self.to(Prefix::host(ip), NextHop::Local { port, mac });
+        }
+        Pod { port, mac, v4, v6 }
+    }
+
+    pub fn uplink(&mut self, local: &[&str]) -> PortId {
+        let id = self.port(Role::Uplink);
+        let underlay = Arc::make_mut(&mut self.tables.underlay);
+        underlay.local.extend(local.iter().map(|ip| ip.parse::<IpAddr>().unwrap()));
+        id
+    }
+
+    /// The node's router, and the routes to its own addresses.
+    pub fn router(&mut self, mac: Mac, addresses: &[&str]) {
+        let addresses: Vec<IpAddr> = addresses.iter().map(|ip| ip.parse().unwrap()).collect();
+        for &ip in &addresses {
+            self.to(Prefix::host(ip), NextHop::Router);
+        }
+        self.tables.router = Some(Arc::new(Router { mac, addresses, host: None }));
+    }
+
+    /// The port to the node itself, in `segment`.
+    pub fn host(&mut self, segment: SegmentId, mac: Mac) -> PortId {
+        let port = self.access(segment);
+        let router = Arc::make_mut(self.tables.router.as_mut().expect("a router first"));
+        router.host = Some(HostPort { port, mac });
+        port
+    }
+
+    fn to(&mut self, prefix: Prefix, next_hop: NextHop) {
+        self.routes.push((prefix, self.next_hops.len() as u32));
+        self.next_hops.push(next_hop);
+    }
+
+    pub fn route(&mut self, prefix: &str, next_hop: NextHop) {
+        self.to(prefix.parse().unwrap(), next_hop);
+    }
+
+    fn tunnel(
+        &mut self,
+        remote: &str,
+        encapsulation: Encapsulation,
+        egress: Option<(PortId, OuterHeader)>,
+        mtu: u32,
+    ) -> TunnelId {
+        let id = TunnelId(self.tables.tunnels.len() as u16);
+        let remote: IpAddr = remote.parse().unwrap();
+        self.tables.tunnels.push(Some(Arc::new(Tunnel {
+            id,
+            name: format!("tunnel{id}"),
+            remote,
+            encapsulation,
+            mtu,
+            egress: egress.map(|(port, header)| Egress { port, header }),
+        })));
+        id
+    }
+
+    /// A VXLAN tunnel. `segment` is the one that it carries, if any; without `egress` its peer is
+    /// unresolved.
+    #[allow(clippy::too_many_arguments)]
+    pub fn vxlan(
+        &mut self,
+        vni: u32,
+        port: u16,
+        remote: &str,
+        segment: Option<SegmentId>,
+        (local_mac, remote_mac): (Mac, Mac),
+        egress: Option<(PortId, OuterHeader)>,
+        mtu: u32,
+    ) -> TunnelId {
+        let vni = Vni::new(vni).unwrap();
+        let id = self.tunnel(
+            remote,
+            Encapsulation::Vxlan { vni, segment, local_mac, remote_mac },
+            egress,
+            mtu,
+        );
+        if let Some(segment) = segment {
+            self.segment_mut(segment).flood.push(Location::Tunnel(id));
+        }
+        let underlay = self.underlay();
+        underlay.vxlan.insert((vni, remote.parse().unwrap()), id);
+        underlay.vnis.insert((port, vni));
+        if !underlay.vxlan_ports.contains(&port) {
+            underlay.vxlan_ports.push(port);
+        }
+        id
+    }
+
+    pub fn ipip(
+        &mut self,
+        remote: &str,
+        egress: Option<(PortId, OuterHeader)>,
+        mtu: u32,
+    ) -> TunnelId {
+        let id = self.tunnel(remote, Encapsulation::Ipip, egress, mtu);
+        self.underlay().ipip.insert(remote.parse().unwrap(), id);
+        id
+    }
+
+    fn underlay(&mut self) -> &mut Underlay {
+        Arc::make_mut(&mut self.tables.underlay)
+    }
+
+    pub fn build(self) -> Tables {
+        Tables {
+            fib: Arc::new(Fib::build(&self.routes)),
+            next_hops: self.next_hops.into(),
+            ..self.tables
+        }
+    }
+}

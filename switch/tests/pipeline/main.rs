@@ -1,0 +1,5 @@
+//! The pipeline, from the outside: frames in, frames out, and every one accounted for.
+
+mod bridge;
+#[allow(dead_code, unused_imports)]
+mod kit;
