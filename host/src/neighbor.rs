@@ -129,12 +129,14 @@ impl Handle {
     }
 
     /// Makes the kernel resolve a neighbour now, as if it had a packet for it; returns at once.
-    /// The outcome arrives at a [`crate::Monitor`].
+    /// The outcome arrives at a [`crate::Monitor`]. An entry that an administrator set stays as it
+    /// is, one that is managed is so no longer.
     pub fn probe_neighbor(&self, link: u32, ip: IpAddr) -> Result<()> {
-        let mut message = message(link, ip);
-        message.header.flags = NeighbourFlags::Use;
-        let request = RouteNetlinkMessage::NewNeighbour(message);
-        self.request(&request, NLM_F_CREATE, || {
+        if self.is_fixed(link, ip)? {
+            return Ok(());
+        }
+        let request = RouteNetlinkMessage::NewNeighbour(using(link, ip));
+        self.request(&request, NLM_F_CREATE | NLM_F_REPLACE, || {
             format!("resolve neighbour {ip} on interface {}", self.label(link))
         })?;
         Ok(())
@@ -143,8 +145,11 @@ impl Handle {
     /// Makes the kernel resolve a neighbour and keep it resolved by itself, for packets that the
     /// kernel does not see (`ip neighbour add … managed`, Linux 5.16). Without it an entry goes
     /// stale and nobody notices when the neighbour's address changes. Ends with
-    /// [`Handle::del_neighbor`] or with the link.
+    /// [`Handle::unmanage_neighbor`]. An entry that an administrator set stays as it is.
     pub fn manage_neighbor(&self, link: u32, ip: IpAddr) -> Result<()> {
+        if self.is_fixed(link, ip)? {
+            return Ok(());
+        }
         let mut message = message(link, ip);
         message.attributes.push(NeighbourAttribute::ExtFlags(NeighbourExtFlags::Managed));
         let request = RouteNetlinkMessage::NewNeighbour(message);
@@ -153,6 +158,35 @@ impl Handle {
         })?;
         Ok(())
     }
+
+    /// Ends [`Handle::manage_neighbor`]. The entry stays, for the kernel's own packets, and ages
+    /// like any other. Nothing happens when it is gone or was not managed.
+    pub fn unmanage_neighbor(&self, link: u32, ip: IpAddr) -> Result<()> {
+        if !self.neighbor(link, ip)?.is_some_and(|n| n.managed) {
+            return Ok(());
+        }
+        let request = RouteNetlinkMessage::NewNeighbour(using(link, ip));
+        let what = || format!("let go of neighbour {ip} on interface {}", self.label(link));
+        match self.request(&request, NLM_F_REPLACE, what) {
+            Err(e) if !e.is_not_found() => Err(e),
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether an administrator set the entry. Being used or managed would silently turn it into
+    /// an ordinary one (`__neigh_update` drops NUD_PERMANENT).
+    fn is_fixed(&self, link: u32, ip: IpAddr) -> Result<bool> {
+        use NeighborState::{NoArp, Permanent};
+        Ok(self.neighbor(link, ip)?.is_some_and(|n| matches!(n.state, Permanent | NoArp)))
+    }
+}
+
+/// A request that counts as a use of the entry. It leaves its state alone but clears all flags
+/// that it does not set itself.
+fn using(link: u32, ip: IpAddr) -> NeighbourMessage {
+    let mut message = message(link, ip);
+    message.header.flags = NeighbourFlags::Use;
+    message
 }
 
 fn message(link: u32, ip: IpAddr) -> NeighbourMessage {

@@ -154,5 +154,46 @@ fn a_managed_neighbour_follows_a_new_hardware_address() {
     wait_long_for("the new address", 20, || {
         (handle.neighbor(a.index, address).unwrap()?.mac == Some(moved)).then_some(())
     });
-    handle.del_neighbor(a.index, address).unwrap();
+
+    handle.unmanage_neighbor(a.index, address).unwrap();
+    let entry = handle.neighbor(a.index, address).unwrap().unwrap();
+    assert!(!entry.managed && entry.usable_mac() == Some(moved), "{entry:?}");
+    handle.unmanage_neighbor(a.index, ip("10.1.0.99")).unwrap();
+}
+
+/// An entry that an administrator made is neither resolved nor let go of.
+#[test]
+fn what_an_administrator_set_stays() {
+    if !root() {
+        return;
+    }
+    let (ns, _other, handle, a, _b) = wire();
+    let address = ip("10.1.0.2");
+    ns.ip("neigh add 10.1.0.2 dev a lladdr 02:00:00:00:00:44 nud permanent");
+    handle.manage_neighbor(a.index, address).unwrap();
+    handle.probe_neighbor(a.index, address).unwrap();
+    handle.unmanage_neighbor(a.index, address).unwrap();
+    let seen = ns.json("neigh show 10.1.0.2 dev a");
+    assert_eq!(seen[0]["state"][0], "PERMANENT");
+    assert_eq!(seen[0]["lladdr"], "02:00:00:00:00:44");
+}
+
+/// An address that is known stays usable when the kernel is told to keep it.
+#[test]
+fn managing_forgets_nothing() {
+    if !root() {
+        return;
+    }
+    let (_ns, _other, handle, a, _b) = wire();
+    let address = ip("10.1.0.2");
+    handle.probe_neighbor(a.index, address).unwrap();
+    wait_for("the answer", || handle.neighbor(a.index, address).unwrap()?.usable_mac());
+    for _ in 0..3 {
+        handle.manage_neighbor(a.index, address).unwrap();
+        let entry = handle.neighbor(a.index, address).unwrap().unwrap();
+        assert!(entry.managed && entry.usable_mac() == Some(MAC), "{entry:?}");
+        handle.unmanage_neighbor(a.index, address).unwrap();
+        let entry = handle.neighbor(a.index, address).unwrap().unwrap();
+        assert!(!entry.managed && entry.usable_mac() == Some(MAC), "{entry:?}");
+    }
 }
