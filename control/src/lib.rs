@@ -1,9 +1,14 @@
 //! The podswitch daemon and its command line.
 //!
-//! `cli` reads the arguments, `daemon` runs the event loop, `server` serves the control
+//! [`cli`] reads the arguments, [`daemon`] runs the event loop, [`server`] serves the control
 //! socket, and [`node`] is the switch behind it, which they know as a [`Backend`] only.
 
 pub mod backend;
+pub mod cli;
+pub mod config;
+pub mod daemon;
 pub mod node;
+pub mod server;
+pub mod store;
 
 pub use backend::Backend;

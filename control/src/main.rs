@@ -1,2 +1,9 @@
 //! The podswitch daemon and its command line.
-fn main() {}
+
+use std::process::ExitCode;
+
+use podswitch::{cli, node::Node};
+
+fn main() -> ExitCode {
+    cli::main(Node::start)
+}

@@ -1,11 +1,12 @@
 //! The control API of podswitch.
 //!
 //! [`State`] is the desired state: the configuration file and `config.apply` have its shape.
-//! [`Request`] and [`Response`] are the methods, [`rpc`] their envelope, `Client` the way to a
+//! [`Request`] and [`Response`] are the methods, [`rpc`] their envelope, [`Client`] the way to a
 //! daemon. `docs/control-api.md` shows every message.
 #![forbid(unsafe_code)]
 
 pub mod addr;
+pub mod client;
 pub mod de;
 pub mod diff;
 mod edit;
@@ -17,6 +18,7 @@ pub mod validate;
 pub mod view;
 
 pub use addr::InterfaceAddr;
+pub use client::{Client, ClientError};
 pub use diff::{Change, Kind, Object, Op};
 pub use error::{Code, Error, ErrorData, FieldError};
 pub use method::{Request, Response};

@@ -188,11 +188,6 @@ impl Reply {
     pub fn to_line(&self) -> Vec<u8> {
         line(self)
     }
-
-    /// The answers to a batch as a line, newline included.
-    pub fn batch_to_line(replies: &[Reply]) -> Vec<u8> {
-        line(replies)
-    }
 }
 
 fn line<T: Serialize + ?Sized>(value: &T) -> Vec<u8> {

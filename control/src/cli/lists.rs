@@ -1,0 +1,163 @@
+//! The results of the objects' commands as tables.
+
+use comfy_table::Cell;
+use podswitch_api::Response;
+use podswitch_api::view::{
+    FdbInfo, NeighborInfo, Origin, PortInfo, PortRole, RouteInfo, SegmentInfo, TunnelInfo,
+};
+
+use super::out::{list, or_dash, render, state, table};
+
+/// A response for people. An object that was added is shown like one that is listed; an object
+/// that was removed needs no words.
+pub fn show(response: Response) -> String {
+    match response {
+        Response::PortAdd(p) => ports(&[p]),
+        Response::PortList(p) => ports(&p),
+        Response::SegmentAdd(s) => segments(&[s]),
+        Response::SegmentList(s) => segments(&s),
+        Response::TunnelAdd(t) => tunnels(&[t]),
+        Response::TunnelList(t) => tunnels(&t),
+        Response::RouteAdd(r) => routes(&[r]),
+        Response::RouteList(r) => routes(&r),
+        Response::NeighborAdd(n) => neighbors(&[n]),
+        Response::NeighborList(n) => neighbors(&n),
+        Response::FdbAdd(e) => fdb(&[e]),
+        Response::FdbList(e) => fdb(&e),
+        Response::FdbFlush(f) => match f.flushed {
+            1 => "1 address forgotten".to_owned(),
+            n => format!("{n} addresses forgotten"),
+        },
+        _ => String::new(),
+    }
+}
+
+fn ports(ports: &[PortInfo]) -> String {
+    let mut table =
+        table(["PORT", "KIND", "SEGMENT", "STATE", "DEVICE", "MODE", "MTU", "MAC", "ADDRESSES"]);
+    for p in ports {
+        let role = match p.role {
+            PortRole::Device => "device",
+            PortRole::Pod => "pod",
+            PortRole::Host => "host",
+            PortRole::Uplink => "uplink",
+        };
+        table.add_row([
+            Cell::new(&p.name),
+            Cell::new(role),
+            Cell::new(or_dash(p.segment.as_ref())),
+            state(p.state),
+            Cell::new(&p.dev),
+            Cell::new(&p.mode),
+            Cell::new(p.mtu),
+            Cell::new(p.mac),
+            Cell::new(list(&p.ip)),
+        ]);
+    }
+    render(table, &[6])
+}
+
+fn segments(segments: &[SegmentInfo]) -> String {
+    let mut table = table(["SEGMENT", "AGEING", "PORTS", "TUNNELS"]);
+    for s in segments {
+        table.add_row([
+            Cell::new(&s.name),
+            Cell::new(format!("{} s", s.ageing)),
+            Cell::new(list(&s.ports)),
+            Cell::new(list(&s.tunnels)),
+        ]);
+    }
+    render(table, &[1])
+}
+
+fn tunnels(tunnels: &[TunnelInfo]) -> String {
+    let mut table = table([
+        "TUNNEL",
+        "KIND",
+        "STATE",
+        "LOCAL",
+        "REMOTE",
+        "VNI",
+        "PORT",
+        "SEGMENT",
+        "MTU",
+        "NEXT HOP",
+        "NEXT HOP MAC",
+    ]);
+    for t in tunnels {
+        table.add_row([
+            Cell::new(&t.name),
+            Cell::new(t.kind),
+            state(t.state),
+            Cell::new(or_dash(t.local)),
+            Cell::new(t.remote),
+            Cell::new(or_dash(t.vni)),
+            Cell::new(or_dash(t.port)),
+            Cell::new(or_dash(t.segment.as_ref())),
+            Cell::new(t.mtu),
+            Cell::new(or_dash(t.next_hop)),
+            Cell::new(or_dash(t.next_hop_mac)),
+        ]);
+    }
+    render(table, &[5, 6, 8])
+}
+
+fn routes(routes: &[RouteInfo]) -> String {
+    let mut table = table(["PREFIX", "VIA", "ORIGIN", "STATE"]);
+    for r in routes {
+        let via = match (&r.via, &r.port) {
+            (Some(via), _) => via.to_string(),
+            (None, Some(port)) => format!("port {port}"),
+            (None, None) => "-".to_owned(),
+        };
+        table.add_row([
+            Cell::new(r.prefix),
+            Cell::new(via),
+            Cell::new(origin(r.origin)),
+            state(r.state),
+        ]);
+    }
+    render(table, &[])
+}
+
+fn neighbors(neighbors: &[NeighborInfo]) -> String {
+    let mut table = table(["ADDRESS", "MAC", "PORT", "ORIGIN"]);
+    for n in neighbors {
+        table.add_row([
+            Cell::new(n.ip),
+            Cell::new(or_dash(n.mac)),
+            Cell::new(&n.port),
+            Cell::new(origin(n.origin)),
+        ]);
+    }
+    render(table, &[])
+}
+
+fn fdb(entries: &[FdbInfo]) -> String {
+    let mut table = table(["MAC", "SEGMENT", "BEHIND", "ORIGIN", "AGE"]);
+    for e in entries {
+        let behind = match (&e.port, &e.tunnel) {
+            (Some(port), _) => format!("port {port}"),
+            (None, Some(tunnel)) => format!("tunnel {tunnel}"),
+            (None, None) => "-".to_owned(),
+        };
+        let age = e.age.map(|a| format!("{a} s"));
+        table.add_row([
+            Cell::new(e.mac),
+            Cell::new(&e.segment),
+            Cell::new(behind),
+            Cell::new(origin(e.origin)),
+            Cell::new(or_dash(age)),
+        ]);
+    }
+    render(table, &[4])
+}
+
+fn origin(origin: Origin) -> &'static str {
+    match origin {
+        Origin::Static => "static",
+        Origin::Local => "local",
+        Origin::Learned => "learned",
+        Origin::Kernel => "kernel",
+    }
+}
