@@ -1,7 +1,8 @@
 //! One packet in one or more buffers of a pool.
 
+use std::marker::PhantomData;
 use std::ptr::NonNull;
-use switch::NoHeadroom;
+use switch::{Frame as _, NoHeadroom};
 
 /// Bytes in a buffer: one page, so that a frame of 64 KiB needs at most 18.
 pub const CHUNK: usize = 4096;
@@ -10,31 +11,58 @@ pub const CHUNK: usize = 4096;
 pub const HEADROOM: usize = 256;
 /// Bytes of a packet that one buffer takes on reception.
 pub const RX_CAPACITY: usize = CHUNK - HEADROOM;
-/// The end of a chain of segments.
-pub(crate) const NO_CHUNK: u32 = u32::MAX;
+
+/// Where a further segment of a frame lies: written at the start of the segment's own chunk, which
+/// its bytes leave free. A null `next` ends the chain.
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub(crate) struct Link {
+    pub next: *mut Link,
+    pub offset: u16,
+    pub len: u16,
+}
 
 /// One packet, from its Ethernet header on, in a buffer of a [`crate::Pool`]; further buffers
 /// follow when it is larger than one.
 ///
 /// Move-only. A frame ends by being sent or discarded; one that goes out of scope otherwise is a
-/// leaked buffer, which panics in debug builds and is accounted as lost in release builds.
+/// leaked buffer, which panics in debug builds.
 pub struct Frame {
     /// The first byte, somewhere in a chunk that this frame owns.
     data: NonNull<u8>,
+    /// The second segment. A frame that was truncated may own chunks beyond `tail`.
+    next: *mut Link,
     /// Bytes in the first segment.
     len: u32,
     /// Bytes in the further segments.
     tail: u32,
-    /// The chunk of the second segment. A frame that was truncated may own chunks beyond `tail`.
-    next: u32,
 }
 
-/// What a frame is made of, when it is taken apart.
-pub(crate) struct Parts {
-    pub data: NonNull<u8>,
-    pub len: u32,
-    pub tail: u32,
-    pub next: u32,
+/// The further segments of a frame.
+pub(crate) struct Tail<'a> {
+    next: *mut Link,
+    left: u32,
+    _frame: PhantomData<&'a Frame>,
+}
+
+impl<'a> Iterator for Tail<'a> {
+    type Item = &'a [u8];
+
+    fn next(&mut self) -> Option<&'a [u8]> {
+        if self.left == 0 {
+            return None;
+        }
+        let at = self.next;
+        // SAFETY: bytes are left, so that a segment follows: a link at the start of a chunk that
+        // the borrowed frame owns, written when the segment was appended.
+        let link = unsafe { at.read() };
+        let len = u32::from(link.len).min(self.left);
+        self.left -= len;
+        self.next = link.next;
+        let bytes = at.cast::<u8>().wrapping_add(usize::from(link.offset));
+        // SAFETY: a segment lies within its chunk, which the borrowed frame owns.
+        Some(unsafe { core::slice::from_raw_parts(bytes, len as usize) })
+    }
 }
 
 impl Frame {
@@ -47,30 +75,67 @@ impl Frame {
     /// from `data` on.
     pub(crate) unsafe fn new(data: NonNull<u8>, len: u32) -> Frame {
         debug_assert!((data.as_ptr().addr() & (CHUNK - 1)) + len as usize <= CHUNK);
-        Frame { data, len, tail: 0, next: NO_CHUNK }
+        Frame { data, next: std::ptr::null_mut(), len, tail: 0 }
     }
 
-    /// Takes the frame apart: the chunks are the caller's from here on.
-    pub(crate) fn into_parts(self) -> Parts {
-        let parts = Parts { data: self.data, len: self.len, tail: self.tail, next: self.next };
+    /// Takes the frame apart: the chunk of `data`, and those of the links from the one returned
+    /// on, are the caller's from here on.
+    pub(crate) fn into_next(self) -> *mut Link {
+        let next = self.next;
         core::mem::forget(self);
-        parts
+        next
     }
 
-    /// Hangs further segments behind the first one: `bytes` in all, from `chunk` on.
-    pub(crate) fn set_tail(&mut self, chunk: u32, bytes: u32) {
-        self.next = chunk;
-        self.tail = bytes;
+    /// Hangs a further segment of `len` bytes behind the last one. `last` is where that one's link
+    /// is, none when there is only the first segment.
+    ///
+    /// # Safety
+    ///
+    /// `chunk` is the start of a chunk of the frame's mapping, the frame's own from here on, whose
+    /// bytes from `offset` to `offset + len` are the segment and do not reach into the link.
+    /// `last` is what the call before left there.
+    pub(crate) unsafe fn append(
+        &mut self,
+        last: &mut Option<NonNull<Link>>,
+        chunk: NonNull<u8>,
+        offset: u16,
+        len: u16,
+    ) {
+        debug_assert!(usize::from(offset) >= size_of::<Link>());
+        debug_assert!(usize::from(offset) + usize::from(len) <= CHUNK);
+        let link: NonNull<Link> = chunk.cast();
+        // SAFETY: by contract the chunk is ours, it is aligned to a page, and a link fits.
+        unsafe { link.write(Link { next: std::ptr::null_mut(), offset, len }) };
+        match *last {
+            // SAFETY: the link of the segment before, in a chunk that the frame owns.
+            Some(last) => unsafe { (*last.as_ptr()).next = link.as_ptr() },
+            None => self.next = link.as_ptr(),
+        }
+        *last = Some(link);
+        self.tail += u32::from(len);
     }
 
-    /// The chunk of the second segment and the bytes from there on.
-    pub(crate) fn tail(&self) -> (u32, u32) {
-        (self.next, self.tail)
+    /// The segments behind the first one.
+    pub(crate) fn tail(&self) -> Tail<'_> {
+        Tail { next: self.next, left: self.tail, _frame: PhantomData }
+    }
+
+    /// How many descriptors the frame takes in a ring.
+    #[inline]
+    pub(crate) fn pieces(&self) -> usize {
+        usize::from(self.len > 0) + self.tail().count()
     }
 
     /// The address of the first byte.
     pub(crate) fn data(&self) -> NonNull<u8> {
         self.data
+    }
+
+    /// The bytes of all segments in one piece.
+    pub fn to_vec(&self) -> Vec<u8> {
+        let mut bytes = Vec::with_capacity(self.len());
+        self.for_each_segment(|segment| bytes.extend_from_slice(segment));
+        bytes
     }
 
     fn offset(&self) -> usize {
@@ -97,6 +162,11 @@ impl switch::Frame for Frame {
     #[inline]
     fn len(&self) -> usize {
         self.len as usize + self.tail as usize
+    }
+
+    fn for_each_segment(&self, mut f: impl FnMut(&[u8])) {
+        f(self.bytes());
+        self.tail().for_each(f);
     }
 
     #[inline]

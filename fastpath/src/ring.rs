@@ -164,6 +164,11 @@ impl<T: Copy> Producer<T> {
         self.tail
     }
 
+    /// Our index: the number of descriptors ever written, modulo 2^32.
+    pub fn written_index(&self) -> u32 {
+        self.head
+    }
+
     /// Descriptors that the other side has not consumed, as of the last look.
     #[inline]
     pub fn unconsumed(&self) -> u32 {

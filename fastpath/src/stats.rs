@@ -27,6 +27,11 @@ pub struct PortSnapshot {
 }
 
 impl PortSnapshot {
+    /// A port that has counted nothing.
+    pub(crate) fn silent() -> PortSnapshot {
+        PortSnapshot { drops: vec![0; DropReason::COUNT], ..PortSnapshot::default() }
+    }
+
     /// Drops under one name.
     pub fn dropped_as(&self, reason: DropReason) -> u64 {
         self.drops.get(reason as usize).copied().unwrap_or(0)
@@ -35,6 +40,37 @@ impl PortSnapshot {
     /// Drops under all names together.
     pub fn dropped(&self) -> u64 {
         self.drops.iter().sum()
+    }
+
+    /// What was counted after `earlier`, a snapshot of the same port.
+    pub fn since(&self, earlier: &PortSnapshot) -> PortSnapshot {
+        let drops = self.drops.iter().zip(earlier.drops.iter().chain(std::iter::repeat(&0)));
+        PortSnapshot {
+            rx_frames: self.rx_frames - earlier.rx_frames,
+            rx_bytes: self.rx_bytes - earlier.rx_bytes,
+            tx_frames: self.tx_frames - earlier.tx_frames,
+            tx_bytes: self.tx_bytes - earlier.tx_bytes,
+            originated: self.originated - earlier.originated,
+            drops: drops.map(|(now, then)| now - then).collect(),
+            in_flight: self.in_flight,
+            kernel: self.kernel,
+        }
+    }
+}
+
+impl core::ops::AddAssign<&PortSnapshot> for PortSnapshot {
+    /// Adds what another port counted; what is in flight and what the kernel counts of its sockets
+    /// are not sums over time and stay.
+    fn add_assign(&mut self, o: &PortSnapshot) {
+        self.rx_frames += o.rx_frames;
+        self.rx_bytes += o.rx_bytes;
+        self.tx_frames += o.tx_frames;
+        self.tx_bytes += o.tx_bytes;
+        self.originated += o.originated;
+        self.drops.resize(self.drops.len().max(o.drops.len()), 0);
+        for (sum, n) in self.drops.iter_mut().zip(&o.drops) {
+            *sum += n;
+        }
     }
 }
 

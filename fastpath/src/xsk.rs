@@ -43,8 +43,8 @@ pub struct Options {
 
 /// A bound socket. Closed when dropped.
 pub struct Socket {
-    /// Closed first: from then on the kernel writes to no ring.
-    fd: OwnedFd,
+    /// Declared first, so closed before the rings are unmapped.
+    fd: Arc<OwnedFd>,
     pub(crate) fill: Producer<u64>,
     pub(crate) completion: Consumer<u64>,
     pub(crate) rx: Consumer<Descriptor>,
@@ -122,7 +122,7 @@ impl Socket {
             completion: Consumer::new(completion.0, completion.1, size),
             rx: Consumer::new(rx.0, rx.1, size),
             tx: Producer::new(tx.0, tx.1, size),
-            fd,
+            fd: Arc::new(fd),
             options,
             _memory: memory.clone(),
         })
@@ -131,6 +131,11 @@ impl Socket {
     /// What the socket was opened on.
     pub fn options(&self) -> &Options {
         &self.options
+    }
+
+    /// The socket's descriptor, to read statistics while another thread has the socket.
+    pub(crate) fn shared_fd(&self) -> Arc<OwnedFd> {
+        self.fd.clone()
     }
 
     /// Makes the kernel transmit what was published on the TX ring.

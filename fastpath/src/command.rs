@@ -1,0 +1,60 @@
+//! What the control thread tells a worker.
+
+use crate::pool::SocketId;
+use crate::xsk::Socket;
+use crossbeam::queue::SegQueue;
+use nix::sys::eventfd::{EfdFlags, EventFd};
+use std::io;
+use std::sync::mpsc::SyncSender;
+use switch::PortId;
+
+/// A request to a worker. Sockets are opened and closed by the control thread, so that a worker
+/// never waits for that.
+pub(crate) enum Command {
+    /// Take a socket of `port` into service; the answer comes when it can receive.
+    Adopt { port: PortId, socket: Box<Socket>, max_frame: usize, reply: SyncSender<io::Result<()>> },
+    /// Reach a port through another worker, or, with `usize::MAX`, no longer.
+    Reach { port: PortId, through: usize },
+    /// Take the sockets of `port` out of service and hand them back, to be closed.
+    Release { port: PortId, reply: SyncSender<Vec<(SocketId, Socket)>> },
+    /// A socket that was handed back is closed: its buffers may be used again after a while.
+    Closed { socket: SocketId },
+    /// End.
+    Stop,
+}
+
+/// A worker's commands, and the bell that wakes it.
+pub(crate) struct Mailbox {
+    commands: SegQueue<Command>,
+    pub bell: EventFd,
+}
+
+impl Mailbox {
+    pub fn new() -> io::Result<Mailbox> {
+        let flags = EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK;
+        Ok(Mailbox { commands: SegQueue::new(), bell: EventFd::from_flags(flags)? })
+    }
+
+    /// Gives a command and wakes the worker.
+    pub fn push(&self, command: Command) {
+        self.commands.push(command);
+        self.ring();
+    }
+
+    /// Wakes the worker.
+    pub fn ring(&self) {
+        // It fails only when the count would overflow: then the bell rings already.
+        let _ = self.bell.write(1);
+    }
+
+    /// The next command. Looking costs two loads when there is none.
+    #[inline]
+    pub fn pop(&self) -> Option<Command> {
+        self.commands.pop()
+    }
+
+    /// Stops the bell.
+    pub fn silence(&self) {
+        let _ = self.bell.read();
+    }
+}

@@ -1,0 +1,295 @@
+//! The handle that the control thread holds: workers, ports, tables, counters.
+
+use crate::attach::{self, Port};
+use crate::command::{Command, Mailbox};
+use crate::config::{AttachSpec, Attached, EngineConfig, UplinkFilter};
+use crate::error::Error;
+use crate::io::{Gauges, WorkerIo};
+use crate::lane::{LaneEnd, Lanes};
+use crate::pipeline::{Pipeline, Switch};
+use crate::pool::Pool;
+use crate::program::Program;
+use crate::stats::{Counters, PortSnapshot};
+use crate::umem::Mapping;
+use crate::worker::{Mailboxes, Worker};
+use crate::xsk;
+use nix::sched::{CpuSet, sched_setaffinity};
+use nix::sys::resource::{Resource, setrlimit};
+use nix::unistd::Pid;
+use std::collections::BTreeMap;
+use std::io;
+use std::os::fd::AsFd;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+use switch::ids::MAX_PORTS;
+use switch::publish::{self, Publisher};
+use switch::{DropReason, Fdb, PortId, Tables, WorkerCounters};
+
+/// The most workers an engine may have.
+pub const MAX_WORKERS: usize = 64;
+/// The fewest and the most buffers of a worker: below, two ports and a frame of 64 KiB do not fit;
+/// above, a port costs more than 10 MiB of kernel memory.
+const FRAMES: std::ops::RangeInclusive<u32> = 256..=65_536;
+
+/// What the engine knows of one worker.
+pub(crate) struct WorkerHandle {
+    pub mailbox: Arc<Mailbox>,
+    pub memory: Arc<Mapping>,
+    counters: Arc<WorkerCounters>,
+    gauges: Arc<Gauges>,
+    frames: u32,
+    thread: Option<JoinHandle<WorkerIo>>,
+}
+
+/// What only one thread may change at a time.
+pub(crate) struct State {
+    pub program: Program,
+    pub ports: BTreeMap<PortId, Port>,
+}
+
+/// The running fastpath. Dropping it stops it.
+pub struct Engine {
+    pub(crate) config: EngineConfig,
+    pub(crate) workers: Vec<WorkerHandle>,
+    pub(crate) state: Mutex<State>,
+    publisher: Mutex<Option<Publisher<Tables>>>,
+    start: Instant,
+}
+
+impl Engine {
+    /// Starts the workers with the switch as their pipeline.
+    pub fn start(
+        config: EngineConfig,
+        tables: Arc<Tables>,
+        fdb: Arc<Fdb>,
+    ) -> Result<Engine, Error> {
+        let (publisher, mut readers) = publish::channel(tables, config.workers);
+        let engine = Engine::start_with(config, |_, counters| {
+            // One reader for each worker; the last worker takes the first, which is all the same.
+            readers.pop().map(|reader| Switch::new(counters, fdb.clone(), reader))
+        })?;
+        *lock(&engine.publisher) = Some(publisher);
+        Ok(engine)
+    }
+
+    /// Starts the workers with pipelines of the caller's making: for tests and benches. `make` is
+    /// given the worker's number and counters.
+    pub fn start_with<P: Pipeline>(
+        config: EngineConfig,
+        mut make: impl FnMut(usize, Arc<WorkerCounters>) -> Option<P>,
+    ) -> Result<Engine, Error> {
+        check(&config)?;
+        // Without CAP_SYS_RESOURCE the limit stays, and is named if it turns out too low.
+        let _ = setrlimit(Resource::RLIMIT_MEMLOCK, nix::libc::RLIM_INFINITY, u64::MAX);
+        let program = Program::load(config.pin_dir.as_deref())?;
+        let mailboxes: Mailboxes = (0..config.workers)
+            .map(|_| Mailbox::new().map(Arc::new))
+            .collect::<io::Result<_>>()
+            .map_err(Error::system("create an eventfd"))?;
+        let lanes = Lanes::new(config.workers);
+        let mut engine = Engine {
+            workers: Vec::new(),
+            state: Mutex::new(State { program, ports: BTreeMap::new() }),
+            publisher: Mutex::new(None),
+            start: Instant::now(),
+            config,
+        };
+        for index in 0..engine.config.workers {
+            let counters = Arc::new(WorkerCounters::new(MAX_PORTS));
+            let Some(pipeline) = make(index, counters.clone()) else {
+                return Err(Error::WorkerGone(index));
+            };
+            let end = LaneEnd::new(lanes.clone(), index);
+            let handle = engine.spawn(index, pipeline, counters, end, mailboxes.clone())?;
+            engine.workers.push(handle);
+        }
+        Ok(engine)
+    }
+
+    fn spawn<P: Pipeline>(
+        &self,
+        index: usize,
+        pipeline: P,
+        counters: Arc<WorkerCounters>,
+        lanes: LaneEnd,
+        mailboxes: Mailboxes,
+    ) -> Result<WorkerHandle, Error> {
+        let frames = self.config.frames_per_worker;
+        let pool = Pool::new(frames).map_err(Error::system("map the buffers"))?;
+        let (memory, gauges) = (pool.memory().clone(), Gauges::new());
+        gauges.free.store(frames, Ordering::Relaxed);
+        let mailbox = mailboxes[index].clone();
+        let io = WorkerIo::new(pool, counters.clone(), gauges.clone(), lanes);
+        let worker = Worker::new(io, pipeline, index, mailboxes, self.config.spin, self.start)
+            .map_err(Error::system("set up epoll"))?;
+        let cpu = self.config.cpus.as_ref().and_then(|cpus| cpus.get(index).copied());
+        let thread = std::thread::Builder::new()
+            .name(format!("worker{index}"))
+            .spawn(move || {
+                if let Some(cpu) = cpu
+                    && let Err(e) = pin_to(cpu)
+                {
+                    tracing::warn!("worker {index}: cannot run on CPU {cpu} alone: {e}");
+                }
+                worker.run()
+            })
+            .map_err(Error::system("start a worker's thread"))?;
+        Ok(WorkerHandle { mailbox, memory, counters, gauges, frames, thread: Some(thread) })
+    }
+
+    /// Attaches an interface as port `id`: from here on its frames come to the workers.
+    pub fn attach(&self, id: PortId, spec: &AttachSpec) -> Result<Attached, Error> {
+        attach::attach(self, id, spec)
+    }
+
+    /// Detaches a port: its frames go to the kernel again. Works when the interface is gone. Frames
+    /// on their way in or out are dropped as [`DropReason::Shutdown`].
+    pub fn detach(&self, id: PortId) -> Result<(), Error> {
+        attach::detach(self, id)
+    }
+
+    /// Sets what is taken from uplinks. What is in the old filter and the new one is taken
+    /// throughout.
+    pub fn set_uplink_filter(&self, filter: &UplinkFilter) -> Result<(), Error> {
+        self.lock_state().program.set_filter(filter)
+    }
+
+    /// Makes `tables` what every worker sees from its next batch on.
+    pub fn publish(&self, tables: Arc<Tables>) {
+        if let Some(publisher) = lock(&self.publisher).as_mut() {
+            publisher.publish(tables);
+        }
+        // Asleep, a worker would hold the old tables in memory.
+        for worker in &self.workers {
+            worker.mailbox.ring();
+        }
+    }
+
+    /// Frees tables that no worker uses any more. Call it now and then.
+    pub fn collect(&self) {
+        if let Some(publisher) = lock(&self.publisher).as_mut() {
+            publisher.collect();
+        }
+    }
+
+    /// Removes pins of interfaces that are not attached, left by an earlier process, which detaches
+    /// its program from them: their names. Call it when the configuration is in place.
+    pub fn release_stale_pins(&self) -> Vec<String> {
+        let state = self.lock_state();
+        let attached: Vec<&str> = state.ports.values().map(|p| p.ifname.as_str()).collect();
+        state.program.remove_other_pins(&attached)
+    }
+
+    /// All counters, added up over the workers.
+    pub fn counters(&self) -> Counters {
+        let state = self.lock_state();
+        let ids = (0..MAX_PORTS as u16).map(PortId);
+        let ports = ids.filter_map(|id| {
+            let port = state.ports.get(&id);
+            let snapshot = self.snapshot(id, port);
+            (port.is_some() || snapshot != PortSnapshot::silent()).then_some((id, snapshot))
+        });
+        let buffers = self.workers.iter();
+        let buffers = buffers.map(|w| (w.frames, w.gauges.free.load(Ordering::Relaxed)));
+        Counters { ports: ports.collect(), buffers: buffers.collect() }
+    }
+
+    fn snapshot(&self, id: PortId, port: Option<&Port>) -> PortSnapshot {
+        let mut sum = PortSnapshot::silent();
+        for worker in &self.workers {
+            let c = worker.counters.port(id);
+            sum.rx_frames += c.rx_frames.get();
+            sum.rx_bytes += c.rx_bytes.get();
+            sum.tx_frames += c.tx_frames.get();
+            sum.tx_bytes += c.tx_bytes.get();
+            sum.originated += c.originated.get();
+            for (sum, &reason) in sum.drops.iter_mut().zip(DropReason::ALL) {
+                *sum += c.drops(reason);
+            }
+            sum.in_flight = sum.in_flight.wrapping_add(worker.gauges.in_flight(id));
+        }
+        for fd in port.iter().flat_map(|p| &p.sockets) {
+            sum.kernel += xsk::statistics(fd.as_fd()).unwrap_or_default();
+        }
+        sum
+    }
+
+    /// Milliseconds of the clock that pipelines are given, now.
+    pub fn now(&self) -> switch::Millis {
+        switch::Millis(self.start.elapsed().as_millis() as u64)
+    }
+
+    /// Detaches all ports, removes the pins and ends the workers.
+    pub fn stop(mut self) {
+        self.shut_down();
+    }
+
+    fn shut_down(&mut self) {
+        let ids: Vec<PortId> = self.lock_state().ports.keys().copied().collect();
+        for id in ids {
+            if let Err(e) = self.detach(id) {
+                tracing::warn!("port {id}: {e}");
+            }
+        }
+        for worker in &self.workers {
+            worker.mailbox.push(Command::Stop);
+        }
+        let mut ios: Vec<WorkerIo> = Vec::new();
+        for (index, worker) in self.workers.iter_mut().enumerate() {
+            match worker.thread.take().map(JoinHandle::join) {
+                Some(Ok(io)) => ios.push(io),
+                Some(Err(_)) => tracing::error!("worker {index} panicked"),
+                None => {}
+            }
+        }
+        for io in &mut ios {
+            io.close_lanes();
+        }
+        self.lock_state().program.remove_pin_dir();
+    }
+
+    pub(crate) fn lock_state(&self) -> MutexGuard<'_, State> {
+        lock(&self.state)
+    }
+}
+
+impl Drop for Engine {
+    fn drop(&mut self) {
+        self.shut_down();
+    }
+}
+
+/// A panic while the lock was held leaves the state as it was: every change is the last step.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
+fn check(config: &EngineConfig) -> Result<(), Error> {
+    let bad = |field, value: String, expected| Err(Error::Config { field, value, expected });
+    if !(1..=MAX_WORKERS).contains(&config.workers) {
+        return bad("workers", config.workers.to_string(), "1 to 64");
+    }
+    if !FRAMES.contains(&config.frames_per_worker) {
+        return bad("frames_per_worker", config.frames_per_worker.to_string(), "256 to 65536");
+    }
+    if !config.ring_size.is_power_of_two() || !(64..=16_384).contains(&config.ring_size) {
+        return bad("ring_size", config.ring_size.to_string(), "a power of two, 64 to 16384");
+    }
+    if let Some(cpus) = &config.cpus
+        && cpus.len() != config.workers
+    {
+        return bad("cpus", cpus.len().to_string(), "one CPU for each worker");
+    }
+    if config.spin > Duration::from_secs(1) {
+        return bad("spin", format!("{:?}", config.spin), "at most a second");
+    }
+    Ok(())
+}
+
+fn pin_to(cpu: usize) -> io::Result<()> {
+    let mut set = CpuSet::new();
+    set.set(cpu)?;
+    Ok(sched_setaffinity(Pid::from_raw(0), &set)?)
+}

@@ -1,0 +1,245 @@
+//! What a worker owns: its buffers, its sockets, its counters. The pipeline sees it as
+//! [`switch::Io`].
+
+use crate::fill::Budget;
+use crate::frame::Frame;
+use crate::lane::{LaneEnd, Parcel};
+use crate::pool::{Pool, SocketId};
+use crate::port::PortSocket;
+use crate::xsk::Socket;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use switch::ids::MAX_PORTS;
+use switch::{DropReason, Io, PortId, WorkerCounters};
+
+/// What readers may see of a worker, besides its counters.
+pub(crate) struct Gauges {
+    /// Frames in flight by egress port; a difference that wraps, since a frame between two workers
+    /// is added by one and taken off by the other.
+    in_flight: Box<[AtomicU64]>,
+    /// Free buffers, as of the last round.
+    pub free: AtomicU32,
+}
+
+impl Gauges {
+    pub fn new() -> Arc<Gauges> {
+        let in_flight = (0..MAX_PORTS).map(|_| AtomicU64::new(0)).collect();
+        Arc::new(Gauges { in_flight, free: AtomicU32::new(0) })
+    }
+
+    /// Only by the worker: see [`switch::Counter::add`].
+    fn add(&self, port: PortId, n: u64) {
+        if let Some(gauge) = self.in_flight.get(port.index()) {
+            gauge.store(gauge.load(Ordering::Relaxed).wrapping_add(n), Ordering::Relaxed);
+        }
+    }
+
+    pub fn in_flight(&self, port: PortId) -> u64 {
+        self.in_flight.get(port.index()).map_or(0, |g| g.load(Ordering::Relaxed))
+    }
+}
+
+/// How a worker reaches a port.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub(crate) enum Way {
+    /// There is no such port.
+    #[default]
+    None,
+    /// Through a socket of its own.
+    Socket(SocketId),
+    /// Through the socket of another worker.
+    Worker(u8),
+}
+
+/// Frames in and out of one worker.
+pub struct WorkerIo {
+    pub(crate) pool: Pool,
+    pub(crate) budget: Budget,
+    /// By [`SocketId`].
+    pub(crate) sockets: Vec<Option<PortSocket>>,
+    /// By [`PortId`].
+    ways: Box<[Way]>,
+    /// Sockets with something in their TX ring that the kernel has not taken.
+    dirty: Vec<SocketId>,
+    pub(crate) counters: Arc<WorkerCounters>,
+    pub(crate) gauges: Arc<Gauges>,
+    pub(crate) lanes: LaneEnd,
+}
+
+impl WorkerIo {
+    pub(crate) fn new(
+        pool: Pool,
+        counters: Arc<WorkerCounters>,
+        gauges: Arc<Gauges>,
+        lanes: LaneEnd,
+    ) -> WorkerIo {
+        WorkerIo {
+            budget: Budget::new(pool.capacity()),
+            pool,
+            sockets: Vec::new(),
+            ways: vec![Way::None; MAX_PORTS].into(),
+            dirty: Vec::new(),
+            counters,
+            gauges,
+            lanes,
+        }
+    }
+
+    /// Takes a socket of `port` into service. The first one of a port transmits.
+    pub(crate) fn adopt(&mut self, id: SocketId, port: PortId, socket: Socket, max_frame: usize) {
+        let index = usize::from(id.0);
+        if self.sockets.len() <= index {
+            self.sockets.resize_with(index + 1, || None);
+            self.dirty.reserve(self.sockets.len());
+        }
+        let mut socket = PortSocket::new(id, port, socket, max_frame);
+        socket.refill(&mut self.pool, self.budget);
+        self.sockets[index] = Some(socket);
+        if !matches!(self.way(port), Way::Socket(_)) {
+            self.set_way(port, Way::Socket(id));
+        }
+    }
+
+    /// Takes the sockets of `port` out of service.
+    pub(crate) fn release(&mut self, port: PortId) -> Vec<(SocketId, Socket)> {
+        self.set_way(port, Way::None);
+        let counters = self.counters.port(port);
+        let mut released = Vec::new();
+        for slot in &mut self.sockets {
+            if slot.as_ref().is_some_and(|s| s.port == port)
+                && let Some(mut socket) = slot.take()
+            {
+                self.dirty.retain(|&id| id != socket.id);
+                self.gauges.add(port, socket.reported.wrapping_neg());
+                socket.finish(&mut self.pool, counters);
+                released.push((socket.id, socket.socket));
+            }
+        }
+        released
+    }
+
+    pub(crate) fn way(&self, port: PortId) -> Way {
+        self.ways.get(port.index()).copied().unwrap_or_default()
+    }
+
+    pub(crate) fn set_way(&mut self, port: PortId, way: Way) {
+        if let Some(slot) = self.ways.get_mut(port.index()) {
+            *slot = way;
+        }
+    }
+
+    /// Flushes what the pipeline sent: one kick for each port. Whether all went out; what did not
+    /// is tried again at the next call.
+    #[inline]
+    pub(crate) fn flush(&mut self) -> bool {
+        let (pool, counters, gauges) = (&mut self.pool, &self.counters, &self.gauges);
+        let sockets = &mut self.sockets;
+        self.dirty.retain(|id| {
+            let Some(Some(socket)) = sockets.get_mut(usize::from(id.0)) else { return false };
+            socket.dirty = !socket.flush(pool, counters.port(socket.port));
+            let now = socket.in_flight();
+            if now != socket.reported {
+                gauges.add(socket.port, now.wrapping_sub(socket.reported));
+                socket.reported = now;
+            }
+            socket.dirty
+        });
+        self.dirty.is_empty()
+    }
+
+    /// Sends what other workers handed over, and takes back what they are done with. Whether there
+    /// was anything.
+    pub(crate) fn exchange(&mut self) -> bool {
+        let mut any = false;
+        while let Some(frame) = self.lanes.returned() {
+            self.pool.discard(frame);
+            any = true;
+        }
+        while let Some((from, parcel)) = self.lanes.receive() {
+            let port = parcel.port;
+            self.gauges.add(port, 1u64.wrapping_neg());
+            match (self.way(port), self.pool.duplicate(&parcel.frame)) {
+                (Way::Socket(_), Some(copy)) => self.send(port, copy),
+                (_, copy) => {
+                    let reason = match copy {
+                        Some(copy) => {
+                            self.pool.discard(copy);
+                            DropReason::PortDown
+                        }
+                        None => DropReason::NoBuffer,
+                    };
+                    self.counters.port(port).drop(reason);
+                }
+            }
+            self.lanes.give_back(from, parcel);
+            any = true;
+        }
+        any
+    }
+
+    /// Empties the lanes for good, when no worker runs any more.
+    pub(crate) fn close_lanes(&mut self) {
+        while let Some(frame) = self.lanes.returned() {
+            self.pool.discard(frame);
+        }
+        while let Some(parcel) = self.lanes.unreceived() {
+            self.gauges.add(parcel.port, 1u64.wrapping_neg());
+            self.counters.port(parcel.port).drop(DropReason::Shutdown);
+            self.pool.discard(parcel.frame);
+        }
+    }
+
+    #[cold]
+    fn send_elsewhere(&mut self, port: PortId, frame: Frame) {
+        let reason = match self.way(port) {
+            Way::Worker(to) => match self.lanes.send(usize::from(to), Parcel { port, frame }) {
+                Ok(()) => {
+                    self.gauges.add(port, 1);
+                    return;
+                }
+                Err(frame) => {
+                    self.pool.discard(frame);
+                    DropReason::TxRingFull
+                }
+            },
+            _ => {
+                self.pool.discard(frame);
+                DropReason::PortDown
+            }
+        };
+        self.counters.port(port).drop(reason);
+    }
+}
+
+impl Io for WorkerIo {
+    type Frame = Frame;
+
+    #[inline]
+    fn send(&mut self, port: PortId, frame: Frame) {
+        if let Way::Socket(id) = self.way(port)
+            && let Some(Some(socket)) = self.sockets.get_mut(usize::from(id.0))
+        {
+            if !socket.dirty {
+                socket.dirty = true;
+                self.dirty.push(id);
+            }
+            socket.send(&mut self.pool, frame, self.counters.port(port), self.budget);
+        } else {
+            self.send_elsewhere(port, frame);
+        }
+    }
+
+    #[inline]
+    fn discard(&mut self, frame: Frame) {
+        self.pool.discard(frame);
+    }
+
+    #[inline]
+    fn alloc(&mut self) -> Option<Frame> {
+        self.pool.alloc()
+    }
+
+    fn duplicate(&mut self, frame: &Frame) -> Option<Frame> {
+        self.pool.duplicate(frame)
+    }
+}

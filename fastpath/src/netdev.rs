@@ -1,0 +1,70 @@
+//! What an interface is: its MTU, its queues, and the XDP program it runs.
+
+use crate::error::Error;
+use crate::sys;
+use netlink_packet_core::{NLM_F_REQUEST, NetlinkHeader, NetlinkMessage, NetlinkPayload};
+use netlink_packet_route::RouteNetlinkMessage;
+use netlink_packet_route::link::{LinkAttribute, LinkMessage, LinkXdp, XdpAttached};
+use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
+use std::io;
+
+/// The XDP program that an interface runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Running {
+    /// The kernel's identifier of the program.
+    pub program: u32,
+    /// Whether the kernel's stack runs it rather than the driver.
+    pub generic: bool,
+}
+
+/// An interface's MTU in bytes, without the Ethernet header.
+pub fn mtu(ifname: &str) -> Result<u32, Error> {
+    sys::mtu(ifname).map_err(Error::interface(ifname, "read the MTU"))
+}
+
+/// How many receive queues an interface has.
+pub fn rx_queues(ifname: &str) -> Result<u32, Error> {
+    sys::rx_queues(ifname).map_err(Error::interface(ifname, "read the number of queues"))
+}
+
+/// The XDP program that runs on an interface, if one does.
+pub fn running_program(ifname: &str, ifindex: u32) -> Result<Option<Running>, Error> {
+    let attributes =
+        link_attributes(ifindex).map_err(Error::interface(ifname, "read the XDP state"))?;
+    let (mut program, mut generic) = (None, false);
+    for attribute in attributes {
+        let LinkAttribute::Xdp(xdp) = attribute else { continue };
+        for item in xdp {
+            match item {
+                LinkXdp::ProgId(id) => program = Some(id),
+                LinkXdp::Attached(how) => generic = how == XdpAttached::SocketBuffer,
+                _ => {}
+            }
+        }
+    }
+    Ok(program.map(|program| Running { program, generic }))
+}
+
+/// The attributes of one interface (RTM_GETLINK, rtnetlink(7)).
+fn link_attributes(ifindex: u32) -> io::Result<Vec<LinkAttribute>> {
+    let mut socket = Socket::new(NETLINK_ROUTE)?;
+    socket.bind_auto()?;
+    socket.connect(&SocketAddr::new(0, 0))?;
+    let mut link = LinkMessage::default();
+    link.header.index = ifindex;
+    let mut header = NetlinkHeader::default();
+    header.flags = NLM_F_REQUEST;
+    let mut request = NetlinkMessage::new(header, RouteNetlinkMessage::GetLink(link).into());
+    request.finalize();
+    let mut bytes = vec![0; request.buffer_len()];
+    request.serialize(&mut bytes);
+    socket.send(&bytes, 0)?;
+    let (answer, _) = socket.recv_from_full()?;
+    let answer = NetlinkMessage::<RouteNetlinkMessage>::deserialize(&answer)
+        .map_err(|e| io::Error::new(io::ErrorKind::InvalidData, e.to_string()))?;
+    match answer.payload {
+        NetlinkPayload::InnerMessage(RouteNetlinkMessage::NewLink(link)) => Ok(link.attributes),
+        NetlinkPayload::Error(e) => Err(e.to_io()),
+        _ => Err(io::Error::from(io::ErrorKind::InvalidData)),
+    }
+}

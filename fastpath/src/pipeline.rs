@@ -1,0 +1,51 @@
+//! What a worker does with a batch.
+
+use std::sync::Arc;
+use switch::publish::Reader;
+use switch::{Fdb, Io, Millis, PortId, Tables, WorkerCounters};
+
+/// What happens to frames between reception and transmission. One per worker.
+pub trait Pipeline: Send + 'static {
+    /// Takes every frame out of `batch`, which `ingress` received, and hands it to [`Io::send`]
+    /// or [`Io::discard`].
+    fn process<I: Io>(
+        &mut self,
+        ingress: PortId,
+        now: Millis,
+        batch: &mut Vec<I::Frame>,
+        io: &mut I,
+    );
+
+    /// Called before the worker sleeps: the place to let go of what is out of date.
+    fn refresh(&mut self) {}
+}
+
+/// The switch: its pipeline, on the tables published last.
+pub struct Switch {
+    worker: switch::Worker,
+    tables: Reader<Tables>,
+}
+
+impl Switch {
+    /// The switch on one worker.
+    pub fn new(counters: Arc<WorkerCounters>, fdb: Arc<Fdb>, tables: Reader<Tables>) -> Switch {
+        Switch { worker: switch::Worker::new(counters, fdb), tables }
+    }
+}
+
+impl Pipeline for Switch {
+    #[inline]
+    fn process<I: Io>(
+        &mut self,
+        ingress: PortId,
+        now: Millis,
+        batch: &mut Vec<I::Frame>,
+        io: &mut I,
+    ) {
+        self.worker.process(self.tables.current(), ingress, now, batch, io);
+    }
+
+    fn refresh(&mut self) {
+        self.tables.current();
+    }
+}

@@ -1,0 +1,290 @@
+//! The run-to-completion loop.
+//!
+//! ```text
+//! round    for each socket with frames: receive a batch, run the pipeline, refill
+//!          flush every TX ring that the pipeline wrote to, one kick each
+//! sleep    after a while without frames, in epoll; woken by traffic, a command, new tables
+//! tick     once a second: buffers back, fill targets aged, interfaces that were down tried again
+//! ```
+//!
+//! No lock, no allocation and no system call per packet. Commands come through a queue that is
+//! looked at once a round.
+
+use crate::command::{Command, Mailbox};
+use crate::frame::Frame;
+use crate::io::{Way, WorkerIo};
+use crate::pipeline::Pipeline;
+use crate::pool::SocketId;
+use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+use switch::Millis;
+
+/// Frames in a batch.
+pub const BATCH: usize = 256;
+/// Rounds in which a socket brought nothing before it is no longer looked at every round.
+const QUIET_ROUNDS: u32 = 64;
+/// All sockets are looked at every so many rounds, those with recent traffic at every one.
+const FULL_SCAN: u32 = 8;
+/// How long the kernel may take to stop using the buffers of a closed socket: packets on their way
+/// out of an interface, and zero-copy drivers that tear their queue down in the background.
+const GRACE: Duration = Duration::from_millis(100);
+const TICK: Duration = Duration::from_secs(1);
+/// How soon a TX ring that the kernel would not empty is tried again.
+const RETRY_MS: u16 = 1;
+const WAKE: u64 = u64::MAX;
+
+/// The ways to reach every worker: the same list in each of them and in the engine.
+pub(crate) type Mailboxes = Arc<[Arc<Mailbox>]>;
+
+/// One worker thread's state.
+pub(crate) struct Worker<P> {
+    io: WorkerIo,
+    pipeline: P,
+    index: usize,
+    mailboxes: Mailboxes,
+    epoll: Epoll,
+    /// Sockets with recent traffic.
+    hot: Vec<SocketId>,
+    /// Closed sockets whose buffers are not ours yet.
+    graveyard: Vec<(SocketId, Option<Instant>)>,
+    spin: Duration,
+    start: Instant,
+    next_tick: Instant,
+}
+
+impl<P: Pipeline> Worker<P> {
+    pub fn new(
+        io: WorkerIo,
+        pipeline: P,
+        index: usize,
+        mailboxes: Mailboxes,
+        spin: Duration,
+        start: Instant,
+    ) -> io::Result<Worker<P>> {
+        let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
+        epoll.add(&mailboxes[index].bell, EpollEvent::new(EpollFlags::EPOLLIN, WAKE))?;
+        Ok(Worker {
+            io,
+            pipeline,
+            index,
+            mailboxes,
+            epoll,
+            hot: Vec::new(),
+            graveyard: Vec::new(),
+            spin,
+            start,
+            next_tick: start + TICK,
+        })
+    }
+
+    /// Runs until told to stop; what the worker owned comes back.
+    pub fn run(mut self) -> WorkerIo {
+        // The frames of one batch live here, not in `self`, which other threads may own.
+        let mut batch = Vec::with_capacity(BATCH);
+        let mut events = [EpollEvent::empty(); 64];
+        let mut round = 0u32;
+        let mut last_work = Instant::now();
+        loop {
+            let now = Instant::now();
+            if !self.obey() {
+                return self.io;
+            }
+            let work = self.round(now, round, &mut batch);
+            round = round.wrapping_add(1);
+            if now >= self.next_tick {
+                self.tick(now);
+            }
+            if work {
+                last_work = now;
+            } else if now - last_work >= self.spin {
+                self.sleep(now, &mut events);
+                last_work = Instant::now();
+            }
+        }
+    }
+
+    /// Looks at the sockets once; whether there was anything to do.
+    fn round(&mut self, now: Instant, round: u32, batch: &mut Vec<Frame>) -> bool {
+        let millis = Millis((now - self.start).as_millis() as u64);
+        let mut work = false;
+        let mut i = 0;
+        while i < self.hot.len() {
+            let id = self.hot[i];
+            let any = self.receive(id, millis, batch);
+            work |= any;
+            if self.cool(id, any) {
+                self.hot.swap_remove(i);
+            } else {
+                i += 1;
+            }
+        }
+        if !work || round.is_multiple_of(FULL_SCAN) {
+            for n in 0..self.io.sockets.len() {
+                work |= self.look(SocketId(n as u16), millis, batch);
+            }
+        }
+        if self.io.lanes.take_waiting() {
+            work |= self.io.exchange();
+        }
+        self.io.flush();
+        let mailboxes = &self.mailboxes;
+        self.io.lanes.flush(|to| mailboxes[to].ring());
+        if work {
+            self.io.gauges.free.store(self.io.pool.available(), Ordering::Relaxed);
+        }
+        work
+    }
+
+    /// Receives from a socket that had no recent traffic.
+    #[inline]
+    fn look(&mut self, id: SocketId, now: Millis, batch: &mut Vec<Frame>) -> bool {
+        let quiet = match self.io.sockets.get_mut(usize::from(id.0)) {
+            Some(Some(socket)) => !socket.hot && socket.has_frames(),
+            _ => false,
+        };
+        if quiet {
+            self.heat(id);
+            self.receive(id, now, batch);
+        }
+        quiet
+    }
+
+    /// Receives a batch from a socket and forwards it; whether there was one.
+    #[inline]
+    fn receive(&mut self, id: SocketId, now: Millis, batch: &mut Vec<Frame>) -> bool {
+        let io = &mut self.io;
+        let Some(Some(socket)) = io.sockets.get_mut(usize::from(id.0)) else { return false };
+        if socket.receive(&mut io.pool, batch, BATCH) == 0 {
+            return false;
+        }
+        let port = socket.port;
+        self.pipeline.process(port, now, batch, io);
+        // A pipeline takes every frame; one that does not must not leak it into another port's.
+        batch.drain(..).for_each(|frame| io.pool.discard(frame));
+        if let Some(Some(socket)) = io.sockets.get_mut(usize::from(id.0)) {
+            socket.refill(&mut io.pool, io.budget);
+        }
+        true
+    }
+
+    fn heat(&mut self, id: SocketId) {
+        if let Some(Some(socket)) = self.io.sockets.get_mut(usize::from(id.0))
+            && !socket.hot
+        {
+            socket.hot = true;
+            socket.quiet = 0;
+            self.hot.push(id);
+        }
+    }
+
+    /// Counts quiet rounds; whether the socket is to be looked at less often.
+    fn cool(&mut self, id: SocketId, any: bool) -> bool {
+        let Some(Some(socket)) = self.io.sockets.get_mut(usize::from(id.0)) else { return true };
+        socket.quiet = if any { 0 } else { socket.quiet + 1 };
+        if socket.quiet > 0 {
+            socket.socket.busy_poll();
+        }
+        socket.hot = socket.quiet < QUIET_ROUNDS;
+        !socket.hot
+    }
+
+    /// Sleeps until there is something to do.
+    fn sleep(&mut self, now: Instant, events: &mut [EpollEvent]) {
+        self.pipeline.refresh();
+        let timeout = if self.io.flush() {
+            let left = self.next_tick.saturating_duration_since(now).as_millis() + 1;
+            EpollTimeout::from(left.min(1000) as u16)
+        } else {
+            EpollTimeout::from(RETRY_MS)
+        };
+        let n = match self.epoll.wait(events, timeout) {
+            Ok(n) => n,
+            Err(nix::errno::Errno::EINTR) => 0,
+            Err(e) => {
+                tracing::error!("worker {}: epoll_wait: {e}", self.index);
+                std::thread::sleep(Duration::from_millis(1));
+                0
+            }
+        };
+        for event in &events[..n] {
+            match event.data() {
+                WAKE => self.mailboxes[self.index].silence(),
+                id => self.heat(SocketId(id as u16)),
+            }
+        }
+    }
+
+    fn tick(&mut self, now: Instant) {
+        self.next_tick = now + TICK;
+        let io = &mut self.io;
+        for socket in io.sockets.iter_mut().flatten() {
+            socket.tick(&mut io.pool, io.counters.port(socket.port), io.budget);
+        }
+        self.graveyard.retain(|&(id, due)| {
+            let keep = due.is_none_or(|due| now < due);
+            if !keep {
+                io.pool.reclaim(id);
+            }
+            keep
+        });
+        io.gauges.free.store(io.pool.available(), Ordering::Relaxed);
+    }
+
+    /// Carries out commands; false when told to stop.
+    #[inline]
+    fn obey(&mut self) -> bool {
+        while let Some(command) = self.mailboxes[self.index].pop() {
+            match command {
+                Command::Adopt { port, socket, max_frame, reply } => {
+                    let id = self.free_id();
+                    let event = EpollEvent::new(EpollFlags::EPOLLIN, u64::from(id.0));
+                    let result = self.epoll.add(&*socket, event).map_err(io::Error::from);
+                    if result.is_ok() {
+                        self.io.adopt(id, port, *socket, max_frame);
+                    }
+                    self.hot.reserve(self.io.sockets.len());
+                    let _ = reply.send(result);
+                }
+                Command::Reach { port, through } => {
+                    let through = u8::try_from(through).map_or(Way::None, Way::Worker);
+                    if !matches!(self.io.way(port), Way::Socket(_)) {
+                        self.io.set_way(port, through);
+                    }
+                }
+                Command::Release { port, reply } => {
+                    let released = self.io.release(port);
+                    for (id, socket) in &released {
+                        // The kernel forgets a closed socket by itself; this one may live on.
+                        let _ = self.epoll.delete(socket);
+                        self.hot.retain(|hot| hot != id);
+                        self.graveyard.push((*id, None));
+                    }
+                    let _ = reply.send(released);
+                }
+                Command::Closed { socket } => {
+                    let now = Instant::now();
+                    for (id, due) in &mut self.graveyard {
+                        if *id == socket {
+                            *due = Some(now + GRACE);
+                        }
+                    }
+                }
+                Command::Stop => return false,
+            }
+        }
+        true
+    }
+
+    /// The lowest identifier that no socket has and whose buffers are ours.
+    fn free_id(&self) -> SocketId {
+        let taken = |n: usize| {
+            self.io.sockets.get(n).is_some_and(Option::is_some)
+                || self.graveyard.iter().any(|(id, _)| usize::from(id.0) == n)
+        };
+        let n = (0..).find(|&n| !taken(n)).unwrap_or_default();
+        SocketId(n as u16)
+    }
+}
