@@ -169,10 +169,10 @@ fn reply_by_route<F: Frame>(
     frame: &mut F,
     ethertype: u16,
 ) -> Result<Verdict, DropReason> {
-    let bytes = &frame.bytes()[HEADER_LEN..];
+    let (bytes, available) = (&frame.bytes()[HEADER_LEN..], frame.len() - HEADER_LEN);
     let packet = match ethertype {
-        ethertype::IPV4 => check_v4(bytes, bytes.len())?,
-        _ => check_v6(bytes, bytes.len())?,
+        ethertype::IPV4 => check_v4(bytes, available)?,
+        _ => check_v6(bytes, available)?,
     };
     match *cx.tables.route(packet.dst).ok_or(DropReason::NoRoute)? {
         NextHop::Tunnel(id) => egress::to_tunnel(cx, frame, id, packet.len).map(Verdict::Send),

@@ -1,5 +1,6 @@
 //! The pipeline, from the outside: frames in, frames out, and every one accounted for.
 
+mod answer;
 mod bridge;
 #[allow(dead_code, unused_imports)]
 mod kit;

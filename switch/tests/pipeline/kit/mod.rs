@@ -1,11 +1,13 @@
 //! What the pipeline's tests and its fuzz target are made of: tables in a few lines, a switch that
 //! accounts for every frame, and packets by an encoder and decoder that share no code with ours.
 
+mod discovery;
 mod lab;
 mod net;
 mod node;
 mod packet;
 
+pub use discovery::{Advert, arp, arp_request, neighbor_solicit, read_advert};
 pub use lab::{Lab, Outcome};
 pub use net::{Net, Pod};
 pub use node::{Node, UPLINK_MAX_FRAME, Via, gateway_mac, host_mac, tunnels, uplink_mac, vtep_mac};
