@@ -4,3 +4,5 @@ mod answer;
 mod bridge;
 #[allow(dead_code, unused_imports)]
 mod kit;
+mod router;
+mod underlay;
