@@ -4,5 +4,6 @@ mod answer;
 mod bridge;
 #[allow(dead_code, unused_imports)]
 mod kit;
+mod reasons;
 mod router;
 mod underlay;
