@@ -233,6 +233,21 @@ mod tests {
         assert_eq!(sum(&data), reference(&data));
     }
 
+    /// Folding is reduction modulo 0xffff, to 1 up to 0xffff for all but zero: also where the last
+    /// carry ripples.
+    #[test]
+    fn fold_at_its_edges() {
+        for high in [0u64, 1, 0xffff, 0x1_0000, 0xffff_ffff, 0xffff_ffff_ffff] {
+            for low in (0u64..0x2_0004).chain(0xfffe_fff0..=0xffff_ffff) {
+                let Some(acc) = high.checked_mul(0x1_0000_0001).map(|h| h ^ low) else {
+                    continue;
+                };
+                let want = if acc == 0 { 0 } else { (acc - 1) % 0xffff + 1 };
+                assert_eq!(u64::from(fold(acc)), want, "{acc:#x}");
+            }
+        }
+    }
+
     #[test]
     fn udp_never_sends_zero() {
         assert_eq!(Sum::ZERO.u16(0xffff).checksum(), 0);

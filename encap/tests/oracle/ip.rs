@@ -281,3 +281,18 @@ fn each_contradiction_of_an_ipv4_header_has_its_error() {
     let v = ipv4::View::new_checked(&wrong).unwrap();
     assert_eq!(ipv4::Repr::parse(&v), Err(ipv4::Error::Checksum));
 }
+
+#[test]
+fn a_router_forwards_from_2_on() {
+    for (ttl, want) in [(0, None), (1, None), (2, Some(1)), (255, Some(254))] {
+        let h = Ipv4Header { time_to_live: ttl, ..Ipv4Header::default() };
+        let (_, mut four) = bytes_of(h, &[]);
+        let mut six = Ipv6Header { hop_limit: ttl, ..Ipv6Header::default() }.to_bytes();
+        let mut v4 = ipv4::View::new_checked(&mut four).unwrap();
+        let mut v6 = ipv6::View::new_checked(&mut six).unwrap();
+        assert_eq!(v4.decrement_ttl().is_ok(), want.is_some());
+        assert_eq!(v6.decrement_hop_limit().is_ok(), want.is_some());
+        let left = want.unwrap_or(ttl);
+        assert_eq!((v4.ttl(), v6.hop_limit(), v4.checksum_ok()), (left, left, true));
+    }
+}

@@ -1,0 +1,137 @@
+#!/usr/bin/python3
+"""Writes the seed corpora, fuzz/seeds/<target>/<name>: well-formed packets of every kind, made by
+scapy (Debian: python3-scapy). Run it again after a change; the result does not vary."""
+
+import pathlib
+import struct
+
+from scapy.all import (
+    AH, ARP, ICMP, IP, TCP, UDP, VXLAN, Dot1Q, Ether, HBHOptUnknown, ICMPv6DestUnreach,
+    ICMPv6EchoReply, ICMPv6EchoRequest, ICMPv6ND_NA, ICMPv6ND_NS, ICMPv6NDOptDstLLAddr,
+    ICMPv6NDOptSrcLLAddr, ICMPv6PacketTooBig, ICMPv6TimeExceeded, IPerror, IPOption_RR, IPv6,
+    IPv6ExtHdrDestOpt, IPv6ExtHdrFragment, IPv6ExtHdrHopByHop, IPv6ExtHdrRouting, Raw, UDPerror, raw,
+)
+
+SEEDS = pathlib.Path(__file__).resolve().parent / "seeds"
+A, B = "02:00:00:00:00:01", "02:00:00:00:00:02"
+ETH = Ether(src=A, dst=B)
+V4 = IP(src="10.0.0.1", dst="10.0.0.2", id=1)
+V6 = IPv6(src="fd00::1", dst="fd00::2")
+
+
+def write(target, name, data):
+    folder = SEEDS / target
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / name).write_bytes(data if isinstance(data, bytes) else raw(data))
+
+
+def ethernet_arp():
+    def arp(**fields):
+        return Ether(src=A, dst="ff:ff:ff:ff:ff:ff") / ARP(hwsrc=A, pdst="10.0.0.2", **fields)
+
+    write("ethernet_arp", "request", arp(psrc="10.0.0.1"))
+    write("ethernet_arp", "request_padded", raw(arp(psrc="10.0.0.1")).ljust(60, b"\0"))
+    write("ethernet_arp", "probe", arp(psrc="0.0.0.0"))
+    write("ethernet_arp", "announcement", arp(psrc="10.0.0.2"))
+    write("ethernet_arp", "reply", arp(op=2, psrc="10.0.0.1", hwdst=B))
+    write("ethernet_arp", "vlan", Ether(src=A, dst=B) / Dot1Q(prio=5, vlan=291) / V4)
+
+
+def ipv4():
+    write("ipv4", "udp", V4 / UDP(sport=1, dport=2) / b"data")
+    write("ipv4", "padded", raw(V4 / UDP(sport=1, dport=2)) + bytes(18))
+    write("ipv4", "options", IP(src="10.0.0.1", dst="10.0.0.2", options=[IPOption_RR()]) / b"x")
+    write("ipv4", "dont_fragment", IP(src="10.0.0.1", dst="10.0.0.2", flags="DF", tos=0xB9) / b"x")
+    write("ipv4", "first_fragment", IP(flags="MF", id=7, src="1.2.3.4", dst="4.3.2.1") / bytes(8))
+    write("ipv4", "last_fragment", IP(frag=1, id=7, src="1.2.3.4", dst="4.3.2.1") / bytes(5))
+    write("ipv4", "ttl_1", IP(src="10.0.0.1", dst="10.0.0.2", ttl=1))
+
+
+def ipv6():
+    write("ipv6", "udp", V6 / UDP(sport=1, dport=2) / b"data")
+    write("ipv6", "class_and_label", IPv6(src="::1", dst="::2", tc=0xB9, fl=0xFFFFF, nh=59))
+    udp = UDP(sport=1, dport=2)
+    write("ipv6", "hop_by_hop", V6 / IPv6ExtHdrHopByHop() / udp)
+    write("ipv6", "routing", V6 / IPv6ExtHdrRouting(addresses=["fd00::3"]) / udp)
+    write("ipv6", "destination_options", V6 / IPv6ExtHdrDestOpt() / udp)
+    write("ipv6", "auth", V6 / AH(nh=17, payloadlen=4, icv=bytes(12)) / udp)
+    write("ipv6", "first_fragment", V6 / IPv6ExtHdrFragment(m=1, id=7) / udp)
+    write("ipv6", "last_fragment", V6 / IPv6ExtHdrFragment(offset=1, id=7, nh=17) / b"tail")
+    many = V6
+    for _ in range(9):
+        many = many / IPv6ExtHdrDestOpt()
+    write("ipv6", "too_many", many / udp)
+
+
+def icmp_ndisc():
+    def icmp4(name, message):
+        write("icmp_ndisc", name, bytes(33) + raw(message))
+
+    def icmp6(name, packet):
+        octets = raw(packet)
+        write("icmp_ndisc", name, octets[8:40] + b"\x01" + octets[40:])
+
+    icmp4("v4_request", ICMP(id=7, seq=1) / b"data")
+    icmp4("v4_reply", ICMP(type=0, id=7, seq=1) / b"data")
+    inner = IPerror(src="10.0.0.1", dst="10.0.0.2") / UDPerror(sport=1, dport=2)
+    icmp4("v4_fragmentation_needed", ICMP(type=3, code=4, nexthopmtu=1450) / inner)
+    icmp4("v4_time_exceeded", ICMP(type=11) / inner)
+    icmp6("v6_request", V6 / ICMPv6EchoRequest(id=7, seq=1, data=b"data"))
+    icmp6("v6_reply", V6 / ICMPv6EchoReply(id=7, seq=1, data=b"data"))
+    icmp6("v6_unreachable", V6 / ICMPv6DestUnreach() / V6)
+    icmp6("v6_too_big", V6 / ICMPv6PacketTooBig(mtu=1430) / V6)
+    icmp6("v6_time_exceeded", V6 / ICMPv6TimeExceeded() / V6)
+    slla, tlla = ICMPv6NDOptSrcLLAddr(lladdr=A), ICMPv6NDOptDstLLAddr(lladdr=B)
+    group = IPv6(src="fe80::1", dst="ff02::1:ff00:2", hlim=255)
+    icmp6("solicit", group / ICMPv6ND_NS(tgt="fe80::2") / slla)
+    icmp6("duplicate_address_detection",
+          IPv6(src="::", dst="ff02::1:ff00:2", hlim=255) / ICMPv6ND_NS(tgt="fe80::2"))
+    icmp6("advert", IPv6(src="fe80::2", dst="fe80::1", hlim=255)
+          / ICMPv6ND_NA(tgt="fe80::2", R=1, S=1, O=1) / tlla)
+    icmp6("two_options", group / ICMPv6ND_NS(tgt="fe80::2") / tlla / slla)
+
+
+def udp_tcp():
+    def upper(packet):
+        return raw(packet)[20:]
+
+    write("udp_tcp", "udp", upper(V4 / UDP(sport=1, dport=2) / b"data"))
+    write("udp_tcp", "udp_empty", upper(V4 / UDP(sport=1, dport=2)))
+    write("udp_tcp", "tcp", upper(V4 / TCP(sport=1, dport=2, flags="PA") / b"data"))
+    syn = [("MSS", 1460), ("SAckOK", b""), ("Timestamp", (1, 0)), ("NOP", None), ("WScale", 7)]
+    write("udp_tcp", "syn", upper(V4 / TCP(sport=1, dport=2, flags="S", options=syn)))
+    odd = [("NOP", None), ("MSS", 1460), ("WScale", 7)]
+    write("udp_tcp", "syn_odd", upper(V4 / TCP(sport=1, dport=2, flags="S", options=odd)))
+
+
+def vxlan_outer():
+    def frame(name, packet, how=0, cut=255):
+        write("vxlan_outer", name, bytes([how, cut]) + raw(packet))
+
+    inner = Ether(src=B, dst=A) / IP(src="10.244.1.5", dst="10.244.2.5", id=1, tos=2) / UDP() / b"x"
+    vxlan = UDP(sport=50000, dport=4789, chksum=0) / VXLAN(vni=0x123456, flags=8) / inner
+    summed = UDP(sport=50000, dport=4789) / VXLAN(vni=1, flags=8) / inner
+    frame("vxlan4", ETH / V4 / vxlan, how=3)
+    frame("vxlan4_checksum", ETH / V4 / summed)
+    frame("vxlan4_marked", ETH / IP(src="10.0.0.1", dst="10.0.0.2", tos=3) / vxlan)
+    frame("vxlan4_options", ETH / IP(src="1.2.3.4", dst="4.3.2.1", options=[IPOption_RR()]) / vxlan)
+    frame("vxlan4_segmented", ETH / V4 / vxlan, cut=60)
+    frame("vxlan4_padded", raw(ETH / V4 / vxlan) + bytes(9))
+    frame("vxlan6", ETH / V6 / summed)
+    frame("vxlan6_no_flag", ETH / V6 / UDP(sport=1, dport=4789) / VXLAN(vni=1, flags=0) / inner)
+    packet4 = IP(src="10.244.1.5", dst="10.244.2.5", id=1) / ICMP(id=7, seq=1)
+    packet6 = IPv6(src="fd00::5", dst="fd00::6") / ICMPv6EchoRequest(id=7, seq=1)
+    limit = IPv6ExtHdrDestOpt(options=[HBHOptUnknown(otype=4, optdata=b"\x04")])
+    frame("ipip", ETH / V4 / packet4)
+    frame("ip6_in_ip4", ETH / V4 / packet6)
+    frame("ip4_in_ip6", ETH / V6 / packet4)
+    frame("ip6_in_ip6_limit", ETH / V6 / limit / packet6)
+    frame("fragment", ETH / IP(src="10.0.0.1", dst="10.0.0.2", flags="MF") / vxlan)
+    frame("other", ETH / V4 / TCP(sport=1, dport=2), how=2)
+    # A VXLAN header whose reserved bits are all set (RFC 7348 section 5: ignored on receipt).
+    reserved = struct.pack("!II", 0xFFFFFFFF, 0x000001FF)
+    frame("reserved_bits", ETH / V4 / UDP(sport=1, dport=4789, chksum=0) / Raw(reserved) / inner)
+
+
+for make in (ethernet_arp, ipv4, ipv6, icmp_ndisc, udp_tcp, vxlan_outer):
+    make()
