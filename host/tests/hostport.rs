@@ -206,6 +206,13 @@ fn what_is_not_ours_is_not_taken() {
         assert!(e.to_string().contains("is not part of a host port"), "{e}");
         ns.ip(&format!("link del {}", existing.split(' ').next().unwrap()));
     }
+    // Both names there, but not each other's ends.
+    ns.ip("link add podswitch0 type veth peer name other0");
+    ns.ip("link add pswhost type veth peer name other1");
+    let e = HostPort::create(&handle, &spec()).unwrap_err();
+    assert!(e.to_string().contains("is not part of a host port"), "{e}");
+    ns.ip("link del podswitch0");
+    ns.ip("link del pswhost");
     // Half way: an address that cannot be.
     let bad = HostPortSpec { addresses: vec![(ip("10.0.0.1"), 24), (ip("ff02::1"), 64)], ..spec() };
     let e = HostPort::create(&handle, &bad).unwrap_err();
