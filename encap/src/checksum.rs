@@ -123,18 +123,25 @@ const fn fold(acc: u64) -> u16 {
 /// the compiler turns into vector additions), and swapped once at the end: RFC 1071 section 2 (B).
 #[inline]
 pub fn sum(data: &[u8]) -> u16 {
-    let (words, rest) = data.as_chunks::<8>();
+    let (words, mut rest) = data.as_chunks::<8>();
     let (mut low, mut high) = (0u64, 0u64);
     for w in words {
         let w = u64::from_ne_bytes(*w);
         low += w & 0xffff_ffff;
         high += w >> 32;
     }
-    let mut last = [0u8; 8];
-    last[..rest.len()].copy_from_slice(rest);
-    let w = u64::from_ne_bytes(last);
-    let s = u64::from(fold(low)) + u64::from(fold(high)) + (w & 0xffff_ffff) + (w >> 32);
-    u16::from_be(fold(s))
+    if let Some((w, r)) = rest.split_first_chunk() {
+        low += u64::from(u32::from_ne_bytes(*w));
+        rest = r;
+    }
+    if let Some((w, r)) = rest.split_first_chunk() {
+        high += u64::from(u16::from_ne_bytes(*w));
+        rest = r;
+    }
+    if let [last] = *rest {
+        high += u64::from(u16::from_ne_bytes([last, 0]));
+    }
+    u16::from_be(fold(low + high))
 }
 
 /// The checksum of `data`, whose checksum field must be zero.

@@ -189,6 +189,26 @@ mod tests {
         }
     }
 
+    /// What [`decap_frame`] does without a look at the inner packet is what figure 4 says, too.
+    #[test]
+    fn frames_follow_figure_4() {
+        let all = [NotEct, Ect0, Ect1, Ce];
+        for (inner, outer) in all.into_iter().flat_map(|i| all.map(|o| (i, o))) {
+            let mut frame = [0u8; 14 + 40];
+            frame[12..14].copy_from_slice(&[0x86, 0xdd]);
+            let mut v = ipv6::View::new_unchecked(&mut frame[14..]);
+            v.set_version_class_label(inner.bits(), 0);
+            let got = decap_frame(&mut frame, outer.bits());
+            assert_eq!(got.err(), decap(outer, inner).err());
+            let left = Ecn::from_tos(frame_tos(&frame));
+            assert_eq!(
+                left,
+                decap(outer, inner).unwrap_or(inner),
+                "inner {inner:?} outer {outer:?}"
+            );
+        }
+    }
+
     #[test]
     fn marks_reach_the_inner_packet() {
         let mut frame = [0u8; 14 + 4 + 20];

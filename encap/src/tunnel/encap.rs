@@ -49,7 +49,8 @@ enum Kind {
 pub struct OuterHeader {
     bytes: [u8; VXLAN6],
     kind: Kind,
-    /// Of IPv4, the sum of the header's words that stay the same, unfolded.
+    /// Of IPv4, the sum of the header's words that stay the same; of IPv6, that of the addresses,
+    /// for UDP's pseudo-header.
     sum: u32,
 }
 
@@ -119,7 +120,8 @@ impl OuterHeader {
                     payload_len: 0,
                 }
                 .emit(&mut bytes[IP..UDP6]);
-                (Kind::Ipip6, ethertype::IPV6, 0)
+                let sum = u32::from(checksum::sum(&bytes[IP + 8..UDP6]));
+                (Kind::Ipip6, ethertype::IPV6, sum)
             }
             _ => return Err(FamilyMismatch::Addresses),
         };
@@ -248,18 +250,17 @@ impl OuterHeader {
         if first.len() < at + UDP_OVERHEAD {
             return Err(WriteError::Buffer);
         }
-        let mut v = udp::View::new_unchecked(&mut first[at..]);
-        v.set_checksum(0);
-        let len = v.len();
-        let (src, dst): (IpAddr, IpAddr) = if self.is_ipv4() {
+        let v = udp::View::new_unchecked(&first[at..]);
+        let (len, old) = (v.len(), v.checksum());
+        let pseudo = if self.is_ipv4() {
             let ip = ipv4::View::new_unchecked(&self.bytes[IP..]);
-            (ip.src().into(), ip.dst().into())
+            Sum::ZERO.pseudo_v4(ip.src(), ip.dst(), protocol::UDP, len as u16)
         } else {
-            let ip = ipv6::View::new_unchecked(&self.bytes[IP..]);
-            (ip.src().into(), ip.dst().into())
+            Sum::ZERO.u32(self.sum).u16(u16::from(protocol::UDP)).u16(len as u16)
         };
-        let pseudo = Sum::ZERO.pseudo(src, dst, protocol::UDP, len as u16);
-        let sum = sum_segments(pseudo, &first[at..], rest, len).udp_checksum();
+        // What the field holds is taken out of the sum (RFC 1624), not overwritten first: a wide load
+        // just behind a narrow store would have to wait for it.
+        let sum = sum_segments(pseudo.u16(!old), &first[at..], rest, len).udp_checksum();
         udp::View::new_unchecked(&mut first[at..]).set_checksum(sum);
         Ok(())
     }

@@ -100,6 +100,9 @@ proptest! {
         let (first, rest) = frame.split_at_mut(cut);
         let (second, third) = rest.split_at(rest.len() / 2);
         h.fill_udp_checksum(first, &[second, third]).unwrap();
+        let once = first.to_vec();
+        h.fill_udp_checksum(first, &[second, third]).unwrap();
+        prop_assert_eq!(&*first, &once);
         let Some(TransportSlice::Udp(udp)) = SlicedPacket::from_ethernet(&frame).unwrap().transport
         else { panic!() };
         let header = udp.to_header();
@@ -118,6 +121,7 @@ proptest! {
             let (second, third) = rest.split_at(rest.len() / 2);
             let outer = parse_outer(first, frame.len(), |_| true).unwrap();
             prop_assert!(outer.udp_checksum_ok(first, &[second, third]));
+            prop_assert!(outer.udp_checksum_ok(first, &[second, third, b"padding"]));
             prop_assert!(outer.udp_checksum_ok(&frame, &[]));
             let last = frame.len() - 1;
             frame[last] ^= 1;
