@@ -2,31 +2,40 @@
 //!
 //! Buffers are few (8192 a worker by default) and ports many, and a buffer in a fill ring cannot be
 //! taken back except by closing the socket. So every socket starts with a few, its *floor*, enough
-//! for the largest frame that its interface may receive. A socket that uses up half of what it
-//! holds between two looks doubles its *target*, up to the size of its ring; one that needs less
-//! than a quarter over a second halves it, and is not refilled until its traffic has brought it down
-//! to the new target.
+//! for the largest frame that its interface may receive. A socket that is seen with less than half
+//! of its *target* unused gets a target four times as high, up to the size of its ring; one whose
+//! backlog stays below an eighth of it over a second halves it, and is not refilled until its
+//! traffic has brought it down to the new target.
 //!
-//! Above its floor a socket is refilled only while more than a quarter of the pool is free: the
-//! *reserve*, which is there for every socket's floor and for transmission. So one port cannot take
-//! the last buffers from another, and the sum is bounded whatever the traffic.
+//! Above its floor a socket is refilled only while the pool has more free than a *reserve*: a
+//! quarter of it for transmission, and what other sockets miss to their floors. So one port cannot
+//! take the last buffers from another, and the sum is bounded whatever the traffic.
 
 use crate::frame::RX_CAPACITY;
+use crate::port::MAX_SEGMENTS;
 
 /// The least that a socket holds. A NAPI poll of a driver delivers up to 64 frames.
 const MIN_FLOOR: u32 = 24;
 
-/// What the pool allows.
+/// What the pool allows, and what is owed of it.
 #[derive(Clone, Copy, Debug)]
 pub struct Budget {
-    /// Buffers that only floors and transmission may take.
-    pub reserve: u32,
+    /// Buffers kept free for transmission.
+    pub transmission: u32,
+    /// Buffers that sockets miss to their floors.
+    owed: u32,
 }
 
 impl Budget {
     /// For a pool of `frames` buffers.
     pub fn new(frames: u32) -> Budget {
-        Budget { reserve: frames / 4 }
+        Budget { transmission: frames / 4, owed: 0 }
+    }
+
+    /// A socket's debt changes.
+    #[inline]
+    pub fn owe(&mut self, before: u32, now: u32) {
+        self.owed = self.owed + now - before;
     }
 }
 
@@ -38,39 +47,44 @@ pub struct Fill {
     target: u32,
     /// Buffers that the socket holds for reception.
     held: u32,
-    /// Buffers used since the last refill.
-    used: u32,
-    /// The most that was used between two refills since the last [`Fill::age`].
+    /// The largest backlog since the last [`Fill::age`].
     peak: u32,
 }
 
 impl Fill {
     /// For a ring of `ring` slots and an interface whose frames have up to `frame` bytes.
     pub fn new(ring: u32, frame: usize) -> Fill {
-        // A kernel without multi-buffer XDP drops larger frames whatever we hold.
-        let largest = frame.div_ceil(RX_CAPACITY).min(18) as u32;
+        // The kernel takes no frame of more pieces.
+        let largest = frame.div_ceil(RX_CAPACITY).min(MAX_SEGMENTS) as u32;
         let floor = (largest + MIN_FLOOR / 2).max(MIN_FLOOR).min(ring);
-        Fill { floor, ceiling: ring, target: floor, held: 0, used: 0, peak: 0 }
+        Fill { floor, ceiling: ring, target: floor, held: 0, peak: 0 }
     }
 
-    /// `n` buffers came back with frames in them.
+    /// `backlog` buffers were seen with frames in them, of which `taken` were taken.
     #[inline]
-    pub fn used(&mut self, n: u32) {
-        self.held = self.held.saturating_sub(n);
-        self.used += n;
+    pub fn received(&mut self, backlog: u32, taken: u32) {
+        // Not when it is the pool that keeps the socket short.
+        let unused = self.held.saturating_sub(backlog);
+        if unused < self.target / 2 && self.held > self.target / 2 {
+            self.target = (self.target * 4).min(self.ceiling);
+        }
+        self.peak = self.peak.max(backlog);
+        self.held = self.held.saturating_sub(taken);
     }
 
     /// How many buffers to put into the fill ring now, of `free` ones in the pool.
     #[inline]
-    pub fn wanted(&mut self, free: u32, budget: Budget) -> u32 {
-        let used = core::mem::take(&mut self.used);
-        self.peak = self.peak.max(used);
-        if used * 2 >= self.target && self.target < self.ceiling {
-            self.target = (self.target * 2).min(self.ceiling);
-        }
-        let to_floor = self.floor.saturating_sub(self.held).min(free);
+    pub fn wanted(&self, free: u32, budget: &Budget) -> u32 {
+        let to_floor = self.owed().min(free);
+        let spare = free.saturating_sub(budget.transmission + budget.owed);
         let missing = self.target.saturating_sub(self.held);
-        missing.min(free.saturating_sub(budget.reserve)).max(to_floor)
+        missing.min(spare).max(to_floor)
+    }
+
+    /// Buffers missing to the floor.
+    #[inline]
+    pub fn owed(&self) -> u32 {
+        self.floor.saturating_sub(self.held)
     }
 
     /// `n` buffers were put into the fill ring.
@@ -81,14 +95,9 @@ impl Fill {
 
     /// A second has passed.
     pub fn age(&mut self) {
-        if core::mem::take(&mut self.peak) < self.target / 4 {
+        if core::mem::take(&mut self.peak) < self.target / 8 {
             self.target = (self.target / 2).max(self.floor);
         }
-    }
-
-    /// Whether buffers are missing that the pool could not give.
-    pub fn is_short(&self) -> bool {
-        self.held < self.floor
     }
 }
 
@@ -96,17 +105,17 @@ impl Fill {
 mod tests {
     use super::*;
 
-    const BUDGET: Budget = Budget { reserve: 2048 };
-
-    /// Receives as much as it holds and refills, `rounds` times.
-    fn busy(fill: &mut Fill, free: &mut u32, rounds: u32) {
+    /// Receives a batch of what it holds and refills, `rounds` times.
+    fn busy(fill: &mut Fill, free: &mut u32, budget: &mut Budget, rounds: u32) {
         for _ in 0..rounds {
-            let n = fill.held;
-            fill.used(n);
+            let before = fill.owed();
+            let n = fill.held.min(256);
+            fill.received(fill.held, n);
             *free += n;
-            let n = fill.wanted(*free, BUDGET);
+            let n = fill.wanted(*free, budget);
             fill.filled(n);
             *free -= n;
+            budget.owe(before, fill.owed());
         }
     }
 
@@ -114,18 +123,34 @@ mod tests {
     fn a_busy_socket_grows_and_a_quiet_one_shrinks() {
         let mut fill = Fill::new(2048, 1518);
         let mut free = 8192;
-        busy(&mut fill, &mut free, 1);
+        let mut budget = Budget::new(8192);
+        budget.owe(0, fill.owed());
+        busy(&mut fill, &mut free, &mut budget, 1);
         assert_eq!(fill.held, MIN_FLOOR);
-        busy(&mut fill, &mut free, 10);
+        busy(&mut fill, &mut free, &mut budget, 12);
         assert_eq!(fill.held, 2048);
         for _ in 0..10 {
-            fill.used(10);
-            assert_eq!(fill.held + fill.wanted(free, BUDGET).min(0), fill.held);
+            fill.received(1, 1);
             fill.age();
         }
-        assert_eq!(fill.target, MIN_FLOOR);
-        fill.used(fill.held);
-        assert_eq!(fill.wanted(free, BUDGET), MIN_FLOOR * 2, "used much: it grows again");
+        assert_eq!((fill.target, fill.held), (MIN_FLOOR, 2038));
+        assert_eq!(fill.wanted(free, &budget), 0, "not before its traffic has brought it down");
+        fill.received(2030, 2030);
+        assert_eq!(fill.wanted(free, &budget), MIN_FLOOR * 4 - 8, "it grows again");
+    }
+
+    /// A steady flow whose backlog is small keeps the target, whatever its rate.
+    #[test]
+    fn a_steady_flow_settles() {
+        let mut fill = Fill::new(2048, 1518);
+        for _ in 0..100 {
+            for _ in 0..100 {
+                fill.filled(fill.wanted(8000, &Budget::new(8192)));
+                fill.received(32, 32);
+            }
+            fill.age();
+        }
+        assert!((96..=256).contains(&fill.target), "{}", fill.target);
     }
 
     #[test]
@@ -134,17 +159,22 @@ mod tests {
         assert_eq!(Fill::new(16, 65_549).floor, 16);
     }
 
-    /// Two hundred ports on one worker: all busy at once, each still gets its floor.
+    /// Two hundred ports on one worker: whichever are busy, each still gets its floor.
     #[test]
     fn no_socket_starves_another() {
         let mut free = 8192;
+        let mut budget = Budget::new(free);
         let mut fills: Vec<Fill> = (0..200).map(|_| Fill::new(2048, 1518)).collect();
-        for _ in 0..20 {
+        for fill in &fills {
+            budget.owe(0, fill.owed());
+        }
+        for n in 0..20 {
             for fill in &mut fills {
-                busy(fill, &mut free, 1);
-                assert!(!fill.is_short());
+                busy(fill, &mut free, &mut budget, n);
             }
         }
+        assert!(fills.iter().all(|f| f.held >= f.floor));
+        assert_eq!(budget.owed, 0);
         assert_eq!(free + fills.iter().map(|f| f.held).sum::<u32>(), 8192);
         assert!(free >= 2048, "{free} are left for transmission");
     }

@@ -92,8 +92,8 @@ impl WorkerIo {
             self.sockets.resize_with(index + 1, || None);
             self.dirty.reserve(self.sockets.len());
         }
-        let mut socket = PortSocket::new(id, port, socket, max_frame);
-        socket.refill(&mut self.pool, self.budget);
+        let mut socket = PortSocket::new(id, port, socket, max_frame, &mut self.budget);
+        socket.refill(&mut self.pool, &mut self.budget);
         self.sockets[index] = Some(socket);
         if !matches!(self.way(port), Way::Socket(_)) {
             self.set_way(port, Way::Socket(id));
@@ -111,7 +111,7 @@ impl WorkerIo {
             {
                 self.dirty.retain(|&id| id != socket.id);
                 self.gauges.add(port, socket.reported.wrapping_neg());
-                socket.finish(&mut self.pool, counters);
+                socket.finish(&mut self.pool, counters, &mut self.budget);
                 released.push((socket.id, socket.socket));
             }
         }
@@ -223,7 +223,7 @@ impl Io for WorkerIo {
                 socket.dirty = true;
                 self.dirty.push(id);
             }
-            socket.send(&mut self.pool, frame, self.counters.port(port), self.budget);
+            socket.send(&mut self.pool, frame, self.counters.port(port), &self.budget);
         } else {
             self.send_elsewhere(port, frame);
         }

@@ -46,8 +46,15 @@ struct Pending {
 }
 
 impl PortSocket {
-    pub fn new(id: SocketId, port: PortId, socket: Socket, max_frame: usize) -> PortSocket {
+    pub fn new(
+        id: SocketId,
+        port: PortId,
+        socket: Socket,
+        max_frame: usize,
+        budget: &mut Budget,
+    ) -> PortSocket {
         let fill = Fill::new(socket.options().ring_size, max_frame);
+        budget.owe(0, fill.owed());
         PortSocket {
             id,
             port,
@@ -73,8 +80,15 @@ impl PortSocket {
 
     /// Appends received frames to `batch` until it holds `max`; how many descriptors that took.
     #[inline]
-    pub fn receive(&mut self, pool: &mut Pool, batch: &mut Vec<Frame>, max: usize) -> u32 {
-        let available = self.socket.rx.available(1);
+    pub fn receive(
+        &mut self,
+        pool: &mut Pool,
+        budget: &mut Budget,
+        batch: &mut Vec<Frame>,
+        max: usize,
+    ) -> u32 {
+        // Always a fresh look: the backlog says how many buffers the socket should hold.
+        let available = self.socket.rx.available(u32::MAX);
         let mut n = 0;
         while n < available && batch.len() < max {
             let descriptor = self.socket.rx.peek(n);
@@ -94,7 +108,9 @@ impl PortSocket {
         }
         if n > 0 {
             self.socket.rx.release(n);
-            self.fill.used(n);
+            let owed = self.fill.owed();
+            self.fill.received(available, n);
+            budget.owe(owed, self.fill.owed());
         }
         n
     }
@@ -134,7 +150,7 @@ impl PortSocket {
 
     /// Puts free buffers into the fill ring, as many as this socket may have.
     #[inline]
-    pub fn refill(&mut self, pool: &mut Pool, budget: Budget) {
+    pub fn refill(&mut self, pool: &mut Pool, budget: &mut Budget) {
         let wanted = self.fill.wanted(pool.available(), budget);
         let n = wanted.min(self.socket.fill.room(wanted));
         if n == 0 {
@@ -145,14 +161,22 @@ impl PortSocket {
             self.socket.fill.write(address);
         }
         self.socket.fill.publish();
+        let owed = self.fill.owed();
         self.fill.filled(n);
+        budget.owe(owed, self.fill.owed());
         self.socket.wake_rx();
     }
 
     /// Writes a frame to the TX ring, to be flushed. A frame that it cannot take is dropped and
     /// counted.
     #[inline]
-    pub fn send(&mut self, pool: &mut Pool, frame: Frame, counters: &PortCounters, budget: Budget) {
+    pub fn send(
+        &mut self,
+        pool: &mut Pool,
+        frame: Frame,
+        counters: &PortCounters,
+        budget: &Budget,
+    ) {
         let pieces = frame.pieces();
         if let Err(reason) = self.admit(pool, pieces as u32, counters, budget) {
             counters.drop(reason);
@@ -175,7 +199,7 @@ impl PortSocket {
         pool: &mut Pool,
         pieces: u32,
         counters: &PortCounters,
-        budget: Budget,
+        budget: &Budget,
     ) -> Result<(), DropReason> {
         if self.down {
             return Err(DropReason::PortDown);
@@ -200,8 +224,8 @@ impl PortSocket {
     /// Whether this socket has more than its share of the last buffers in transmission: an
     /// interface that sends nothing must not take them all.
     #[inline]
-    fn is_greedy(&self, pool: &Pool, budget: Budget) -> bool {
-        pool.available() < budget.reserve / 2 && self.transmitting > budget.reserve / 4
+    fn is_greedy(&self, pool: &Pool, budget: &Budget) -> bool {
+        pool.available() < budget.transmission / 2 && self.transmitting > budget.transmission / 4
     }
 
     /// Makes the kernel send what is in the TX ring, counts what it took, and takes the buffers
@@ -287,10 +311,11 @@ impl PortSocket {
     }
 
     /// Ends the socket's work: frames not received yet and frames not sent yet are dropped.
-    pub fn finish(&mut self, pool: &mut Pool, counters: &PortCounters) {
+    pub fn finish(&mut self, pool: &mut Pool, counters: &PortCounters, budget: &mut Budget) {
         self.flush(pool, counters);
         let mut batch = Vec::new();
-        while self.receive(pool, &mut batch, usize::MAX) > 0 {}
+        while self.receive(pool, budget, &mut batch, usize::MAX) > 0 {}
+        budget.owe(self.fill.owed(), 0);
         for frame in batch {
             counters.rx_frames.add(1);
             counters.rx_bytes.add(frame.len() as u64);
@@ -311,7 +336,7 @@ impl PortSocket {
 
     /// Once a second: buffers back, the fill target aged, and an interface that was down tried
     /// again.
-    pub fn tick(&mut self, pool: &mut Pool, counters: &PortCounters, budget: Budget) {
+    pub fn tick(&mut self, pool: &mut Pool, counters: &PortCounters, budget: &mut Budget) {
         if self.down {
             self.down = self.socket.kick_tx().is_err_and(is_gone);
         }

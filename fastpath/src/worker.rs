@@ -157,7 +157,7 @@ impl<P: Pipeline> Worker<P> {
     fn receive(&mut self, id: SocketId, now: Millis, batch: &mut Vec<Frame>) -> bool {
         let io = &mut self.io;
         let Some(Some(socket)) = io.sockets.get_mut(usize::from(id.0)) else { return false };
-        if socket.receive(&mut io.pool, batch, BATCH) == 0 {
+        if socket.receive(&mut io.pool, &mut io.budget, batch, BATCH) == 0 {
             return false;
         }
         let port = socket.port;
@@ -165,7 +165,7 @@ impl<P: Pipeline> Worker<P> {
         // A pipeline takes every frame; one that does not must not leak it into another port's.
         batch.drain(..).for_each(|frame| io.pool.discard(frame));
         if let Some(Some(socket)) = io.sockets.get_mut(usize::from(id.0)) {
-            socket.refill(&mut io.pool, io.budget);
+            socket.refill(&mut io.pool, &mut io.budget);
         }
         true
     }
@@ -221,7 +221,7 @@ impl<P: Pipeline> Worker<P> {
         self.next_tick = now + TICK;
         let io = &mut self.io;
         for socket in io.sockets.iter_mut().flatten() {
-            socket.tick(&mut io.pool, io.counters.port(socket.port), io.budget);
+            socket.tick(&mut io.pool, io.counters.port(socket.port), &mut io.budget);
         }
         self.graveyard.retain(|&(id, due)| {
             let keep = due.is_none_or(|due| now < due);
