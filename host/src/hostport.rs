@@ -13,9 +13,10 @@ use crate::address::AddressSpec;
 use crate::error::{Error, Result};
 use crate::ethtool::Ethtool;
 use crate::handle::Handle;
-use crate::link::{Link, VethSpec};
+use crate::link::Link;
 use crate::route::Route;
 use crate::sysctl;
+use crate::veth::VethSpec;
 
 /// The route protocol number that marks routes as podswitch's, so that a daemon that starts
 /// finds what an earlier one left.

@@ -22,15 +22,17 @@ mod netns;
 mod pod;
 mod route;
 pub mod sysctl;
+mod veth;
 
 pub use address::{Address, AddressSpec};
 pub use error::{Error, Result};
 pub use ethtool::{Channels, Ethtool, Features};
 pub use handle::Handle;
 pub use hostport::{HostPort, HostPortSpec, HostRoute, ROUTE_PROTOCOL, ROUTER_V4, ROUTER_V6};
-pub use link::{Link, VethSpec, XdpMode};
+pub use link::{Link, XdpMode};
 pub use monitor::{Event, Monitor};
 pub use neighbor::{Neighbor, NeighborState};
 pub use netns::Netns;
 pub use pod::{LINK_GROUP, PodInterface, PodRoute, PodSpec};
 pub use route::{ResolvedRoute, Route, RouteKind};
+pub use veth::VethSpec;

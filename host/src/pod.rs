@@ -9,10 +9,11 @@ use crate::address::AddressSpec;
 use crate::error::{Error, Result};
 use crate::ethtool::Ethtool;
 use crate::handle::Handle;
-use crate::link::{Link, VethSpec};
+use crate::link::Link;
 use crate::netns::Netns;
 use crate::route::Route;
 use crate::sysctl;
+use crate::veth::VethSpec;
 
 /// The group of the node's ends of all pod interfaces, so that they can be found and removed
 /// together ([`Handle::delete_link_group`]): "psw" in ASCII.
