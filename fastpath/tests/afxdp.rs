@@ -4,19 +4,11 @@
 
 mod common;
 
-use common::{Lab, assert_conserved, attach, can_run, patch_panel};
+use common::{Lab, assert_conserved, attach, can_run, patch_panel, wait_for};
 use fastpath::EngineConfig;
 use fastpath::config::{AttachMode, Preference};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use switch::{DropReason, PortId};
-
-fn wait_for(what: &str, mut holds: impl FnMut() -> bool) {
-    let start = Instant::now();
-    while !holds() {
-        assert!(start.elapsed() < Duration::from_secs(5), "waited in vain for {what}");
-        std::thread::sleep(Duration::from_millis(20));
-    }
-}
 
 #[test]
 fn ping_and_tcp_cross() {

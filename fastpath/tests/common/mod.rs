@@ -1,4 +1,5 @@
 //! Network namespaces, and the smallest pipeline there is.
+#![allow(dead_code, reason = "each test uses a part")]
 
 use fastpath::config::{AttachSpec, Preference, Role};
 use fastpath::{Attached, Counters, Engine, EngineConfig, Error, Pipeline};
@@ -7,6 +8,7 @@ use std::fs::File;
 use std::process::{Command, Output};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
 use switch::{Io, Millis, PortId, WorkerCounters};
 
 /// Whether the tests can run; says why when not.
@@ -16,6 +18,15 @@ pub fn can_run() -> bool {
     }
     eprintln!("SKIPPED: needs root, for network namespaces and AF_XDP");
     false
+}
+
+/// Waits until something holds.
+pub fn wait_for(what: &str, mut holds: impl FnMut() -> bool) {
+    let start = Instant::now();
+    while !holds() {
+        assert!(start.elapsed() < Duration::from_secs(5), "waited in vain for {what}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
 }
 
 /// Runs a command line; its output.
@@ -44,10 +55,9 @@ impl Lab {
     pub fn new(hosts: usize, mtu: u32, queues: u32) -> Lab {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let n = COUNT.fetch_add(1, Ordering::Relaxed);
-        let lab = Lab { prefix: format!("fastpath{}x{n}", std::process::id()), hosts };
+        let mut lab = Lab { prefix: format!("fastpath{}x{n}", std::process::id()), hosts: 0 };
         sh(&format!("ip netns add {}", lab.switch()));
-        let namespace = File::open(format!("/run/netns/{}", lab.switch())).unwrap();
-        setns(&namespace, CloneFlags::CLONE_NEWNET).unwrap();
+        lab.enter();
         sh("ip link set lo up");
         for n in 0..hosts {
             lab.add_host(n, mtu, queues);
@@ -55,11 +65,24 @@ impl Lab {
         lab
     }
 
-    fn add_host(&self, n: usize, mtu: u32, queues: u32) {
+    /// Makes the switch's namespace that of the calling thread.
+    pub fn enter(&self) {
+        let namespace = File::open(format!("/run/netns/{}", self.switch())).unwrap();
+        setns(&namespace, CloneFlags::CLONE_NEWNET).unwrap();
+    }
+
+    /// One more host.
+    pub fn add_host(&mut self, n: usize, mtu: u32, queues: u32) {
+        sh(&format!("ip netns add {}", self.host(n)));
+        self.hosts += 1;
+        self.join(n, mtu, queues);
+    }
+
+    /// Joins a host to the switch.
+    pub fn join(&self, n: usize, mtu: u32, queues: u32) {
         let host = self.host(n);
         sh(&format!(
-            "ip netns add {host} && \
-             ip link add p{n} mtu {mtu} numrxqueues {queues} numtxqueues {queues} type veth \
+            "ip link add p{n} mtu {mtu} numrxqueues {queues} numtxqueues {queues} type veth \
              peer name eth0 mtu {mtu} numrxqueues {queues} numtxqueues {queues} netns {host} && \
              sysctl -qw net.ipv6.conf.p{n}.disable_ipv6=1 && ip link set p{n} up"
         ));
