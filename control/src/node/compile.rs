@@ -38,8 +38,7 @@ pub fn compile(state: &State, facts: &Facts, ids: &mut TableIds) -> Tables {
         ids.tunnels.get_or_allocate(&tunnel.name);
     }
     let compiler = Compiler { state, facts, ids };
-    let tunnels: Vec<Tunnel> =
-        state.tunnels.iter().filter_map(|t| compiler.tunnel(t)).collect();
+    let tunnels: Vec<Tunnel> = state.tunnels.iter().filter_map(|t| compiler.tunnel(t)).collect();
     let (fib, next_hops) = compiler.routes();
     Tables {
         ports: slots(compiler.ports().into_iter().map(|p| (p.id.index(), p))),
@@ -55,6 +54,12 @@ pub fn compile(state: &State, facts: &Facts, ids: &mut TableIds) -> Tables {
 /// The router's MAC address: derived from the first gateway address, so that it survives restarts.
 pub fn router_mac(node: &Node) -> Option<Mac> {
     Some(Mac::derived_from(node.pod_cidrs.first()?.nth(1)?))
+}
+
+/// Seconds after which a segment forgets a silent address: its own setting, else the switch's.
+pub fn ageing(state: &State, segment: &str) -> u32 {
+    let own = state.segments.iter().find(|s| s.name == segment).and_then(|s| s.ageing);
+    own.unwrap_or_else(|| state.switch_or_default().ageing)
 }
 
 /// Bytes that a tunnel adds to an IP packet.
@@ -158,7 +163,8 @@ impl Compiler<'_> {
                 let id = self.segment_id(name)?;
                 let routed = self.node().is_some_and(|n| n.segment == name);
                 let (flood, statics) = (Vec::new(), HashMap::new());
-                Some((id, Segment { id, name: name.to_owned(), flood, statics, routed }))
+                let ageing = ageing(self.state, name);
+                Some((id, Segment { id, name: name.to_owned(), ageing, flood, statics, routed }))
             })
             .collect();
         let mut member = |name: &str, location: Location, mac: Option<Mac>| {
@@ -209,9 +215,7 @@ impl Compiler<'_> {
             Wanted::Vxlan { vni, segment, local_mac, remote_mac, .. } => Encapsulation::Vxlan {
                 vni,
                 segment: segment.and_then(|s| self.segment_id(s)),
-                local_mac: local_mac
-                    .or_else(|| local.map(Mac::derived_from))
-                    .unwrap_or(Mac::ZERO),
+                local_mac: local_mac.or_else(|| local.map(Mac::derived_from)).unwrap_or(Mac::ZERO),
                 remote_mac: remote_mac.unwrap_or_else(|| Mac::derived_from(config.remote)),
             },
         };
@@ -234,12 +238,7 @@ impl Compiler<'_> {
         config.local.or_else(|| uplink?.address_towards(config.remote))
     }
 
-    fn egress(
-        &self,
-        config: &TunnelConfig,
-        uplink: &UplinkFacts,
-        local: IpAddr,
-    ) -> Option<Egress> {
+    fn egress(&self, config: &TunnelConfig, uplink: &UplinkFacts, local: IpAddr) -> Option<Egress> {
         let dst_mac = self.facts.next_hops.get(&config.remote)?.mac?;
         let (src_mac, remote, ttl) = (uplink.mac, config.remote, config.ttl);
         let header = match config.encapsulation()? {
@@ -342,3 +341,7 @@ fn index(routes: Vec<(Prefix, NextHop)>) -> (Fib, Vec<NextHop>) {
         .collect();
     (Fib::build(&indexed), hops)
 }
+
+#[cfg(test)]
+#[path = "compile_tests.rs"]
+mod tests;

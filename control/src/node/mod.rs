@@ -1,1 +1,453 @@
 //! The node: the desired state put into effect on the kernel and the switch.
+//!
+//! One way in for every change: a new desired state, already valid, goes through
+//! [`Node::transition`]. New ports are made first, since that can fail; then the tables are compiled
+//! from the state and the facts (`compile`, a pure function) and published in one step; then what is
+//! not wanted any more is taken down, when no packet can go there. The kernel's own changes (links,
+//! addresses, routes, neighbours) arrive as events and lead to new facts and new tables in the same
+//! way.
+
+mod compile;
+mod facts;
+mod ids;
+mod ports;
+mod report;
+mod world;
+
+use crate::backend::Backend;
+use compile::{TableIds, compile};
+use facts::Facts;
+use fastpath::{Engine, EngineConfig, UplinkFilter};
+use host::{Event, Handle, HostRoute, Monitor};
+use ids::Ids;
+use podswitch_api::diff::Change;
+use podswitch_api::method::{Applied, Empty};
+use podswitch_api::state::{State, Via};
+use podswitch_api::view::Flushed;
+use podswitch_api::{Encapsulation, Error, Request, Response};
+use ports::{Live, Maker, Wanted, wanted};
+use std::collections::BTreeMap;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use switch::{Fdb, Location, PortId, Tables, TunnelId};
+use world::World;
+
+/// How often the node looks after what no event tells it of: snapshots to free, interfaces that
+/// came back.
+const HOUSEKEEPING: Duration = Duration::from_secs(1);
+
+/// The node: the desired state, and what was made of it.
+pub struct Node {
+    desired: State,
+    kernel: Handle,
+    monitor: Monitor,
+    engine: Engine,
+    fdb: Arc<Fdb>,
+    live: BTreeMap<String, Live>,
+    port_ids: Ids,
+    table_ids: TableIds,
+    facts: Facts,
+    filter: UplinkFilter,
+    world: World,
+    tables: Arc<Tables>,
+    generation: u64,
+    warnings: BTreeMap<&'static str, String>,
+    started: Instant,
+    housekeeping: Instant,
+}
+
+impl Node {
+    /// Starts the switch and puts a valid desired state into effect, wholly or not at all.
+    pub fn start(desired: &State) -> Result<Node, Error> {
+        let settings = desired.switch_or_default();
+        let system = |e: host::Error| Error::system(e.to_string());
+        let kernel = Handle::current().map_err(system)?;
+        // Subscribed before anything is read, so that no change falls in between.
+        let monitor = Monitor::current().map_err(system)?;
+        let fdb = Arc::new(Fdb::new(settings.fdb_capacity as usize));
+        let tables = Arc::new(Tables::default());
+        let cpus = settings.cpus.iter().map(|&c| c.into()).collect::<Vec<usize>>();
+        let config = EngineConfig {
+            workers: settings.workers.into(),
+            cpus: (!cpus.is_empty()).then_some(cpus),
+            frames_per_worker: settings.frames,
+            pin_dir: Some(pin_dir(kernel.netns().inode())),
+            ..EngineConfig::default()
+        };
+        let engine = Engine::start(config, tables.clone(), fdb.clone())
+            .map_err(|e| Error::system(e.to_string()))?;
+        let now = Instant::now();
+        let empty = State { switch: desired.switch.clone(), ..State::default() };
+        let mut node = Node {
+            desired: empty,
+            kernel,
+            monitor,
+            engine,
+            fdb,
+            live: BTreeMap::new(),
+            port_ids: Ids::default(),
+            table_ids: TableIds::default(),
+            facts: Facts::default(),
+            filter: UplinkFilter::default(),
+            world: World::default(),
+            tables,
+            generation: 0,
+            warnings: BTreeMap::new(),
+            started: now,
+            housekeeping: now,
+        };
+        match node.transition(desired.clone()) {
+            Ok(_) => {
+                for interface in node.engine.release_stale_pins() {
+                    tracing::info!("{interface}: released; an earlier daemon had it, we do not");
+                }
+                Ok(node)
+            }
+            Err(e) => {
+                let _ = node.stop();
+                Err(e)
+            }
+        }
+    }
+
+    /// Goes from the desired state that is in effect to `next`, or stays. What changed.
+    fn transition(&mut self, next: State) -> Result<Vec<Change>, Error> {
+        let changes = self.desired.diff(&next);
+        let wanted = wanted(&next);
+        let is_kept = |name: &String, live: &Live| wanted.get(name) == Some(&live.wanted);
+        let gone: Vec<String> =
+            self.live.iter().filter(|(n, l)| !is_kept(n, l)).map(|(n, _)| n.clone()).collect();
+        let (replaced, removed): (Vec<String>, Vec<String>) =
+            gone.into_iter().partition(|name| wanted.contains_key(name));
+
+        // What is replaced must make room for its successor; should that fail, it comes back.
+        let mut undo: Vec<(String, Wanted)> = Vec::new();
+        let mut made: Vec<String> = Vec::new();
+        for name in replaced {
+            if let Some(old) = self.take_down(&name) {
+                undo.push((name, old));
+            }
+        }
+        for (name, spec) in &wanted {
+            if !self.live.contains_key(name) {
+                match self.bring_up(&next, name, spec) {
+                    Ok(()) => made.push(name.clone()),
+                    Err(e) => {
+                        self.roll_back(made, undo);
+                        return Err(e);
+                    }
+                }
+            }
+        }
+
+        self.desired = next;
+        self.refresh();
+        if !removed.is_empty() {
+            for name in &removed {
+                self.take_down(name);
+            }
+            self.refresh();
+        }
+        self.release_tunnel_ids();
+        Ok(changes)
+    }
+
+    fn bring_up(&mut self, state: &State, name: &str, spec: &Wanted) -> Result<(), Error> {
+        let id = self
+            .port_ids
+            .get_or_allocate(name)
+            .filter(|&id| usize::from(id) < switch::ids::MAX_PORTS)
+            .ok_or_else(|| Error::system("all port identifiers are in use"))?;
+        let maker = Maker {
+            kernel: &self.kernel,
+            engine: &self.engine,
+            state,
+            uplink_mtu: self.uplink_mtu(state),
+        };
+        match maker.open(PortId(id), spec) {
+            Ok(live) => {
+                for warning in live.attached.iter().flat_map(|a| report::warnings(name, a)) {
+                    tracing::warn!("{warning}");
+                }
+                self.live.insert(name.to_owned(), live);
+                Ok(())
+            }
+            Err(e) => {
+                self.port_ids.release(name);
+                Err(e)
+            }
+        }
+    }
+
+    /// Removes a port, and all that was learned of it. What it was made from.
+    fn take_down(&mut self, name: &str) -> Option<Wanted> {
+        let live = self.live.remove(name)?;
+        let (id, spec) = (live.id, live.wanted.clone());
+        let maker = Maker {
+            kernel: &self.kernel,
+            engine: &self.engine,
+            state: &self.desired,
+            uplink_mtu: None,
+        };
+        maker.close(live);
+        self.fdb.flush(|_, _, at| at == Location::Port(id));
+        self.port_ids.release(name);
+        Some(spec)
+    }
+
+    /// Removes what a failed transition made, and makes again what it had removed.
+    fn roll_back(&mut self, made: Vec<String>, undo: Vec<(String, Wanted)>) {
+        for name in made {
+            self.take_down(&name);
+        }
+        let state = self.desired.clone();
+        for (name, spec) in undo {
+            if let Err(e) = self.bring_up(&state, &name, &spec) {
+                tracing::error!("{name} could not be restored: {e}");
+            }
+        }
+        self.refresh();
+    }
+
+    /// Identifiers of tunnels that are gone may go to others, once nothing learned points to them.
+    fn release_tunnel_ids(&mut self) {
+        let tunnels = &self.desired.tunnels;
+        let freed = self.table_ids.tunnels.retain(|name| tunnels.iter().any(|t| t.name == name));
+        if !freed.is_empty() {
+            self.fdb.flush(
+                |_, _, at| matches!(at, Location::Tunnel(TunnelId(t)) if freed.contains(&t)),
+            );
+        }
+        let desired = &self.desired;
+        let freed = self.table_ids.segments.retain(|name| desired.has_segment(name));
+        if !freed.is_empty() {
+            self.fdb.flush(|segment, _, _| freed.contains(&segment.0));
+        }
+    }
+
+    fn uplink_mtu(&self, state: &State) -> Option<u32> {
+        let dev = &state.uplink.as_ref()?.dev;
+        Some(self.kernel.link_by_name(dev).ok()??.mtu)
+    }
+
+    /// Reads the facts again and, if they or the state have changed, publishes new tables.
+    fn refresh(&mut self) {
+        match self.world.gather(&self.kernel, &self.desired, &self.live) {
+            Ok(facts) => self.facts = facts,
+            // The tables stay as they are; the next event or second tries again.
+            Err(e) => {
+                return self.warn("kernel", Some(format!("reading the kernel's tables: {e}")));
+            }
+        }
+        self.warn("kernel", None);
+        self.sync_filter();
+        self.tables = Arc::new(compile(&self.desired, &self.facts, &mut self.table_ids));
+        self.generation += 1;
+        self.engine.publish(self.tables.clone());
+        self.sync_host_routes();
+    }
+
+    /// Notes what an operator should know under a key, or that it is well again.
+    fn warn(&mut self, key: &'static str, warning: Option<String>) {
+        match warning {
+            Some(text) => {
+                if self.warnings.get(key) != Some(&text) {
+                    tracing::warn!("{text}");
+                    self.warnings.insert(key, text);
+                }
+            }
+            None => {
+                self.warnings.remove(key);
+            }
+        }
+    }
+
+    /// Tells the XDP program which frames of the uplink are ours.
+    fn sync_filter(&mut self) {
+        let filter = self.wanted_filter();
+        if filter != self.filter {
+            match self.engine.set_uplink_filter(&filter) {
+                Ok(()) => {
+                    self.filter = filter;
+                    self.warn("filter", None);
+                }
+                Err(e) => self.warn("filter", Some(format!("the uplink's filter: {e}"))),
+            }
+        }
+    }
+
+    fn wanted_filter(&self) -> UplinkFilter {
+        let mut filter = UplinkFilter::default();
+        let Some(uplink) = &self.facts.uplink else { return filter };
+        for tunnel in &self.desired.tunnels {
+            let Some(local) = tunnel.local.or_else(|| uplink.address_towards(tunnel.remote)) else {
+                continue;
+            };
+            match tunnel.encapsulation() {
+                Some(Encapsulation::Vxlan { port, .. }) => filter.vxlan.push((local, port)),
+                Some(Encapsulation::Ipip) => filter.ipip.push((tunnel.remote, local)),
+                None => {}
+            }
+        }
+        filter.vxlan.sort_unstable();
+        filter.vxlan.dedup();
+        if let (true, Some(node)) = (self.desired.native_routing(), &self.desired.node) {
+            filter.prefixes = node.pod_cidrs.clone();
+        }
+        filter
+    }
+
+    /// Tells the node's kernel the way to the pods: through the host port.
+    fn sync_host_routes(&mut self) {
+        let Some(host) = self.live.values().find_map(Live::host_port) else { return };
+        let Some(node) = &self.desired.node else { return };
+        let local = node.pod_cidrs.iter().map(|&prefix| HostRoute { prefix, mtu: None });
+        let away = self.facts.uplink.as_ref().map(|u| compile::path_mtu(&self.desired, u.mtu));
+        let remote = self
+            .desired
+            .routes
+            .iter()
+            // A default route of the switch must not become the node's own.
+            .filter(|r| r.prefix.len() > 0 && matches!(r.via, Via::Tunnel(_) | Via::NextHop(_)))
+            .map(|r| HostRoute { prefix: r.prefix, mtu: away });
+        let routes: Vec<HostRoute> = local.chain(remote).collect();
+        let problem = host.sync_routes(&self.kernel, &routes).err().map(|e| e.to_string());
+        self.warn("routes", problem);
+    }
+
+    fn apply(&mut self, next: State, dry_run: bool) -> Result<Applied, Error> {
+        if dry_run {
+            return Ok(Applied { changes: self.desired.diff(&next), applied: false });
+        }
+        Ok(Applied { changes: self.transition(next)?, applied: true })
+    }
+
+    /// An interface of ours is gone: its port drops until it is back or removed.
+    fn link_gone(&mut self, ifindex: u32) {
+        for (name, live) in self.live.iter_mut().filter(|(_, l)| l.ifindex == ifindex) {
+            if live.attached.take().is_some() {
+                tracing::warn!("{name}: the interface {} is gone", live.dev);
+                if let Err(e) = self.engine.detach(live.id) {
+                    tracing::debug!("{name}: {e}");
+                }
+            }
+        }
+    }
+
+    /// Ports whose interface is gone, and whose interface (or pod) may be there again.
+    fn revive(&mut self) -> bool {
+        let lost: Vec<String> = self
+            .live
+            .iter()
+            .filter(|(_, l)| l.attached.is_none() && self.exists_again(l))
+            .map(|(name, _)| name.clone())
+            .collect();
+        let state = self.desired.clone();
+        let mut revived = false;
+        for name in lost {
+            let Some(old) = self.live.remove(&name) else { continue };
+            match self.bring_up(&state, &name, &old.wanted) {
+                Ok(()) => {
+                    tracing::info!("{name}: the interface is back");
+                    revived = true;
+                }
+                Err(e) => {
+                    tracing::debug!("{name}: {e}");
+                    self.port_ids.get_or_allocate(&name);
+                    self.live.insert(name, old);
+                }
+            }
+        }
+        revived
+    }
+
+    /// Whether an interface that was taken is there again under its name. What podswitch made
+    /// itself does not come back by itself.
+    fn exists_again(&self, live: &Live) -> bool {
+        let taken = match &live.wanted {
+            Wanted::Uplink(_) => true,
+            Wanted::Port(port) => port.dev.is_some(),
+            Wanted::Host { .. } => false,
+        };
+        taken && matches!(self.kernel.link_by_name(&live.dev), Ok(Some(_)))
+    }
+}
+
+/// Where the links of the XDP programs are pinned: apart for each network namespace, since interface
+/// names are.
+fn pin_dir(netns: u64) -> std::path::PathBuf {
+    format!("/sys/fs/bpf/podswitch/{netns}").into()
+}
+
+impl Backend for Node {
+    fn call(&mut self, request: Request) -> Result<Response, Error> {
+        if let Request::ConfigApply(apply) = &request {
+            let next = self.desired.edited(&request)?;
+            return self.apply(next, apply.dry_run).map(Response::ConfigApply);
+        }
+        if let Request::FdbFlush(filter) = &request {
+            let matches = self.fdb_matcher(filter)?;
+            let flushed = self.fdb.flush(matches) as u64;
+            return Ok(Response::FdbFlush(Flushed { flushed }));
+        }
+        if request.writes() {
+            let next = self.desired.edited(&request)?;
+            self.transition(next)?;
+        }
+        self.report(request)
+    }
+
+    fn fds(&self) -> Vec<BorrowedFd<'_>> {
+        vec![self.monitor.as_fd()]
+    }
+
+    fn on_fd(&mut self, _: usize) {
+        let events = self.monitor.read().unwrap_or_else(|e| {
+            tracing::warn!("{e}");
+            vec![Event::Overrun]
+        });
+        for event in &events {
+            if let Event::LinkDel { index, .. } = event {
+                self.link_gone(*index);
+            }
+        }
+        let appeared = events.iter().any(|e| matches!(e, Event::LinkNew(_) | Event::Overrun));
+        let revived = appeared && self.revive();
+        if revived || events.iter().any(|e| self.world.concerns(e)) {
+            self.refresh_if_changed(revived);
+        }
+    }
+
+    fn next_deadline(&self) -> Option<Instant> {
+        Some(self.housekeeping)
+    }
+
+    fn on_timer(&mut self, now: Instant) {
+        self.housekeeping = now + HOUSEKEEPING;
+        self.engine.collect();
+    }
+
+    fn stop(&mut self) -> Result<(), Error> {
+        let names: Vec<String> = self.live.keys().cloned().collect();
+        for name in names {
+            self.take_down(&name);
+        }
+        self.world.release(&self.kernel);
+        // The workers end, and the pins go, with the engine.
+        Ok(())
+    }
+}
+
+impl Node {
+    /// Publishes new tables if the facts have changed, or if they must anyway.
+    fn refresh_if_changed(&mut self, must: bool) {
+        match self.world.gather(&self.kernel, &self.desired, &self.live) {
+            Ok(facts) if !must && facts == self.facts => {}
+            _ => self.refresh(),
+        }
+    }
+}
+
+/// The answer to a request that has nothing to tell.
+const EMPTY: Empty = Empty {};

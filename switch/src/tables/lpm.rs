@@ -120,7 +120,7 @@ impl<K: Key> Lpm<K> {
             .map(|(key, len, value)| Route { key, len, entry: (value & !NODE) + 1 })
             .collect();
         // Sorted so that a prefix comes right before those it covers; stable, for "the last wins".
-        all.sort_by(|a, b| (a.key, a.len).cmp(&(b.key, b.len)));
+        all.sort_by_key(|r| (r.key, r.len));
         let mut lpm = Lpm {
             root: vec![NONE; 1 << K::ROOT_BITS].into_boxed_slice(),
             nodes: Vec::new(),

@@ -1,0 +1,163 @@
+//! What a desired state means in tables: the node of the README, in a world made by hand.
+
+use super::*;
+use crate::node::facts::{NextHopFacts, PortFacts, UplinkFacts};
+use switch::DropReason;
+
+const NODE: &str = r#"
+    [node]
+    name = "node1"
+    pod_cidrs = ["10.244.1.0/24", "fd00:10:244:1::/64"]
+    gateway = true
+    [uplink]
+    dev = "uplink0"
+    [[port]]
+    name = "pod-a"
+    netns = "/run/netns/a"
+    ifname = "eth0"
+    ip = ["10.244.1.5/24", "fd00:10:244:1::5/64"]
+    [[port]]
+    dev = "eth1"
+    [[tunnel]]
+    name = "node2"
+    kind = "vxlan"
+    remote = "192.0.2.2"
+    vni = 1
+    [[tunnel]]
+    name = "node3"
+    kind = "ipip"
+    remote = "192.0.2.3"
+    [[route]]
+    prefix = "10.244.2.0/24"
+    via = "node2"
+    [[route]]
+    prefix = "10.244.3.0/24"
+    via = "node3"
+    [[route]]
+    prefix = "10.244.4.0/24"
+    via = "192.0.2.4"
+    [[route]]
+    prefix = "10.244.5.0/24"
+    via = "blackhole"
+"#;
+
+fn mac(n: u8) -> Mac {
+    Mac([2, 0, 0, 0, 0, n])
+}
+
+fn world() -> Facts {
+    let port = |id, mtu, m| PortFacts { id: PortId(id), mtu, mac: mac(m) };
+    let hop = |last| NextHopFacts {
+        ip: IpAddr::from([192, 0, 2, last]),
+        mac: (last != 3).then_some(mac(100 + last)),
+        mtu: None,
+    };
+    Facts {
+        ports: [("pod-a".to_owned(), port(1, 65535, 5)), ("eth1".to_owned(), port(2, 1500, 6))]
+            .into(),
+        host: Some(port(3, 65535, 7)),
+        uplink: Some(UplinkFacts {
+            name: "uplink0".into(),
+            id: PortId(4),
+            mtu: 1500,
+            mac: mac(8),
+            addresses: vec![[192, 0, 2, 1].into()],
+        }),
+        next_hops: [2u8, 3, 4].map(|n| (IpAddr::from([192, 0, 2, n]), hop(n))).into(),
+    }
+}
+
+fn tables() -> Tables {
+    let state: State = toml::from_str(NODE).expect("the state is valid");
+    compile(&state, &world(), &mut TableIds::default())
+}
+
+fn route(tables: &Tables, ip: &str) -> Option<NextHop> {
+    tables.route(ip.parse().unwrap()).copied()
+}
+
+#[test]
+fn routes_lead_where_the_state_says() {
+    let t = tables();
+    let pod = NextHop::Local { port: PortId(1), mac: mac(5) };
+    assert_eq!(route(&t, "10.244.1.5"), Some(pod));
+    assert_eq!(route(&t, "fd00:10:244:1::5"), Some(pod));
+    assert_eq!(route(&t, "10.244.1.1"), Some(NextHop::Router));
+    assert_eq!(route(&t, "fd00:10:244:1::1"), Some(NextHop::Router));
+    assert_eq!(route(&t, "10.244.1.6"), Some(NextHop::Unreachable), "no such pod");
+    assert_eq!(route(&t, "10.244.2.9"), Some(NextHop::Tunnel(TunnelId(0))));
+    assert_eq!(route(&t, "10.244.3.9"), Some(NextHop::Tunnel(TunnelId(1))));
+    let direct = NextHop::Direct { port: PortId(4), src: mac(8), dst: Some(mac(104)) };
+    assert_eq!(route(&t, "10.244.4.9"), Some(direct));
+    assert_eq!(route(&t, "10.244.5.9"), Some(NextHop::Blackhole));
+    assert_eq!(route(&t, "192.0.2.1"), Some(NextHop::Host), "the node itself");
+    assert_eq!(route(&t, "198.51.100.1"), Some(NextHop::Host), "the world");
+}
+
+#[test]
+fn the_router_and_the_node_have_addresses_of_their_own() {
+    let t = tables();
+    let router = t.router.as_ref().unwrap();
+    assert_eq!(router.mac, "0a:58:0a:f4:01:01".parse().unwrap());
+    assert_eq!(router.addresses.len(), 2);
+    assert_eq!(router.host, Some(HostPort { port: PortId(3), mac: mac(7) }));
+}
+
+#[test]
+fn a_segment_knows_its_members_and_only_the_pods_by_address() {
+    let t = tables();
+    let segment = t.segment(SegmentId(0)).unwrap();
+    let ports = [1, 2, 3].map(|n| Location::Port(PortId(n)));
+    assert_eq!(segment.flood, ports);
+    assert_eq!(segment.statics.get(&mac(5)), Some(&ports[0]));
+    assert_eq!(segment.statics.get(&mac(6)), None, "what is behind eth1 is learned");
+    assert_eq!(segment.statics.get(&mac(7)), Some(&ports[2]));
+    assert!(segment.routed);
+    assert_eq!(segment.ageing, 300);
+}
+
+#[test]
+fn tunnels_have_the_mtu_that_their_header_leaves() {
+    let t = tables();
+    let vxlan = t.tunnel(TunnelId(0)).unwrap();
+    assert_eq!(vxlan.mtu, 1450);
+    assert!(vxlan.egress.is_some());
+    let Encapsulation::Vxlan { local_mac, remote_mac, segment, .. } = vxlan.encapsulation else {
+        panic!("not VXLAN");
+    };
+    assert_eq!(local_mac, "0a:58:c0:00:02:01".parse().unwrap());
+    assert_eq!(remote_mac, "0a:58:c0:00:02:02".parse().unwrap());
+    assert_eq!(segment, None);
+    let ipip = t.tunnel(TunnelId(1)).unwrap();
+    assert_eq!(ipip.mtu, 1480);
+    assert!(ipip.egress.is_none(), "its next hop is not resolved");
+}
+
+#[test]
+fn the_underlay_knows_peers_and_vnis() {
+    let t = tables();
+    let vni = encap::Vni::new(1).unwrap();
+    let peer = |n| IpAddr::from([192, 0, 2, n]);
+    let u = &t.underlay;
+    assert_eq!(u.vxlan_tunnel(4789, vni, peer(2)), Ok(TunnelId(0)));
+    assert_eq!(u.vxlan_tunnel(4789, vni, peer(9)), Err(DropReason::VxlanUnknownPeer));
+    let other = encap::Vni::new(2).unwrap();
+    assert_eq!(u.vxlan_tunnel(4789, other, peer(2)), Err(DropReason::VxlanUnknownVni));
+    assert_eq!(u.ipip_tunnel(peer(3)), Ok(TunnelId(1)));
+    assert_eq!(u.ipip_tunnel(peer(2)), Err(DropReason::IpipUnknownPeer));
+    assert!(u.local.contains(&peer(1)));
+}
+
+#[test]
+fn identifiers_stay_when_the_state_changes() {
+    let mut state: State = toml::from_str(NODE).unwrap();
+    let mut ids = TableIds::default();
+    compile(&state, &world(), &mut ids);
+    state.tunnels.remove(0);
+    state.routes.remove(0);
+    let t = compile(&state, &world(), &mut ids);
+    assert!(t.tunnel(TunnelId(0)).is_none());
+    assert_eq!(t.tunnel(TunnelId(1)).unwrap().name, "node3");
+    assert_eq!(route(&t, "10.244.3.9"), Some(NextHop::Tunnel(TunnelId(1))));
+    assert_eq!(route(&t, "10.244.2.9"), Some(NextHop::Host), "its route is gone");
+}

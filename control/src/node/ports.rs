@@ -1,0 +1,388 @@
+//! Ports made real: interfaces created or taken, and attached to the engine.
+
+use super::compile::{path_mtu, router_mac};
+use super::facts::PortFacts;
+use encap::{Mac, Prefix};
+use fastpath::{AttachSpec, Attached, Engine, PortSnapshot, Preference, Role};
+use host::{Handle, HostPort, HostPortSpec, Link, PodInterface, PodRoute, PodSpec};
+use podswitch_api::state::{Node, Port, State, Uplink, XdpMode};
+use podswitch_api::{Attachment, Code, Error};
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use switch::PortId;
+
+/// The MTU inside the node: the largest that the kernel gives a veth. What leaves the node has a
+/// smaller one by its route.
+const NODE_MTU: u32 = 65535;
+/// The switch's end of the host port.
+const HOST_NEAR: &str = "pswhost";
+
+/// A port as the desired state wants it. Two equal ones need no change of the system.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Wanted {
+    /// An existing interface as a bridge port, or a pod's veth.
+    Port(Port),
+    /// The host port: the interface's name and the gateways' CIDRs.
+    Host { interface: String, pod_cidrs: Vec<Prefix> },
+    /// The uplink.
+    Uplink(Uplink),
+}
+
+/// The ports that a state wants, by name.
+pub fn wanted(state: &State) -> BTreeMap<String, Wanted> {
+    let ports = state.ports.iter().map(|p| (p.name.clone(), Wanted::Port(p.clone())));
+    let uplink = state.uplink.iter().map(|u| (u.dev.clone(), Wanted::Uplink(u.clone())));
+    let host = state.node.iter().filter(|n| n.gateway).map(|n| {
+        let (interface, pod_cidrs) = (n.host_interface.clone(), n.pod_cidrs.clone());
+        (n.host_interface.clone(), Wanted::Host { interface, pod_cidrs })
+    });
+    ports.chain(uplink).chain(host).collect()
+}
+
+/// What a port is made of.
+#[derive(Debug)]
+enum Object {
+    /// An interface that was there before: whether it was promiscuous then.
+    Device {
+        promiscuous: bool,
+    },
+    Pod(PodInterface),
+    Host(HostPort),
+    Uplink,
+}
+
+/// A port that exists.
+#[derive(Debug)]
+pub struct Live {
+    /// Its identifier.
+    pub id: PortId,
+    /// What it was made from.
+    pub wanted: Wanted,
+    /// The interface that is attached, in the daemon's namespace.
+    pub dev: String,
+    /// Its index.
+    pub ifindex: u32,
+    /// MTU in bytes.
+    pub mtu: u32,
+    /// The MAC address at the far end: the pod's or the node's; the interface's own otherwise.
+    pub mac: Mac,
+    /// What the port's counters stood at when it was made: identifiers are used again.
+    pub baseline: PortSnapshot,
+    /// How it is attached; none once its interface is gone.
+    pub attached: Option<Attached>,
+    object: Object,
+}
+
+impl Live {
+    /// What the tables need to know of it.
+    pub fn facts(&self) -> PortFacts {
+        PortFacts { id: self.id, mtu: self.mtu, mac: self.mac }
+    }
+
+    /// The host port's interfaces, if that is what it is.
+    pub fn host_port(&self) -> Option<&HostPort> {
+        match &self.object {
+            Object::Host(host) => Some(host),
+            _ => None,
+        }
+    }
+}
+
+/// What making a port needs.
+pub struct Maker<'a> {
+    /// The kernel.
+    pub kernel: &'a Handle,
+    /// The data plane.
+    pub engine: &'a Engine,
+    /// The state that wants the port.
+    pub state: &'a State,
+    /// The uplink's MTU, when there is one.
+    pub uplink_mtu: Option<u32>,
+}
+
+fn kernel_error(e: host::Error) -> Error {
+    Error::system(e.to_string())
+}
+
+fn engine_error(e: fastpath::Error) -> Error {
+    Error::system(e.to_string())
+}
+
+impl Maker<'_> {
+    /// Makes a port and attaches it. When a step fails, nothing of it is left.
+    pub fn open(&self, id: PortId, wanted: &Wanted) -> Result<Live, Error> {
+        let before = self.engine.counters().ports.into_iter().find(|(p, _)| *p == id);
+        let live = self.make(id, wanted)?;
+        Ok(Live { baseline: before.map(|(_, c)| c).unwrap_or_default(), ..live })
+    }
+
+    fn make(&self, id: PortId, wanted: &Wanted) -> Result<Live, Error> {
+        match wanted {
+            Wanted::Uplink(uplink) => self.open_uplink(id, uplink),
+            Wanted::Host { .. } => self.open_host(id, wanted),
+            Wanted::Port(port) => match port.attachment() {
+                Some(Attachment::Device(dev)) => self.open_device(id, port, dev),
+                Some(Attachment::Pod(_)) => self.open_pod(id, port),
+                None => {
+                    Err(Error::new(Code::InvalidParams, "a port needs dev, or netns and ifname"))
+                }
+            },
+        }
+    }
+
+    /// Detaches a port and undoes what was done to its interface. Goes on where something is gone.
+    pub fn close(&self, live: Live) {
+        if live.attached.is_some()
+            && let Err(e) = self.engine.detach(live.id)
+        {
+            tracing::warn!("port on {}: {e}", live.dev);
+        }
+        let done = match &live.object {
+            Object::Device { promiscuous: true } | Object::Uplink => Ok(()),
+            Object::Device { promiscuous: false } => self.kernel.set_promisc(live.ifindex, false),
+            Object::Pod(pod) => pod.delete(self.kernel).map(|_| ()),
+            Object::Host(host) => host.delete(self.kernel),
+        };
+        match done {
+            Err(e) if !e.is_not_found() => tracing::warn!("{e}"),
+            _ => {}
+        }
+    }
+
+    /// An existing interface, which nobody else may be using.
+    fn free_link(&self, dev: &str) -> Result<Link, Error> {
+        let link = self.kernel.require_link(dev).map_err(kernel_error)?;
+        if link.loopback {
+            return Err(Error::system(format!("{dev}: the loopback interface carries no frames")));
+        }
+        if let Some(master) = link.master {
+            let master = self.kernel.link_by_index(master).ok().flatten();
+            let master = master.map_or_else(|| "another interface".to_owned(), |m| m.name);
+            return Err(Error::system(format!(
+                "{dev} is taken: it is a member of {master}; \
+                 release it with `ip link set dev {dev} nomaster`"
+            )));
+        }
+        Ok(link)
+    }
+
+    fn attach(
+        &self,
+        id: PortId,
+        dev: &str,
+        ifindex: u32,
+        role: Role,
+        uplink: Option<&Uplink>,
+    ) -> Result<Attached, Error> {
+        let queues = uplink.map(|u| u.queues.clone()).filter(|q| !q.is_empty());
+        let mode = match uplink.map(|u| u.mode) {
+            None | Some(XdpMode::Auto) => Preference::Auto,
+            Some(XdpMode::Native) => Preference::Native,
+            Some(XdpMode::Generic) => Preference::Generic,
+        };
+        let spec = AttachSpec { ifname: dev.to_owned(), ifindex, role, queues, mode };
+        self.engine.attach(id, &spec).map_err(engine_error)
+    }
+
+    fn open_device(&self, id: PortId, port: &Port, dev: &str) -> Result<Live, Error> {
+        let link = self.free_link(dev)?;
+        let attached = self.attach(id, dev, link.index, Role::Port, None)?;
+        let live = Live {
+            id,
+            wanted: Wanted::Port(port.clone()),
+            dev: dev.to_owned(),
+            ifindex: link.index,
+            mtu: link.mtu,
+            mac: link.mac.unwrap_or_default(),
+            attached: Some(attached),
+            baseline: PortSnapshot::default(),
+            object: Object::Device { promiscuous: link.promiscuity > 0 },
+        };
+        // A bridge port hears frames that are not for its own address.
+        let ready = self
+            .kernel
+            .set_promisc(link.index, true)
+            .and_then(|()| if link.up { Ok(()) } else { self.kernel.set_up(link.index) });
+        match ready {
+            Ok(()) => Ok(live),
+            Err(e) => {
+                self.close(live);
+                Err(kernel_error(e))
+            }
+        }
+    }
+
+    fn open_uplink(&self, id: PortId, uplink: &Uplink) -> Result<Live, Error> {
+        let link = self.free_link(&uplink.dev)?;
+        let attached = self.attach(id, &uplink.dev, link.index, Role::Uplink, Some(uplink))?;
+        Ok(Live {
+            id,
+            wanted: Wanted::Uplink(uplink.clone()),
+            dev: uplink.dev.clone(),
+            ifindex: link.index,
+            mtu: link.mtu,
+            mac: link.mac.unwrap_or_default(),
+            attached: Some(attached),
+            baseline: PortSnapshot::default(),
+            object: Object::Uplink,
+        })
+    }
+
+    fn open_host(&self, id: PortId, wanted: &Wanted) -> Result<Live, Error> {
+        let node = self.state.node.clone().unwrap_or_default();
+        let router_mac = router_mac(&node).unwrap_or_default();
+        let mac = host_mac(router_mac);
+        let spec = HostPortSpec {
+            far_name: node.host_interface.clone(),
+            near_name: HOST_NEAR.to_owned(),
+            mac,
+            router_mac,
+            addresses: node.gateways().map(|a| (a.addr(), a.prefix().len())).collect(),
+            mtu: NODE_MTU,
+            queues: self.queues(),
+        };
+        let host = HostPort::create(self.kernel, &spec).map_err(kernel_error)?;
+        let (dev, ifindex) = (HOST_NEAR.to_owned(), host.near_index);
+        match self.attach(id, &dev, ifindex, Role::Port, None) {
+            Ok(attached) => Ok(Live {
+                id,
+                wanted: wanted.clone(),
+                dev,
+                ifindex,
+                mtu: NODE_MTU,
+                mac,
+                attached: Some(attached),
+                baseline: PortSnapshot::default(),
+                object: Object::Host(host),
+            }),
+            Err(e) => {
+                let _ = host.delete(self.kernel);
+                Err(e)
+            }
+        }
+    }
+
+    fn open_pod(&self, id: PortId, port: &Port) -> Result<Live, Error> {
+        let spec = self.pod_spec(port);
+        let kept = self.existing_pod(&spec)?;
+        let adopted = kept.is_some();
+        let pod = match kept {
+            Some(pod) => pod,
+            None => PodInterface::create(self.kernel, &spec).map_err(kernel_error)?,
+        };
+        let (dev, ifindex) = (spec.host_name.clone(), pod.host_index);
+        match self.attach(id, &dev, ifindex, Role::Port, None) {
+            Ok(attached) => Ok(Live {
+                id,
+                wanted: Wanted::Port(port.clone()),
+                dev,
+                ifindex,
+                mtu: spec.mtu,
+                mac: pod.mac,
+                attached: Some(attached),
+                baseline: PortSnapshot::default(),
+                object: Object::Pod(pod),
+            }),
+            Err(e) => {
+                // A pod's interface that was there before is the pod's: it stays.
+                if !adopted {
+                    let _ = pod.delete(self.kernel);
+                }
+                Err(e)
+            }
+        }
+    }
+
+    /// The interface that an earlier daemon made for this pod and left when it died; one that fits
+    /// no more is removed.
+    fn existing_pod(&self, spec: &PodSpec) -> Result<Option<PodInterface>, Error> {
+        if self.kernel.link_by_name(&spec.host_name).map_err(kernel_error)?.is_none() {
+            return Ok(None);
+        }
+        let found = PodInterface::find(self.kernel, &spec.host_name, &spec.netns, &spec.ifname);
+        if let Ok(Some(pod)) = found
+            && pod.mac == spec.mac
+        {
+            return Ok(Some(pod));
+        }
+        self.kernel.delete_link_by_name(&spec.host_name).map_err(kernel_error)?;
+        Ok(None)
+    }
+
+    fn pod_spec(&self, port: &Port) -> PodSpec {
+        let away = path_mtu(self.state, self.uplink_mtu.unwrap_or(1500));
+        // A segment that spans nodes has one MTU for all its members: L2 tells nobody that a frame
+        // was too large.
+        let spans = self.state.tunnels.iter().any(|t| t.segment.as_ref() == Some(&port.segment));
+        let mtu = port.mtu.unwrap_or(if spans { away } else { NODE_MTU });
+        let gateways = gateways(self.state.node.as_ref(), port);
+        let routes = gateways.into_iter().filter_map(|via| {
+            let any = match via {
+                IpAddr::V4(_) => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+                IpAddr::V6(_) => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
+            };
+            let prefix = Prefix::new(any, 0).ok()?;
+            Some(PodRoute { prefix, via: Some(via), mtu: (away < mtu).then_some(away) })
+        });
+        PodSpec {
+            host_name: host_name(&port.name),
+            netns: port.netns.clone().unwrap_or_default(),
+            ifname: port.ifname.clone().unwrap_or_default(),
+            mac: pod_mac(port),
+            addresses: port.ip.iter().map(|a| (a.addr(), a.prefix().len())).collect(),
+            routes: routes.collect(),
+            mtu,
+            queues: self.queues(),
+        }
+    }
+
+    /// A queue for each worker, so that each sends and receives without asking another.
+    fn queues(&self) -> u32 {
+        self.state.switch_or_default().workers.into()
+    }
+}
+
+/// The gateways that a pod uses: one per family, from the pod CIDR that its address is in.
+pub fn gateways(node: Option<&Node>, port: &Port) -> Vec<IpAddr> {
+    let Some(node) = node.filter(|n| n.segment == port.segment) else { return Vec::new() };
+    let mut out: Vec<IpAddr> = Vec::new();
+    for gateway in node.gateways() {
+        let serves = port.ip.iter().any(|a| gateway.prefix().contains(a.addr()));
+        if serves && !out.iter().any(|g| g.is_ipv4() == gateway.addr().is_ipv4()) {
+            out.push(gateway.addr());
+        }
+    }
+    out
+}
+
+/// The MAC address of a pod: as configured, else from its first address, else from its name.
+pub fn pod_mac(port: &Port) -> Mac {
+    let from_name = || {
+        let [_, _, b @ ..] = fnv1a(port.name.as_bytes()).to_be_bytes();
+        Mac([0x0a, b[1], b[2], b[3], b[4], b[5]])
+    };
+    port.mac
+        .or_else(|| port.ip.first().map(|a| Mac::derived_from(a.addr())))
+        .unwrap_or_else(from_name)
+}
+
+/// The MAC address of the node's interface: the router's with another local bit, so that the two
+/// never coincide.
+fn host_mac(router: Mac) -> Mac {
+    let mut octets = router.0;
+    octets[0] ^= 0x04;
+    Mac(octets)
+}
+
+/// The name of the node's end of a pod's veth: at most 15 bytes, the same for the same port after a
+/// restart.
+pub fn host_name(port: &str) -> String {
+    format!("psw{:011x}", fnv1a(port.as_bytes()) & 0xfff_ffff_ffff)
+}
+
+/// FNV-1a, 64 bits: a hash that is the same in every version of this program.
+fn fnv1a(bytes: &[u8]) -> u64 {
+    bytes
+        .iter()
+        .fold(0xcbf2_9ce4_8422_2325, |h, &b| (h ^ u64::from(b)).wrapping_mul(0x0000_0100_0000_01b3))
+}

@@ -1,0 +1,427 @@
+//! What the node tells about itself.
+
+use super::compile::ageing;
+use super::ports::{Live, Wanted, gateways};
+use super::{EMPTY, Node};
+use encap::{Mac, Prefix};
+use fastpath::{AttachMode, Attached, PortSnapshot};
+use podswitch_api::method::FdbFilter;
+use podswitch_api::state::{DEFAULT_SEGMENT, Neighbor, Route, Segment, Tunnel};
+use podswitch_api::view::{
+    API_VERSION, Counters, FdbInfo, NeighborInfo, Oper, Origin, PortCounters, PortInfo, PortRole,
+    RouteInfo, SegmentInfo, Status, TunnelInfo, UplinkInfo, WorkerInfo,
+};
+use podswitch_api::{Attachment, Code, Encapsulation, Error, InterfaceAddr, Request, Response};
+use std::collections::BTreeMap;
+use switch::{DropReason, Location, PortId, SegmentId, TunnelId};
+
+/// What an operator should know of how a port is attached.
+pub fn warnings(name: &str, attached: &Attached) -> Vec<String> {
+    let mut out = Vec::new();
+    if attached.mode == AttachMode::Generic {
+        out.push(format!(
+            "{name}: the driver cannot run XDP programs, generic mode is slow; \
+             use a driver with native XDP"
+        ));
+    }
+    if !attached.frags {
+        out.push(format!("{name}: frames larger than 3840 bytes do not pass: no XDP multi-buffer"));
+    }
+    out
+}
+
+impl Node {
+    /// Answers a request whose change, if it makes one, is in effect.
+    pub(super) fn report(&self, request: Request) -> Result<Response, Error> {
+        Ok(match request {
+            Request::StatusGet(_) => Response::StatusGet(self.status()),
+            Request::CountersGet(_) => Response::CountersGet(self.counters()),
+            Request::ConfigGet(_) => Response::ConfigGet(self.desired.clone()),
+            Request::PortAdd(p) => Response::PortAdd(found(self.port_info(&p.name))?),
+            Request::PortList(_) => Response::PortList(self.port_infos()),
+            Request::SegmentAdd(s) => Response::SegmentAdd(self.segment_info(&s.name)),
+            Request::SegmentList(_) => Response::SegmentList(self.segment_infos()),
+            Request::TunnelAdd(t) => Response::TunnelAdd(self.tunnel_info(&t)),
+            Request::TunnelList(_) => Response::TunnelList(
+                self.desired.tunnels.iter().map(|t| self.tunnel_info(t)).collect(),
+            ),
+            Request::RouteAdd(r) => Response::RouteAdd(self.route_info(&r)),
+            Request::RouteList(_) => Response::RouteList(self.route_infos()),
+            Request::NeighborAdd(n) => Response::NeighborAdd(static_neighbor(&n)),
+            Request::NeighborList(_) => Response::NeighborList(self.neighbor_infos()),
+            Request::FdbAdd(e) => {
+                let entries = self.static_fdb();
+                Response::FdbAdd(found(
+                    entries.into_iter().find(|f| f.mac == e.mac && f.segment == e.segment),
+                )?)
+            }
+            Request::FdbList(filter) => Response::FdbList(self.fdb_infos(&filter)?),
+            Request::PortDel(_) => Response::PortDel(EMPTY),
+            Request::SegmentDel(_) => Response::SegmentDel(EMPTY),
+            Request::TunnelDel(_) => Response::TunnelDel(EMPTY),
+            Request::RouteDel(_) => Response::RouteDel(EMPTY),
+            Request::NeighborDel(_) => Response::NeighborDel(EMPTY),
+            Request::FdbDel(_) => Response::FdbDel(EMPTY),
+            Request::ConfigApply(_) | Request::FdbFlush(_) => {
+                return Err(Error::new(Code::Internal, "the request was not carried out"));
+            }
+        })
+    }
+
+    fn status(&self) -> Status {
+        let counters = self.engine.counters();
+        let settings = self.desired.switch_or_default();
+        let workers = counters.buffers.iter().zip(0u16..).map(|(&(frames, free), id)| WorkerInfo {
+            id,
+            cpu: settings.cpus.get(usize::from(id)).copied(),
+            frames,
+            frames_free: free,
+            generation: self.generation,
+        });
+        let attached = self
+            .live
+            .iter()
+            .filter_map(|(name, l)| l.attached.as_ref().map(|a| (name, a)))
+            .flat_map(|(name, a)| warnings(name, a));
+        Status {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            api: API_VERSION,
+            pid: std::process::id(),
+            uptime: self.started.elapsed().as_secs(),
+            node: self.desired.node.as_ref().and_then(|n| n.name.clone()),
+            uplink: self.uplink_info(),
+            workers: workers.collect(),
+            generation: self.generation,
+            ports: self.live.len(),
+            routes: self.route_infos().len(),
+            tunnels: self.desired.tunnels.len(),
+            fdb: self.fdb.entries(self.engine.now().seconds()).len() + self.static_fdb().len(),
+            warnings: self.warnings.values().cloned().chain(attached).collect(),
+        }
+    }
+
+    fn uplink_info(&self) -> Option<UplinkInfo> {
+        let uplink = self.facts.uplink.as_ref()?;
+        let attached = self.live.get(&uplink.name)?.attached.as_ref()?;
+        Some(UplinkInfo {
+            dev: uplink.name.clone(),
+            mode: attached.mode.name().to_owned(),
+            queues: attached.queues.clone(),
+            addresses: uplink.addresses.clone(),
+            mtu: uplink.mtu,
+        })
+    }
+
+    fn port_infos(&self) -> Vec<PortInfo> {
+        self.live.keys().filter_map(|name| self.port_info(name)).collect()
+    }
+
+    fn port_info(&self, name: &str) -> Option<PortInfo> {
+        let live = self.live.get(name)?;
+        let node = self.desired.node.as_ref();
+        let mut info = PortInfo {
+            name: name.to_owned(),
+            role: PortRole::Device,
+            segment: None,
+            dev: live.dev.clone(),
+            ifindex: live.ifindex,
+            state: if live.attached.is_some() { Oper::Up } else { Oper::Down },
+            mode: live.attached.as_ref().map_or("", |a| a.mode.name()).to_owned(),
+            queues: live.attached.as_ref().map_or(0, |a| a.queues.len() as u32),
+            mtu: live.mtu,
+            mac: live.mac,
+            netns: None,
+            ifname: None,
+            ip: Vec::new(),
+            gateways: Vec::new(),
+        };
+        match &live.wanted {
+            Wanted::Uplink(_) => info.role = PortRole::Uplink,
+            Wanted::Host { .. } => {
+                info.role = PortRole::Host;
+                info.segment = node.map(|n| n.segment.clone());
+                info.ip = node.map(|n| n.gateways().collect()).unwrap_or_default();
+            }
+            Wanted::Port(port) => {
+                info.segment = Some(port.segment.clone());
+                if let Some(Attachment::Pod(pod)) = port.attachment() {
+                    info.role = PortRole::Pod;
+                    info.netns = Some(pod.netns.to_owned());
+                    info.ifname = Some(pod.ifname.to_owned());
+                    info.ip = pod.ip.to_vec();
+                    info.gateways = gateways(node, port);
+                }
+            }
+        }
+        Some(info)
+    }
+
+    fn segment_infos(&self) -> Vec<SegmentInfo> {
+        let declared = self.desired.segments.iter().map(|s: &Segment| s.name.as_str());
+        let implied = (!self.desired.segments.iter().any(|s| s.name == DEFAULT_SEGMENT))
+            .then_some(DEFAULT_SEGMENT);
+        implied.into_iter().chain(declared).map(|name| self.segment_info(name)).collect()
+    }
+
+    fn segment_info(&self, name: &str) -> SegmentInfo {
+        let in_segment = |live: &Live| match &live.wanted {
+            Wanted::Port(p) => p.segment == name,
+            Wanted::Host { .. } => self.desired.node.as_ref().is_some_and(|n| n.segment == name),
+            Wanted::Uplink(_) => false,
+        };
+        let tunnels = self.desired.tunnels.iter();
+        SegmentInfo {
+            name: name.to_owned(),
+            ageing: ageing(&self.desired, name),
+            ports: self
+                .live
+                .iter()
+                .filter(|(_, l)| in_segment(l))
+                .map(|(n, _)| n.clone())
+                .collect(),
+            tunnels: tunnels
+                .filter(|t| t.segment.as_deref() == Some(name))
+                .map(|t| t.name.clone())
+                .collect(),
+        }
+    }
+
+    fn tunnel_info(&self, config: &Tunnel) -> TunnelInfo {
+        let uplink = self.facts.uplink.as_ref();
+        let local = config.local.or_else(|| uplink?.address_towards(config.remote));
+        let hop = self.facts.next_hops.get(&config.remote);
+        let id = self.table_ids.tunnels.get(&config.name);
+        let compiled = id.and_then(|id| self.tables.tunnel(TunnelId(id)));
+        let up = compiled.is_some_and(|t| t.egress.is_some());
+        let mut info = TunnelInfo {
+            name: config.name.clone(),
+            kind: config.kind,
+            local,
+            remote: config.remote,
+            vni: None,
+            port: None,
+            segment: None,
+            local_mac: None,
+            remote_mac: None,
+            next_hop: hop.map(|h| h.ip),
+            next_hop_mac: hop.and_then(|h| h.mac),
+            mtu: compiled.map_or(0, |t| t.mtu),
+            state: if up { Oper::Up } else { Oper::Down },
+        };
+        if let Some(Encapsulation::Vxlan { vni, port, segment, local_mac, remote_mac }) =
+            config.encapsulation()
+        {
+            info.vni = Some(vni);
+            info.port = Some(port);
+            info.segment = segment.map(str::to_owned);
+            info.local_mac = local_mac.or_else(|| local.map(Mac::derived_from));
+            info.remote_mac = remote_mac.or_else(|| Some(Mac::derived_from(config.remote)));
+        }
+        info
+    }
+
+    /// The routes that were configured, and those that follow from the node's pods and addresses.
+    fn route_infos(&self) -> Vec<RouteInfo> {
+        let local = |prefix, port: Option<&str>, via| RouteInfo {
+            prefix,
+            via,
+            port: port.map(str::to_owned),
+            origin: Origin::Local,
+            state: Oper::Up,
+        };
+        let mut out: Vec<RouteInfo> =
+            self.desired.routes.iter().map(|r| self.route_info(r)).collect();
+        if let Some(node) = &self.desired.node {
+            let host = self.facts.host.as_ref().map(|_| node.host_interface.as_str());
+            let gateways = node.gateways().map(|g| local(Prefix::host(g.addr()), host, None));
+            out.extend(gateways);
+        }
+        for port in &self.desired.ports {
+            let up = self.live.get(&port.name).is_some_and(|l| l.attached.is_some());
+            let state = if up { Oper::Up } else { Oper::Down };
+            out.extend(port.ip.iter().map(|a: &InterfaceAddr| RouteInfo {
+                state,
+                ..local(Prefix::host(a.addr()), Some(&port.name), None)
+            }));
+        }
+        out.sort_by_key(|r| r.prefix);
+        out
+    }
+
+    fn route_info(&self, route: &Route) -> RouteInfo {
+        use switch::tables::NextHop;
+        let up = match self.tables.route(route.prefix.addr()) {
+            Some(NextHop::Tunnel(id)) => {
+                self.tables.tunnel(*id).is_some_and(|t| t.egress.is_some())
+            }
+            Some(NextHop::Direct { dst, .. }) => dst.is_some(),
+            Some(NextHop::Host) => self.facts.host.is_some(),
+            Some(_) => true,
+            None => false,
+        };
+        RouteInfo {
+            prefix: route.prefix,
+            via: Some(route.via.clone()),
+            port: None,
+            origin: Origin::Static,
+            state: if up { Oper::Up } else { Oper::Down },
+        }
+    }
+
+    fn neighbor_infos(&self) -> Vec<NeighborInfo> {
+        let mut out: Vec<NeighborInfo> =
+            self.desired.neighbors.iter().map(static_neighbor).collect();
+        for port in &self.desired.ports {
+            let mac = self.live.get(&port.name).map(|l| l.mac);
+            out.extend(port.ip.iter().map(|a| NeighborInfo {
+                ip: a.addr(),
+                mac,
+                port: port.name.clone(),
+                origin: Origin::Local,
+            }));
+        }
+        if let Some(uplink) = &self.facts.uplink {
+            let hops: BTreeMap<_, _> =
+                self.facts.next_hops.values().map(|h| (h.ip, h.mac)).collect();
+            out.extend(hops.into_iter().map(|(ip, mac)| NeighborInfo {
+                ip,
+                mac,
+                port: uplink.name.clone(),
+                origin: Origin::Kernel,
+            }));
+        }
+        out
+    }
+
+    fn static_fdb(&self) -> Vec<FdbInfo> {
+        let mut out = Vec::new();
+        for segment in self.tables.segments.iter().flatten() {
+            for (&mac, &at) in &segment.statics {
+                let is_configured =
+                    self.desired.fdb.iter().any(|e| e.mac == mac && e.segment == segment.name);
+                let origin = if is_configured { Origin::Static } else { Origin::Local };
+                out.push(self.fdb_info(mac, segment.id, at, origin, None));
+            }
+        }
+        out
+    }
+
+    fn fdb_infos(&self, filter: &FdbFilter) -> Result<Vec<FdbInfo>, Error> {
+        let matches = self.fdb_matcher(filter)?;
+        let now = self.engine.now().seconds();
+        let learned = self.fdb.entries(now).into_iter().map(|e| {
+            let ageing = self.tables.segment(e.segment).map_or(0, |s| s.ageing);
+            let age = u64::from(ageing.saturating_sub(e.remaining));
+            (e.segment, e.mac, e.location, Origin::Learned, Some(age))
+        });
+        let mut out: Vec<FdbInfo> = learned
+            .filter(|&(segment, mac, at, ..)| matches(segment, mac, at))
+            .map(|(segment, mac, at, origin, age)| self.fdb_info(mac, segment, at, origin, age))
+            .collect();
+        out.extend(self.static_fdb().into_iter().filter(|f| {
+            filter.segment.as_ref().is_none_or(|s| *s == f.segment)
+                && filter.port.as_ref().is_none_or(|p| f.port.as_ref() == Some(p))
+                && filter.tunnel.as_ref().is_none_or(|t| f.tunnel.as_ref() == Some(t))
+        }));
+        out.sort_by(|a, b| (&a.segment, a.mac).cmp(&(&b.segment, b.mac)));
+        Ok(out)
+    }
+
+    fn fdb_info(
+        &self,
+        mac: Mac,
+        segment: SegmentId,
+        at: Location,
+        origin: Origin,
+        age: Option<u64>,
+    ) -> FdbInfo {
+        let (port, tunnel) = match at {
+            Location::Port(id) => (Some(self.port_name(id)), None),
+            Location::Tunnel(id) => (None, self.tables.tunnel(id).map(|t| t.name.clone())),
+        };
+        let segment = self.tables.segment(segment).map_or_else(String::new, |s| s.name.clone());
+        FdbInfo { mac, segment, port, tunnel, origin, age }
+    }
+
+    fn port_name(&self, id: PortId) -> String {
+        self.port_ids.name(id.0).unwrap_or("?").to_owned()
+    }
+
+    /// Which learned entries a filter means. A name that does not exist is an error, not an empty
+    /// answer.
+    pub(super) fn fdb_matcher(
+        &self,
+        filter: &FdbFilter,
+    ) -> Result<impl Fn(SegmentId, Mac, Location) -> bool + use<>, Error> {
+        let unknown = |kind: &str, name: &str| {
+            Error::new(Code::NotFound, format!("there is no {kind} {name:?}"))
+        };
+        let segment = match &filter.segment {
+            Some(s) => Some(self.table_ids.segments.get(s).ok_or_else(|| unknown("segment", s))?),
+            None => None,
+        };
+        let port = match &filter.port {
+            Some(p) => Some(self.live.get(p).ok_or_else(|| unknown("port", p))?.id),
+            None => None,
+        };
+        let tunnel = match &filter.tunnel {
+            Some(t) => Some(self.table_ids.tunnels.get(t).ok_or_else(|| unknown("tunnel", t))?),
+            None => None,
+        };
+        Ok(move |s: SegmentId, _: Mac, at: Location| {
+            segment.is_none_or(|id| s == SegmentId(id))
+                && port.is_none_or(|id| at == Location::Port(id))
+                && tunnel.is_none_or(|id| at == Location::Tunnel(TunnelId(id)))
+        })
+    }
+
+    /// Each port's counters since it was added. What ports counted that are removed by now is a
+    /// row of its own, so that the sum over all rows holds for the life of the daemon.
+    fn counters(&self) -> Counters {
+        let counters = self.engine.counters();
+        let mut removed = PortSnapshot::default();
+        let mut in_flight = 0;
+        let mut ports = Vec::new();
+        for (id, total) in &counters.ports {
+            in_flight += total.in_flight;
+            match self.live.iter().find(|(_, l)| l.id == *id) {
+                Some((name, live)) => {
+                    ports.push(row(name, &total.since(&live.baseline)));
+                    removed += &live.baseline;
+                }
+                None => removed += total,
+            }
+        }
+        if removed.rx_frames + removed.originated + removed.dropped() > 0 {
+            ports.push(row(REMOVED, &removed));
+        }
+        let occurring = |name: &str| ports.iter().any(|p| p.drops.contains_key(name));
+        let reasons = DropReason::ALL.iter().filter(|r| occurring(r.name()));
+        let reasons = reasons.map(|r| (r.name().to_owned(), r.help().to_owned())).collect();
+        Counters { ports, in_flight, reasons }
+    }
+}
+
+/// The name of the row for ports that are no more. No port can have it.
+const REMOVED: &str = "(removed)";
+
+fn row(name: &str, c: &PortSnapshot) -> PortCounters {
+    let drops = DropReason::ALL.iter().zip(&c.drops).filter(|&(_, &n)| n > 0);
+    PortCounters {
+        port: name.to_owned(),
+        rx_frames: c.rx_frames,
+        rx_bytes: c.rx_bytes,
+        tx_frames: c.tx_frames,
+        tx_bytes: c.tx_bytes,
+        originated: c.originated,
+        drops: drops.map(|(reason, &n)| (reason.name().to_owned(), n)).collect(),
+    }
+}
+
+fn static_neighbor(n: &Neighbor) -> NeighborInfo {
+    NeighborInfo { ip: n.ip, mac: Some(n.mac), port: n.port.clone(), origin: Origin::Static }
+}
+
+fn found<T>(info: Option<T>) -> Result<T, Error> {
+    info.ok_or_else(|| Error::new(Code::Internal, "what was added is not there"))
+}
