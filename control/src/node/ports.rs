@@ -79,6 +79,11 @@ impl Live {
         PortFacts { id: self.id, mtu: self.mtu, mac: self.mac }
     }
 
+    /// Whether it is a pod's.
+    pub fn is_pod(&self) -> bool {
+        matches!(self.object, Object::Pod(_))
+    }
+
     /// The host port's interfaces, if that is what it is.
     pub fn host_port(&self) -> Option<&HostPort> {
         match &self.object {
