@@ -177,7 +177,7 @@ pub enum Repr<'a> {
     },
     /// The packet could not be delivered.
     Unreachable {
-        /// Why, see [`unreachable`].
+        /// Why, see [`mod@unreachable`].
         code: u8,
         /// MTU of the next hop, with [`unreachable::FRAGMENTATION_NEEDED`]; otherwise 0.
         next_hop_mtu: u16,

@@ -192,7 +192,7 @@ pub enum Repr<'a> {
     },
     /// The packet could not be delivered.
     Unreachable {
-        /// Why, see [`unreachable`].
+        /// Why, see [`mod@unreachable`].
         code: u8,
         /// The start of the packet.
         packet: &'a [u8],
