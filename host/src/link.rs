@@ -173,6 +173,23 @@ impl Handle {
         }
     }
 
+    /// Removes these links at once, which takes hardly longer than one: gathered in a group of their
+    /// own first. Links that are gone already are passed over.
+    pub fn delete_links(&self, indexes: &[u32]) -> Result<()> {
+        // Different for each process, so that two that do this at once do not meet.
+        let group = 0x7073_0000 | std::process::id() & 0xffff;
+        for &index in indexes {
+            let gathered = self.set_attribute(index, LinkAttribute::Group(group), || {
+                format!("set the group of interface {}", self.label(index))
+            });
+            match gathered {
+                Err(e) if !e.is_not_found() => return Err(e),
+                _ => {}
+            }
+        }
+        if indexes.is_empty() { Ok(()) } else { self.delete_link_group(group) }
+    }
+
     /// Sets a link up (`ip link set up`).
     pub fn set_up(&self, index: u32) -> Result<()> {
         self.set_flag(index, LinkFlags::Up, true, "set up")
