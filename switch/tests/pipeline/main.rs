@@ -4,6 +4,8 @@ mod answer;
 mod bridge;
 #[allow(dead_code, unused_imports)]
 mod kit;
+mod property;
 mod reasons;
 mod router;
+mod tcp;
 mod underlay;

@@ -1,7 +1,8 @@
 //! L3: what RFC 1812 and RFC 8200 want of a router, and where each kind of next hop leads.
 
 use crate::kit::{
-    Lab, Node, Packet, Via, decode, gateway_mac, host_mac, tunnels, uplink_mac, vxlan,
+    Lab, Node, Packet, Via, decode, fill_checksum, gateway_mac, host_mac, tunnels, uplink_mac,
+    vxlan,
 };
 use encap::Mac;
 use std::net::IpAddr;
@@ -52,12 +53,8 @@ fn counts_the_hop_down() {
             for seed in [0u16, 0x7fff, 0xfffe] {
                 let mut frame = from_pod(&node, dst).ttl(ttl).udp((seed, 2), b"x");
                 if dst.starts_with("10.") {
-                    let packet = &mut frame[14..34];
-                    packet[4..6].copy_from_slice(&seed.to_be_bytes());
-                    packet[10..12].fill(0);
-                    let header = etherparse::Ipv4Header::from_slice(packet).unwrap().0;
-                    let sum = header.calc_header_checksum();
-                    frame[24..26].copy_from_slice(&sum.to_be_bytes());
+                    frame[18..20].copy_from_slice(&seed.to_be_bytes());
+                    fill_checksum(&mut frame);
                 }
                 if ttl < 2 {
                     assert_eq!(lab.dropped(node.a.port, &frame), DropReason::TtlExceeded);

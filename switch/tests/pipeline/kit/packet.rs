@@ -115,12 +115,27 @@ impl Packet {
         out
     }
 
-    /// Any upper layer.
+    /// Any upper layer. etherparse refuses to write numbers of extension headers that are not
+    /// there, which is what a malformed packet needs: they are written over an experimental one.
     pub fn carry(&self, protocol: u8, payload: &[u8]) -> Vec<u8> {
         let mut out = Vec::new();
-        self.builder().write(&mut out, IpNumber(protocol), payload).unwrap();
+        self.builder().write(&mut out, IpNumber(253), payload).unwrap();
+        match (self.src.is_ipv4(), self.fragment) {
+            (true, _) => {
+                out[23] = protocol;
+                fill_checksum(&mut out);
+            }
+            (false, None) => out[20] = protocol,
+            (false, Some(_)) => out[54] = protocol,
+        }
         out
     }
+}
+
+/// Puts the IPv4 header checksum of a frame right.
+pub fn fill_checksum(frame: &mut [u8]) {
+    let header = Ipv4Header::from_slice(&frame[14..]).unwrap().0;
+    frame[24..26].copy_from_slice(&header.calc_header_checksum().to_be_bytes());
 }
 
 /// The eight bytes of RFC 7348 section 5, written by hand.
