@@ -72,6 +72,8 @@ def icmp_ndisc():
         write("icmp_ndisc", name, octets[8:40] + b"\x01" + octets[40:])
 
     icmp4("v4_request", ICMP(id=7, seq=1) / b"data")
+    # The reply to it consists of zeros, whose checksum is 0xffff.
+    icmp4("v4_request_of_zeros", ICMP(id=0, seq=0) / bytes(8))
     icmp4("v4_reply", ICMP(type=0, id=7, seq=1) / b"data")
     inner = IPerror(src="10.0.0.1", dst="10.0.0.2") / UDPerror(sport=1, dport=2)
     icmp4("v4_fragmentation_needed", ICMP(type=3, code=4, nexthopmtu=1450) / inner)
