@@ -7,8 +7,7 @@ use crate::error::Error;
 use crate::frame::RX_CAPACITY;
 use crate::netdev;
 use crate::program::Link;
-use crate::xsk::{Options, Socket};
-use std::io;
+use crate::xsk::{Binding, Options, Socket};
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, sync_channel};
@@ -53,7 +52,7 @@ pub(crate) fn attach(engine: &Engine, id: PortId, spec: &AttachSpec) -> Result<A
     let generic = link.generic;
     let (pinned, taken_over) = (link.is_pinned(), link.taken_over);
     let opened = open_all(engine, spec, &queues, mtu, generic)?;
-    let options = *opened[0].1.options();
+    let binding = opened[0].1.binding();
     let base = state.program.reserve(available)?;
     let mut port = Port {
         ifname: spec.ifname.clone(),
@@ -66,13 +65,13 @@ pub(crate) fn attach(engine: &Engine, id: PortId, spec: &AttachSpec) -> Result<A
     };
     match serve(engine, &mut state, id, &mut port, opened, mtu) {
         Ok(()) => {
-            let mode = match (options.zero_copy, generic) {
+            let mode = match (binding.zero_copy, generic) {
                 (true, _) => AttachMode::ZeroCopy,
                 (false, false) => AttachMode::Native,
                 (false, true) => AttachMode::Generic,
             };
             state.ports.insert(id, port);
-            let frags = options.frags;
+            let frags = binding.frags;
             Ok(Attached { mode, queues, frags, mtu, pinned, taken_over })
         }
         Err(e) => {
@@ -168,85 +167,49 @@ fn open_all(
     mtu: u32,
     generic: bool,
 ) -> Result<Vec<(u32, Socket)>, Error> {
-    let open = |queue: u32, (zero_copy, frags): (bool, bool)| {
+    let open = |queue: u32, ways: &[Binding]| {
         let options = Options {
             ifindex: spec.ifindex,
             queue,
             ring_size: engine.config.ring_size,
-            zero_copy,
-            frags,
             busy_poll: engine.config.busy_poll,
         };
-        Socket::open(&worker_of(engine, queue).memory, options)
-    };
-    let failed = Error::interface(&spec.ifname, "open an AF_XDP socket");
-    let Some((&first, rest)) = queues.split_first() else {
-        let (ifname, queue) = (spec.ifname.clone(), 0);
-        return Err(Error::Queue { ifname, queue, available: 0 });
-    };
-    let (how, socket) =
-        open_best(spec.mode, mtu, generic, |how| open(first, how)).map_err(|e| {
+        Socket::open(&worker_of(engine, queue).memory, options, ways).map_err(|e| {
             if spec.mode == Preference::ZeroCopy && e.raw_os_error() == Some(libc::EOPNOTSUPP) {
                 let reason = "the driver does not support it, or not with these queues".to_owned();
                 let ifname = spec.ifname.clone();
                 return Error::Mode { ifname, wanted: "zero-copy mode", reason };
             }
-            failed(e)
-        })?;
+            Error::interface(&spec.ifname, "open an AF_XDP socket")(e)
+        })
+    };
+    let Some((&first, rest)) = queues.split_first() else {
+        let (ifname, queue) = (spec.ifname.clone(), 0);
+        return Err(Error::Queue { ifname, queue, available: 0 });
+    };
+    let socket = open(first, &ways(spec.mode, mtu, generic))?;
+    let binding = socket.binding();
     let mut opened = vec![(first, socket)];
     for &queue in rest {
-        let failed = Error::interface(&spec.ifname, "open an AF_XDP socket");
-        opened.push((queue, open(queue, how).map_err(failed)?));
+        opened.push((queue, open(queue, &[binding])?));
     }
     Ok(opened)
 }
 
-/// Tries (zero-copy, frags) from the best to the least.
-fn open_best<T>(
-    preference: Preference,
-    mtu: u32,
-    generic: bool,
-    open: impl Fn((bool, bool)) -> io::Result<T>,
-) -> io::Result<((bool, bool), T)> {
-    let zero_copy = !generic && matches!(preference, Preference::Auto | Preference::ZeroCopy);
-    let copy = preference != Preference::ZeroCopy;
-    // A driver may do zero-copy for small frames only; better than copying all of them.
-    let small = mtu + L2_OVERHEAD <= RX_CAPACITY as u32;
-    let ways = [
-        (zero_copy, (true, true)),
-        (zero_copy && small, (true, false)),
-        (copy, (false, true)),
-        // Before Linux 6.6.
-        (copy, (false, false)),
-    ];
-    let mut error = io::Error::from_raw_os_error(libc::EOPNOTSUPP);
-    for (allowed, how) in ways {
-        if !allowed {
-            continue;
-        }
-        match open(how) {
-            Ok(socket) => return Ok((how, socket)),
-            Err(e) => {
-                let fatal = matches!(
-                    e.raw_os_error(),
-                    Some(
-                        libc::EBUSY
-                            | libc::EPERM
-                            | libc::EACCES
-                            | libc::ENODEV
-                            | libc::ENETDOWN
-                            | libc::ENOBUFS
-                            | libc::EAFNOSUPPORT
-                    )
-                );
-                error = e;
-                if fatal {
-                    break;
-                }
-            }
-        }
+/// The ways to bind a socket, from the best to the least.
+fn ways(preference: Preference, mtu: u32, generic: bool) -> Vec<Binding> {
+    let mut ways = Vec::new();
+    if !generic && matches!(preference, Preference::Auto | Preference::ZeroCopy) {
+        // Fewer drivers do zero-copy for frames of several buffers than for small ones.
+        let frags = mtu + L2_OVERHEAD > RX_CAPACITY as u32;
+        ways.push(Binding { zero_copy: true, frags });
     }
-    Err(error)
+    if preference != Preference::ZeroCopy {
+        ways.push(Binding { zero_copy: false, frags: true });
+        // Before Linux 6.6.
+        ways.push(Binding { zero_copy: false, frags: false });
+    }
+    ways
 }
 
 fn worker_of(engine: &Engine, queue: u32) -> &WorkerHandle {
@@ -257,29 +220,16 @@ fn worker_of(engine: &Engine, queue: u32) -> &WorkerHandle {
 mod tests {
     use super::*;
 
-    fn best(preference: Preference, mtu: u32, works: &[(bool, bool)]) -> io::Result<(bool, bool)> {
-        open_best(preference, mtu, false, |how| {
-            if works.contains(&how) { Ok(()) } else { Err(io::Error::from_raw_os_error(95)) }
-        })
-        .map(|(how, ())| how)
-    }
-
     #[test]
-    fn the_best_mode_that_works_is_taken() {
-        let all = [(true, true), (true, false), (false, true), (false, false)];
-        assert_eq!(best(Preference::Auto, 1500, &all).unwrap(), (true, true));
-        assert_eq!(best(Preference::Auto, 1500, &all[1..]).unwrap(), (true, false));
-        assert_eq!(best(Preference::Auto, 9000, &all[1..]).unwrap(), (false, true));
-        assert_eq!(best(Preference::Native, 1500, &all).unwrap(), (false, true));
-        assert_eq!(best(Preference::Auto, 1500, &all[3..]).unwrap(), (false, false));
-        assert!(best(Preference::ZeroCopy, 1500, &all[2..]).is_err());
-    }
-
-    #[test]
-    fn an_error_that_no_mode_cures_is_reported_at_once() {
-        let error = open_best(Preference::Auto, 1500, false, |(zero_copy, _)| {
-            Err::<(), _>(io::Error::from_raw_os_error(if zero_copy { 16 } else { 95 }))
-        });
-        assert_eq!(error.unwrap_err().raw_os_error(), Some(libc::EBUSY));
+    fn the_ways_follow_the_preference() {
+        let way = |zero_copy, frags| Binding { zero_copy, frags };
+        let copy = [way(false, true), way(false, false)];
+        let after = |first| [&[first][..], &copy].concat();
+        assert_eq!(ways(Preference::Auto, 1500, false), after(way(true, false)));
+        assert_eq!(ways(Preference::Auto, 9000, false), after(way(true, true)));
+        assert_eq!(ways(Preference::Auto, 1500, true), copy);
+        assert_eq!(ways(Preference::Native, 1500, false), copy);
+        assert_eq!(ways(Preference::Generic, 1500, true), copy);
+        assert_eq!(ways(Preference::ZeroCopy, 1500, false), [way(true, false)]);
     }
 }

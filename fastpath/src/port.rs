@@ -208,7 +208,7 @@ impl PortSocket {
             if pieces == 0 {
                 return Err(DropReason::EthTruncated);
             }
-            if pieces as usize > MAX_SEGMENTS || !self.socket.options().frags {
+            if pieces as usize > MAX_SEGMENTS || !self.socket.binding().frags {
                 return Err(DropReason::TxTooManySegments);
             }
         }
@@ -263,7 +263,7 @@ impl PortSocket {
                 }
             }
             // Zero-copy: the driver sends from here on, at its own pace.
-            if now == 0 || now == left || self.socket.options().zero_copy {
+            if now == 0 || now == left || self.socket.binding().zero_copy {
                 return;
             }
         }

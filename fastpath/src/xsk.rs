@@ -33,12 +33,17 @@ pub struct Options {
     pub queue: u32,
     /// Descriptors in each ring, a power of two.
     pub ring_size: u32,
-    /// Ask for zero-copy, or refuse it.
+    /// Microseconds that a system call may poll the driver.
+    pub busy_poll: Option<u32>,
+}
+
+/// How a socket is bound.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Binding {
+    /// The driver writes into our buffers; else the kernel copies.
     pub zero_copy: bool,
     /// Frames may be larger than one buffer (XDP_USE_SG, Linux 6.6 and later).
     pub frags: bool,
-    /// Microseconds that a system call may poll the driver.
-    pub busy_poll: Option<u32>,
 }
 
 /// A bound socket. Closed when dropped.
@@ -50,17 +55,18 @@ pub struct Socket {
     pub(crate) rx: Consumer<Descriptor>,
     pub(crate) tx: Producer<Descriptor>,
     options: Options,
+    binding: Binding,
     /// Keeps the buffers mapped for as long as the kernel may write to them.
     _memory: Arc<Mapping>,
 }
 
 impl Socket {
-    /// Opens a socket over `memory` and binds it. The queue may still be held by a socket closed
-    /// a moment ago, so this tries again for a while.
-    pub fn open(memory: &Arc<Mapping>, options: Options) -> io::Result<Socket> {
+    /// Opens a socket over `memory` and binds it in the first of `ways` that the kernel accepts. The
+    /// queue may still be held by a socket closed a moment ago, so this tries again for a while.
+    pub fn open(memory: &Arc<Mapping>, options: Options, ways: &[Binding]) -> io::Result<Socket> {
         let start = Instant::now();
         loop {
-            match Socket::try_open(memory, options) {
+            match Socket::try_open(memory, options, ways) {
                 Err(e)
                     if e.raw_os_error() == Some(libc::EBUSY)
                         && start.elapsed() < REBIND_TIMEOUT =>
@@ -72,7 +78,7 @@ impl Socket {
         }
     }
 
-    fn try_open(memory: &Arc<Mapping>, options: Options) -> io::Result<Socket> {
+    fn try_open(memory: &Arc<Mapping>, options: Options, ways: &[Binding]) -> io::Result<Socket> {
         let fd = sys::xdp_socket()?;
         let registration = libc::xdp_umem_reg {
             addr: memory.base().as_ptr().expose_provenance() as u64,
@@ -113,10 +119,12 @@ impl Socket {
         let rx = map(&offsets.rx, DESCRIPTOR, libc::XDP_PGOFF_RX_RING as u64)?;
         let tx = map(&offsets.tx, DESCRIPTOR, libc::XDP_PGOFF_TX_RING as u64)?;
 
-        let copy = if options.zero_copy { libc::XDP_ZEROCOPY } else { libc::XDP_COPY };
-        let frags = if options.frags { libc::XDP_USE_SG } else { 0 };
-        let flags = libc::XDP_USE_NEED_WAKEUP | copy | frags;
-        sys::bind_xdp(fd.as_fd(), options.ifindex, options.queue, flags)?;
+        let binding = bind_best(ways, |way| {
+            let copy = if way.zero_copy { libc::XDP_ZEROCOPY } else { libc::XDP_COPY };
+            let frags = if way.frags { libc::XDP_USE_SG } else { 0 };
+            let flags = libc::XDP_USE_NEED_WAKEUP | copy | frags;
+            sys::bind_xdp(fd.as_fd(), options.ifindex, options.queue, flags)
+        })?;
         Ok(Socket {
             fill: Producer::new(fill.0, fill.1, size),
             completion: Consumer::new(completion.0, completion.1, size),
@@ -124,6 +132,7 @@ impl Socket {
             tx: Producer::new(tx.0, tx.1, size),
             fd: Arc::new(fd),
             options,
+            binding,
             _memory: memory.clone(),
         })
     }
@@ -131,6 +140,11 @@ impl Socket {
     /// What the socket was opened on.
     pub fn options(&self) -> &Options {
         &self.options
+    }
+
+    /// How the socket is bound.
+    pub fn binding(&self) -> Binding {
+        self.binding
     }
 
     /// The socket's descriptor, to read statistics while another thread has the socket.
@@ -147,7 +161,7 @@ impl Socket {
     /// Makes the driver look at the fill ring, if it asked for that.
     #[inline]
     pub(crate) fn wake_rx(&self) {
-        if self.options.zero_copy && self.fill.needs_wakeup() {
+        if self.binding.zero_copy && self.fill.needs_wakeup() {
             sys::kick_rx(self.fd.as_fd());
         }
     }
@@ -186,6 +200,26 @@ pub(crate) fn statistics(fd: BorrowedFd<'_>) -> io::Result<SocketStatistics> {
     })
 }
 
+/// The first way that works. A refusal that no other way cures ends the search; a socket that could
+/// not be bound one way can be bound another.
+fn bind_best(
+    ways: &[Binding],
+    mut bind: impl FnMut(Binding) -> io::Result<()>,
+) -> io::Result<Binding> {
+    const NO_SUPPORT: [i32; 4] = [libc::EOPNOTSUPP, libc::EINVAL, libc::ENOMEM, libc::EPROTO];
+    let mut error = io::Error::from_raw_os_error(libc::EOPNOTSUPP);
+    for &way in ways {
+        match bind(way) {
+            Ok(()) => return Ok(way),
+            Err(e) => error = e,
+        }
+        if !error.raw_os_error().is_some_and(|e| NO_SUPPORT.contains(&e)) {
+            break;
+        }
+    }
+    Err(error)
+}
+
 fn layout(ring: &libc::xdp_ring_offset) -> Layout {
     Layout {
         producer: ring.producer as usize,
@@ -207,4 +241,36 @@ fn set_busy_poll(fd: BorrowedFd<'_>, microseconds: u32) -> io::Result<()> {
     sys::set_option(fd, libc::SOL_SOCKET, SO_PREFER_BUSY_POLL, &1)?;
     sys::set_option(fd, libc::SOL_SOCKET, libc::SO_BUSY_POLL, &(microseconds as i32))?;
     sys::set_option(fd, libc::SOL_SOCKET, SO_BUSY_POLL_BUDGET, &BUDGET)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const fn way(zero_copy: bool, frags: bool) -> Binding {
+        Binding { zero_copy, frags }
+    }
+
+    #[test]
+    fn the_first_way_that_works_is_taken() {
+        let ways = [way(true, true), way(false, true), way(false, false)];
+        for works in ways {
+            let bound = bind_best(&ways, |way| {
+                let refused = Err(io::Error::from_raw_os_error(libc::EOPNOTSUPP));
+                if way == works { Ok(()) } else { refused }
+            });
+            assert_eq!(bound.unwrap(), works);
+        }
+        assert!(bind_best(&[], |_| Ok(())).is_err());
+    }
+
+    #[test]
+    fn an_error_that_no_way_cures_is_reported_at_once() {
+        let mut tries = 0;
+        let error = bind_best(&[way(true, true), way(false, true)], |_| {
+            tries += 1;
+            Err(io::Error::from_raw_os_error(libc::EBUSY))
+        });
+        assert_eq!((error.unwrap_err().raw_os_error(), tries), (Some(libc::EBUSY), 1));
+    }
 }
