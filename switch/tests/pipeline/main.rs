@@ -6,6 +6,7 @@ mod bridge;
 mod kit;
 mod property;
 mod reasons;
+mod replace;
 mod router;
 mod tcp;
 mod underlay;
