@@ -1,0 +1,44 @@
+//! The pipeline's cost a packet, row by row beside VPP's.
+//!
+//! `BENCH_BATCH` (256) is how many frames are processed at a time, `BENCH_QUICK` set makes it short.
+
+use criterion::{Criterion, Throughput};
+use podswitch_benches::rig::{Rig, VECTOR};
+use podswitch_benches::{scenario, table, tsc};
+use std::env;
+use std::time::Duration;
+
+fn main() {
+    let quick = env::var_os("BENCH_QUICK").is_some();
+    let batch = env::var("BENCH_BATCH").map_or(VECTOR, |n| n.parse().expect("BENCH_BATCH"));
+    assert!((1..=VECTOR).contains(&batch), "BENCH_BATCH: expected 1 to {VECTOR}");
+    let (warm_up, measurement) = if quick { (100, 250) } else { (300, 1000) };
+    let mut criterion = Criterion::default()
+        .warm_up_time(Duration::from_millis(warm_up))
+        .measurement_time(Duration::from_millis(measurement))
+        .sample_size(if quick { 10 } else { 50 })
+        .configure_from_args();
+
+    let mut results = Vec::new();
+    for scenario in scenario::ALL {
+        // Built when criterion first asks, which for a row that was not chosen it never does.
+        let mut rig = None;
+        let mut samples = Vec::new();
+        let mut group = criterion.benchmark_group(scenario.path);
+        group.throughput(Throughput::Elements(VECTOR as u64));
+        group.bench_function(scenario.size, |b| {
+            b.iter_custom(|vectors| {
+                let rig = rig.get_or_insert_with(|| Rig::new((scenario.build)()));
+                let clocks = rig.run(vectors, batch);
+                samples.push(clocks as f64 / (vectors * VECTOR as u64) as f64);
+                tsc::duration(clocks)
+            });
+        });
+        group.finish();
+        if !samples.is_empty() {
+            results.push((scenario, table::median(&mut samples)));
+        }
+    }
+    table::print(batch, &results);
+    criterion.final_summary();
+}

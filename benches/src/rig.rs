@@ -1,0 +1,152 @@
+//! A worker on memory ports, fed and timed.
+//!
+//! The frames are those of the AF_XDP ports: buffers of 4096 bytes in one mapping. Timed is the
+//! pipeline from the received batch to the transmit queue, and the return of the buffers; the making
+//! of the next frames is not.
+
+use fastpath::{Frame, MemoryPorts};
+use std::collections::VecDeque;
+use std::hint::black_box;
+use std::sync::Arc;
+use switch::{Fdb, Frame as _, Millis, PortId, Tables, Worker, WorkerCounters};
+
+use crate::tsc;
+
+/// Frames that are timed at once.
+pub const VECTOR: usize = 256;
+/// Buffers that frames cycle through.
+const WORKING_SET: usize = 4096;
+/// When it is; frames come from addresses that were just learned.
+const NOW: Millis = Millis(1_000_000);
+
+/// Everything that a bench needs to know of a switch.
+pub struct Setup {
+    /// What is configured.
+    pub tables: Tables,
+    /// What was learned.
+    pub fdb: Fdb,
+    /// Where frames come in.
+    pub ingress: PortId,
+    /// Where every one of them must go out.
+    pub egress: PortId,
+    /// The first frame; `vary` makes it the next one.
+    pub frame: Vec<u8>,
+    /// Makes the next frame from the one before.
+    pub vary: Box<dyn FnMut(&mut [u8])>,
+    /// Compares what went in with what came out, and panics on a difference.
+    pub check: fn(&[u8], &[u8]),
+}
+
+impl Setup {
+    /// The second at which the benches run, for what was learned before.
+    pub const fn now() -> u32 {
+        NOW.seconds()
+    }
+}
+
+/// A switch, ready to run.
+pub struct Rig {
+    setup: Setup,
+    worker: Worker,
+    ports: MemoryPorts,
+    /// Received frames, the oldest first.
+    ready: VecDeque<Frame>,
+    batch: Vec<Frame>,
+}
+
+impl Rig {
+    /// A switch whose buffers are all filled, and which has been seen to forward rightly.
+    pub fn new(mut setup: Setup) -> Rig {
+        let counters = Arc::new(WorkerCounters::new(setup.tables.ports.len()));
+        let frames = (WORKING_SET + 2 * VECTOR) as u32;
+        let ports = setup.tables.ports.len();
+        let ports = MemoryPorts::new(ports, frames, VECTOR, counters.clone()).expect("memory");
+        let fdb = std::mem::replace(&mut setup.fdb, Fdb::new(1));
+        let worker = Worker::new(counters, Arc::new(fdb));
+        let mut rig = Rig {
+            setup,
+            worker,
+            ports,
+            ready: VecDeque::with_capacity(WORKING_SET),
+            batch: Vec::with_capacity(VECTOR),
+        };
+        rig.receive(WORKING_SET);
+        rig.check();
+        rig
+    }
+
+    /// Fills `n` buffers with the next frames.
+    fn receive(&mut self, n: usize) {
+        for _ in 0..n {
+            (self.setup.vary)(&mut self.setup.frame);
+            let frame = self.ports.io().frame_from(&self.setup.frame).expect("a free buffer");
+            self.ready.push_back(frame);
+        }
+    }
+
+    /// Sends every buffer through once and compares each frame that leaves with the one that came.
+    fn check(&mut self) {
+        for _ in 0..WORKING_SET / VECTOR {
+            let before: Vec<_> = self.ready.iter().take(VECTOR).map(Frame::to_vec).collect();
+            self.batch.extend(self.ready.drain(..VECTOR));
+            let Setup { tables, ingress, egress, check, .. } = &self.setup;
+            self.worker.process(tables, *ingress, NOW, &mut self.batch, self.ports.io());
+            let after = self.ports.take(*egress);
+            assert_eq!(after.len(), VECTOR, "frames lost: {:?}", self.drops());
+            for (before, after) in before.iter().zip(&after) {
+                check(before, after);
+            }
+            self.receive(VECTOR);
+        }
+    }
+
+    fn drops(&self) -> Vec<&'static str> {
+        let port = self.worker.counters().port(self.setup.ingress);
+        let all = switch::DropReason::ALL.iter();
+        all.filter(|&&r| port.drops(r) > 0).map(|r| r.name()).collect()
+    }
+
+    /// Forwards `vectors` times [`VECTOR`] frames, `batch` at a time: the clocks that it took.
+    pub fn run(&mut self, vectors: u64, batch: usize) -> u64 {
+        let mut clocks = 0;
+        for _ in 0..vectors {
+            // Headers are warm, as when the kernel has just copied them on this core.
+            for frame in self.ready.iter().take(VECTOR) {
+                for line in frame.bytes().chunks(64) {
+                    black_box(line[0]);
+                }
+            }
+            let mut left: Vec<Frame> = self.ready.drain(..VECTOR).collect();
+            let Setup { tables, ingress, egress, .. } = &self.setup;
+            let mut sent = 0;
+            let io = self.ports.io();
+            if batch == VECTOR {
+                std::mem::swap(&mut self.batch, &mut left);
+                let start = tsc::now();
+                self.worker.process(black_box(tables), *ingress, NOW, &mut self.batch, io);
+                io.drain(*egress, |_| sent += 1);
+                clocks += tsc::now() - start;
+            } else {
+                let start = tsc::now();
+                while !left.is_empty() {
+                    self.batch.extend(left.drain(..batch.min(left.len())));
+                    self.worker.process(black_box(tables), *ingress, NOW, &mut self.batch, io);
+                    io.drain(*egress, |_| sent += 1);
+                }
+                clocks += tsc::now() - start;
+            }
+            assert_eq!(sent, VECTOR, "frames lost: {:?}", self.drops());
+            self.receive(VECTOR);
+        }
+        clocks
+    }
+}
+
+impl Drop for Rig {
+    fn drop(&mut self) {
+        use switch::Io as _;
+        for frame in self.ready.drain(..).chain(self.batch.drain(..)) {
+            self.ports.io().discard(frame);
+        }
+    }
+}
