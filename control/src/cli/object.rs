@@ -145,7 +145,7 @@ pub struct TunnelAdd {
     #[arg(long, value_name = "ADDRESS")]
     local: Option<IpAddr>,
     /// VXLAN: the network identifier.
-    #[arg(long, required_if_eq("kind", "vxlan"), value_parser = vni)]
+    #[arg(long, required_unless_present = "kind", required_if_eq("kind", "vxlan"), value_parser = vni)]
     vni: Option<Vni>,
     /// VXLAN: the UDP port, 4789 by default.
     #[arg(long)]

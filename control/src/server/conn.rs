@@ -212,3 +212,64 @@ impl Conn {
         [half, self.unread_since].into_iter().flatten().min().map(|since| since + PATIENCE)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pair() -> (Conn, std::os::unix::net::UnixStream) {
+        let (ours, theirs) = std::os::unix::net::UnixStream::pair().unwrap();
+        ours.set_nonblocking(true).unwrap();
+        (Conn::new(UnixStream::from_std(ours)), theirs)
+    }
+
+    #[test]
+    fn half_a_line_has_a_deadline_that_more_halves_do_not_move() {
+        let (mut conn, mut client) = pair();
+        let start = Instant::now();
+        assert_eq!(conn.deadline(), None, "idle clients may stay");
+        for i in 0..5 {
+            client.write_all(b"x").unwrap();
+            conn.ready(true, false);
+            conn.fill(start + Duration::from_secs(i)).unwrap();
+            assert_eq!(conn.next(), Next::Wait);
+        }
+        assert_eq!(conn.deadline(), Some(start + PATIENCE));
+        client.write_all(b"\n").unwrap();
+        conn.ready(true, false);
+        conn.fill(start + PATIENCE / 2).unwrap();
+        assert_eq!(conn.next(), Next::Line(b"xxxxx".to_vec()));
+        assert_eq!(conn.deadline(), None, "the line is whole");
+    }
+
+    #[test]
+    fn an_answer_has_a_deadline_that_reading_moves() {
+        let (mut conn, mut client) = pair();
+        let start = Instant::now();
+        let answer = vec![b'a'; 4 << 20];
+        conn.answer(&answer, start);
+        conn.flush(start).unwrap();
+        assert!(conn.pending() > 0, "more than a socket holds");
+        assert_eq!(conn.deadline(), Some(start + PATIENCE));
+        assert!(!conn.has_work(), "it waits for the client");
+        assert_eq!(conn.next(), Next::Wait);
+
+        let mut read = vec![0; 4 << 20];
+        let later = start + PATIENCE / 2;
+        client.read_exact(&mut read[..64 << 10]).unwrap();
+        conn.ready(false, true);
+        conn.flush(later).unwrap();
+        assert_eq!(conn.deadline(), Some(later + PATIENCE));
+        let reader = std::thread::spawn(move || {
+            client.read_exact(&mut read[64 << 10..]).unwrap();
+            read
+        });
+        while conn.pending() > 0 {
+            conn.ready(false, true);
+            conn.flush(later).unwrap();
+        }
+        assert!(reader.join().unwrap() == answer);
+        assert_eq!(conn.deadline(), None);
+        assert!(conn.output.capacity() <= 64 << 10, "the memory is given back");
+    }
+}
