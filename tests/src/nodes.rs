@@ -49,8 +49,8 @@ impl Node {
     #[track_caller]
     pub fn start(lab: &Lab, netns: &Netns, number: u8, way: Way, more: &str) -> Node {
         let (ip4, ip6) = (format!("192.0.2.{number}"), format!("2001:db8::{number}"));
-        netns.ip(&format!("addr add {ip4}/24 dev uplink0"));
-        netns.ip(&format!("addr add {ip6}/64 dev uplink0 nodad"));
+        netns.ip(&format!("addr replace {ip4}/24 dev uplink0"));
+        netns.ip(&format!("addr replace {ip6}/64 dev uplink0 nodad"));
         netns.sysctl("net.ipv4.ip_forward", "1");
         netns.sysctl("net.ipv6.conf.all.forwarding", "1");
         let daemon = Daemon::start(lab, netns, &(Node::config(number, way) + more));
@@ -153,6 +153,8 @@ impl TwoNodes {
     /// Ends both nodes; every frame must be accounted for and nothing left.
     #[track_caller]
     pub fn finish(self) -> [Counters; 2] {
+        // Neither namespace may go, and with it the wire, before both daemons are done.
+        let _wire = self.nodes.each_ref().map(|node| node.netns.clone());
         self.nodes.map(|node| node.daemon.finish())
     }
 }

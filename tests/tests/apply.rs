@@ -11,7 +11,12 @@ use podswitch_tests::{BRIDGE, Daemon, Hosts, Lab, Netns, Node, TwoNodes, Way, pi
 /// Sends numbered datagrams from one namespace to another for as long as `meanwhile` takes.
 /// Fails if one is lost or comes twice. Gives how many there were.
 #[track_caller]
-fn numbered_datagrams(from: &Netns, to: &Netns, address: &str, meanwhile: impl FnOnce()) -> u32 {
+fn numbered_datagrams(
+    daemon: &Daemon,
+    (from, to): (&Netns, &Netns),
+    address: &str,
+    meanwhile: impl FnOnce(),
+) -> u32 {
     const GAP: Duration = Duration::from_micros(100);
     let receiver = to.enter(|| UdpSocket::bind("[::]:9")).expect("binding");
     setsockopt(&receiver, RcvBufForce, &(16 << 20)).expect("root may have a large buffer");
@@ -50,12 +55,8 @@ fn numbered_datagrams(from: &Netns, to: &Netns, address: &str, meanwhile: impl F
         let sent = sending.join().expect("the sender does not panic");
         let seen = receiving.join().expect("the receiver does not panic");
         let lost: Vec<u32> = (0..sent).filter(|n| !seen.contains(n)).collect();
-        assert!(
-            lost.is_empty(),
-            "lost {} of {sent}: {:?}",
-            lost.len(),
-            &lost[..lost.len().min(20)]
-        );
+        let drops = daemon.counters().drops();
+        assert!(lost.is_empty(), "lost {} of {sent}: {lost:?}; drops: {drops:?}", lost.len());
         sent
     })
 }
@@ -71,7 +72,7 @@ fn replacing_the_tables_of_a_bridge_loses_nothing() {
          [[fdb]]\nmac = \"02:00:00:00:00:99\"\nport = \"eth1\"\n"
     );
 
-    let sent = numbered_datagrams(&hosts[0], &hosts[1], "10.9.0.2", || {
+    let sent = numbered_datagrams(&daemon, (&hosts[0], &hosts[1]), "10.9.0.2", || {
         for _ in 0..15 {
             daemon.apply(&lab, &other);
             daemon.apply(&lab, BRIDGE);
@@ -100,13 +101,13 @@ fn replacing_the_routes_of_a_node_loses_nothing() {
     let few = Node::config(1, Way::Vxlan) + &port;
     let many = few.clone() + &(0..200).map(route).collect::<String>();
 
-    numbered_datagrams(&one.netns, &two.netns, &two.ip4, || {
+    numbered_datagrams(&node.daemon, (&one.netns, &two.netns), &two.ip4, || {
         for _ in 0..10 {
             node.daemon.apply(&lab, &many);
             node.daemon.apply(&lab, &few);
         }
         for n in 0..10 {
-            node.daemon.cli(&format!("route add 172.21.{n}.0/24 --via node2"));
+            node.daemon.cli(&format!("route add 172.21.{n}.0/24 node2"));
         }
     });
     cluster.finish();
@@ -119,7 +120,7 @@ fn adding_and_removing_pods_disturbs_no_other() {
     let (node, [one, two]) = (&cluster.nodes[0], &cluster.pods);
     ping(&one.netns, &two.ip4);
 
-    numbered_datagrams(&one.netns, &two.netns, &two.ip4, || {
+    numbered_datagrams(&node.daemon, (&one.netns, &two.netns), &two.ip4, || {
         for host in 20..26 {
             let pod = node.add_pod(&lab, host);
             node.daemon.cli(&format!("port del {}", pod.name));
@@ -131,7 +132,7 @@ fn adding_and_removing_pods_disturbs_no_other() {
 #[test]
 fn a_dry_run_lists_the_differences_and_changes_nothing() {
     let Some(lab) = Lab::new() else { return };
-    let Hosts { switch, .. } = Hosts::pair(&lab);
+    let Hosts { switch, hosts: _hosts } = Hosts::pair(&lab);
     let daemon = Daemon::start(&lab, &switch, BRIDGE);
     let before = daemon.json("show config");
     let socket = daemon.socket().display();

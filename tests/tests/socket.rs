@@ -48,7 +48,7 @@ fn garbage_is_answered_and_too_much_of_it_ends_the_connection() {
 #[test]
 fn a_message_that_is_too_long_ends_the_connection() {
     let Some(lab) = Lab::new() else { return };
-    let Hosts { switch, .. } = Hosts::pair(&lab);
+    let Hosts { switch, hosts: _hosts } = Hosts::pair(&lab);
     let daemon = Daemon::start(&lab, &switch, BRIDGE);
 
     let mut stream = connect(&daemon);

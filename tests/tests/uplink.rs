@@ -38,9 +38,9 @@ fn the_nodes_own_connection_outlives_start_traffic_and_stop() {
     let Some(lab) = Lab::new() else { return };
     let spaces = [lab.netns("n1"), lab.netns("n2")];
     join(&spaces[0], "uplink0", &spaces[1], "uplink0");
-    spaces[1].ip("addr add 192.0.2.22/24 dev uplink0");
-    spaces[0].ip("addr add 192.0.2.11/24 dev uplink0");
-    let session = Session::start(&spaces[1], &spaces[0], "192.0.2.22");
+    spaces[1].ip("addr add 192.0.2.2/24 dev uplink0");
+    spaces[0].ip("addr add 192.0.2.1/24 dev uplink0");
+    let session = Session::start(&spaces[1], &spaces[0], "192.0.2.2");
 
     let nodes = [1, 2].map(|n| Node::start(&lab, &spaces[usize::from(n) - 1], n, Way::Vxlan, ""));
     let pods = [nodes[0].add_pod(&lab, 5), nodes[1].add_pod(&lab, 5)];

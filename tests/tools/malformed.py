@@ -79,7 +79,7 @@ def vxlan(mac, vtep):
     yield "vxlan_unknown_vni", outer(header={"vni": 2})
     yield "vxlan_unknown_peer", outer(ip={"src": "192.0.2.99"})
     yield "vxlan_inner_unknown", outer(inside=Ether(dst="02:99:99:99:99:99", src=HERE) / IP(src=REMOTE, dst=POD))
-    yield "eth_truncated", outer(inside=Raw(b"xx"))
+    yield "vxlan_malformed", outer(inside=Raw(b"xx"))
     yield "ipv4_malformed", outer(inside=Ether(dst=vtep, src=HERE) / IP(src=REMOTE, dst=POD, ihl=3))
     yield "ipv4_checksum", outer(inside=Ether(dst=vtep, src=HERE) / IP(src=REMOTE, dst=POD, chksum=1))
     yield "ipv6_malformed", outer(inside=Ether(dst=vtep, src=HERE, type=0x86DD) / Raw(b"\x60"))
@@ -97,10 +97,10 @@ def ipip(mac):
 
     yield "ipv4_checksum", outer(IP(src=REMOTE, dst=POD) / ICMP(), chksum=0x1234)
     yield "ipip_malformed", outer(Raw(b""))
-    yield "ipv4_malformed", outer(Raw(b"\x45\0\0\x14"))
+    yield "ipip_malformed", outer(Raw(b"\x45\0\0\x14"))
     yield "ipv4_checksum", outer(IP(src=REMOTE, dst=POD, chksum=0x1234) / ICMP())
     yield "ipv4_malformed", outer(IP(src=REMOTE, dst=POD, len=4000) / ICMP())
-    yield "ipv6_malformed", outer(Raw(b"\x60\0\0\0"), proto=41)
+    yield "ipip_malformed", outer(Raw(b"\x60\0\0\0"), proto=41)
     yield "ttl_exceeded", outer(IP(src=REMOTE, dst=POD, ttl=1) / ICMP())
     yield "ttl_exceeded", outer(IPv6(src=REMOTE6, dst=POD6, hlim=1) / ICMPv6EchoRequest(), proto=41)
 
