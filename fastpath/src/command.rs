@@ -1,6 +1,7 @@
 //! What the control thread tells a worker.
 
 use crate::pool::SocketId;
+use crate::stats::PortSnapshot;
 use crate::xsk::Socket;
 use crossbeam::queue::SegQueue;
 use nix::sys::eventfd::{EfdFlags, EventFd};
@@ -19,6 +20,9 @@ pub(crate) enum Command {
     Release { port: PortId, reply: SyncSender<Vec<(SocketId, Socket)>> },
     /// A socket that was handed back is closed: its buffers may be used again after a while.
     Closed { socket: SocketId },
+    /// Add this worker's counters to these and hand them back: between two rounds, so that no frame
+    /// is counted as received and not yet as sent.
+    Count { ports: Vec<(PortId, PortSnapshot)>, reply: SyncSender<Vec<(PortId, PortSnapshot)>> },
     /// End.
     Stop,
 }

@@ -20,18 +20,22 @@ use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::AsFd;
 use std::sync::atomic::Ordering;
+use std::sync::mpsc::sync_channel;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use switch::ids::MAX_PORTS;
 use switch::publish::{self, Publisher};
-use switch::{DropReason, Fdb, PortId, Tables, WorkerCounters};
+use switch::{Fdb, PortId, Tables, WorkerCounters};
 
 /// The most workers an engine may have.
 pub const MAX_WORKERS: usize = 64;
 /// The fewest and the most buffers of a worker: below, two ports and a frame of 64 KiB do not fit;
 /// above, a port costs more than 10 MiB of kernel memory.
 const FRAMES: std::ops::RangeInclusive<u32> = 256..=65_536;
+
+/// How long a worker may take to count: a round takes microseconds.
+const COUNT_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// What the engine knows of one worker.
 pub(crate) struct WorkerHandle {
@@ -41,6 +45,23 @@ pub(crate) struct WorkerHandle {
     gauges: Arc<Gauges>,
     frames: u32,
     thread: Option<JoinHandle<WorkerIo>>,
+}
+
+impl WorkerHandle {
+    /// Adds the worker's counters to `ports`: asks the worker itself, which answers between two
+    /// rounds, or reads them when it has ended.
+    fn count(&self, mut ports: Vec<(PortId, PortSnapshot)>) -> Vec<(PortId, PortSnapshot)> {
+        let (reply, answer) = sync_channel(1);
+        let asked = ports.clone();
+        self.mailbox.push(Command::Count { ports: asked, reply });
+        if let Ok(counted) = answer.recv_timeout(COUNT_TIMEOUT) {
+            return counted;
+        }
+        for (id, sum) in &mut ports {
+            sum.add(self.counters.port(*id), self.gauges.in_flight(*id));
+        }
+        ports
+    }
 }
 
 /// What only one thread may change at a time.
@@ -145,7 +166,7 @@ impl Engine {
     }
 
     /// Detaches a port: its frames go to the kernel again. Works when the interface is gone. Frames
-    /// on their way in or out are dropped as [`DropReason::Shutdown`].
+    /// on their way in or out are dropped as [`switch::DropReason::Shutdown`].
     pub fn detach(&self, id: PortId) -> Result<(), Error> {
         attach::detach(self, id)
     }
@@ -186,34 +207,26 @@ impl Engine {
     pub fn counters(&self) -> Counters {
         let state = self.lock_state();
         let ids = (0..MAX_PORTS as u16).map(PortId);
-        let ports = ids.filter_map(|id| {
-            let port = state.ports.get(&id);
-            let snapshot = self.snapshot(id, port);
-            (port.is_some() || snapshot != PortSnapshot::silent()).then_some((id, snapshot))
-        });
+        let known = ids.filter(|id| state.ports.contains_key(id) || self.has_counted(*id));
+        let mut ports: Vec<_> = known.map(|id| (id, PortSnapshot::silent())).collect();
+        for worker in &self.workers {
+            ports = worker.count(ports);
+        }
+        for (id, sum) in &mut ports {
+            for fd in state.ports.get(id).iter().flat_map(|p| &p.sockets) {
+                sum.kernel += xsk::statistics(fd.as_fd()).unwrap_or_default();
+            }
+        }
         let buffers = self.workers.iter();
         let buffers = buffers.map(|w| (w.frames, w.gauges.free.load(Ordering::Relaxed)));
-        Counters { ports: ports.collect(), buffers: buffers.collect() }
+        Counters { ports, buffers: buffers.collect() }
     }
 
-    fn snapshot(&self, id: PortId, port: Option<&Port>) -> PortSnapshot {
-        let mut sum = PortSnapshot::silent();
-        for worker in &self.workers {
+    fn has_counted(&self, id: PortId) -> bool {
+        self.workers.iter().any(|worker| {
             let c = worker.counters.port(id);
-            sum.rx_frames += c.rx_frames.get();
-            sum.rx_bytes += c.rx_bytes.get();
-            sum.tx_frames += c.tx_frames.get();
-            sum.tx_bytes += c.tx_bytes.get();
-            sum.originated += c.originated.get();
-            for (sum, &reason) in sum.drops.iter_mut().zip(DropReason::ALL) {
-                *sum += c.drops(reason);
-            }
-            sum.in_flight = sum.in_flight.wrapping_add(worker.gauges.in_flight(id));
-        }
-        for fd in port.iter().flat_map(|p| &p.sockets) {
-            sum.kernel += xsk::statistics(fd.as_fd()).unwrap_or_default();
-        }
-        sum
+            c.rx_frames.get() + c.tx_frames.get() + c.dropped() > 0
+        })
     }
 
     /// Milliseconds of the clock that pipelines are given, now.

@@ -1,11 +1,12 @@
 //! What the ports counted, added up over the workers.
 
-use switch::{DropReason, PortId};
+use switch::{DropReason, PortCounters, PortId};
 
-/// One port's counters, added up over the workers, as of some moment not long ago.
+/// One port's counters, added up over the workers, each as of a moment between two rounds of its
+/// loop.
 ///
-/// When no frame moves: `rx_frames + originated` added up over all ports equals `tx_frames +
-/// drops + in_flight` added up over all ports.
+/// At every moment: `rx_frames + originated` added up over all ports equals `tx_frames + drops +
+/// in_flight` added up over all ports.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PortSnapshot {
     /// Frames received.
@@ -30,6 +31,20 @@ impl PortSnapshot {
     /// A port that has counted nothing.
     pub(crate) fn silent() -> PortSnapshot {
         PortSnapshot { drops: vec![0; DropReason::COUNT], ..PortSnapshot::default() }
+    }
+
+    /// Adds one worker's part.
+    pub(crate) fn add(&mut self, counters: &PortCounters, in_flight: u64) {
+        self.rx_frames += counters.rx_frames.get();
+        self.rx_bytes += counters.rx_bytes.get();
+        self.tx_frames += counters.tx_frames.get();
+        self.tx_bytes += counters.tx_bytes.get();
+        self.originated += counters.originated.get();
+        for (sum, &reason) in self.drops.iter_mut().zip(DropReason::ALL) {
+            *sum += counters.drops(reason);
+        }
+        // A frame between two workers is in flight for one and the opposite for the other.
+        self.in_flight = self.in_flight.wrapping_add(in_flight);
     }
 
     /// Drops under one name.

@@ -272,6 +272,12 @@ impl<P: Pipeline> Worker<P> {
                         }
                     }
                 }
+                Command::Count { mut ports, reply } => {
+                    for (id, sum) in &mut ports {
+                        sum.add(self.io.counters.port(*id), self.io.gauges.in_flight(*id));
+                    }
+                    let _ = reply.send(ports);
+                }
                 Command::Stop => return false,
             }
         }

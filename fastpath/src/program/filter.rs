@@ -34,17 +34,20 @@ fn ipip_key((peer, local): (IpAddr, IpAddr)) -> [u8; 32] {
     key
 }
 
-/// `struct prefix`: length, address.
-fn pod_key(prefix: Prefix) -> (u32, [u8; 16]) {
+/// `struct prefix`.
+fn pod_key(prefix: Prefix) -> PodKey {
     let family = if prefix.is_ipv4() { 96 } else { 0 };
     (family + u32::from(prefix.len()), address(prefix.addr()))
 }
+
+/// A prefix as the trie has it: its length in bits of an IPv6 address, and the address.
+type PodKey = (u32, [u8; 16]);
 
 /// The maps, and what was written to them.
 pub struct Filter {
     vxlan: Set<HashMap<MapData, [u8; 20], u8>, [u8; 20]>,
     ipip: Set<HashMap<MapData, [u8; 32], u8>, [u8; 32]>,
-    pods: Set<LpmTrie<MapData, [u8; 16], u8>, (u32, [u8; 16])>,
+    pods: Set<LpmTrie<MapData, [u8; 16], u8>, PodKey>,
 }
 
 impl Filter {
@@ -83,12 +86,12 @@ where
     }
 }
 
-impl Table<(u32, [u8; 16])> for LpmTrie<MapData, [u8; 16], u8> {
+impl Table<PodKey> for LpmTrie<MapData, [u8; 16], u8> {
     const NAME: &'static str = "the table of pod CIDRs on the uplink";
-    fn insert(&mut self, &(len, address): &(u32, [u8; 16])) -> Result<(), aya::maps::MapError> {
+    fn insert(&mut self, &(len, address): &PodKey) -> Result<(), aya::maps::MapError> {
         LpmTrie::insert(self, &Key::new(len, address), 1, 0)
     }
-    fn remove(&mut self, &(len, address): &(u32, [u8; 16])) -> Result<(), aya::maps::MapError> {
+    fn remove(&mut self, &(len, address): &PodKey) -> Result<(), aya::maps::MapError> {
         LpmTrie::remove(self, &Key::new(len, address))
     }
 }
