@@ -135,5 +135,60 @@ def vxlan_outer():
     frame("reserved_bits", ETH / V4 / UDP(sport=1, dport=4789, chksum=0) / Raw(reserved) / inner)
 
 
-for make in (ethernet_arp, ipv4, ipv6, icmp_ndisc, udp_tcp, vxlan_outer):
+def pipeline():
+    """Frames to node 1 of switch/tests/pipeline/kit/node.rs, each behind port, wait and length."""
+    host, pod, blue, green, uplink = 0, 1, 3, 5, 7
+    gateway, vtep, station = "0a:58:0a:f4:01:01", "0a:58:c0:00:02:01", "02:00:00:00:07:01"
+    here, there = "02:00:00:00:ff:01", "02:00:00:00:ff:02"
+
+    def frames(name, *sequence):
+        octets = [(port, raw(packet)) for port, packet in sequence]
+        write("pipeline", name, b"".join(
+            struct.pack("!BBH", port | 0x80, 1, len(data)) + data for port, data in octets))
+
+    out = Ether(src="02:00:00:01:00:0a", dst=gateway)
+    every = Ether(src="02:00:00:01:00:0a", dst="ff:ff:ff:ff:ff:ff")
+    from4 = lambda dst, **more: out / IP(src="10.244.1.10", dst=dst, id=1, **more)
+    from6 = lambda dst, **more: out / IPv6(src="fd00:10:244:1::10", dst=dst, **more)
+    udp = UDP(sport=1, dport=2) / b"payload"
+    frames("arp", (pod, every / ARP(hwsrc=A, psrc="10.244.1.10", pdst="10.244.1.1")),
+           (pod, out / ARP(hwsrc=A, psrc="10.244.1.10", pdst="10.244.1.1")))
+    solicit = ICMPv6ND_NS(tgt="fd00:10:244:1::1")
+    frames("solicit", (pod, Ether(src=A, dst="33:33:ff:00:00:01")
+                       / IPv6(src="fd00:10:244:1::10", dst="ff02::1:ff00:1")
+                       / solicit / ICMPv6NDOptSrcLLAddr(lladdr=A)),
+           (pod, Ether(src=A, dst="33:33:ff:00:00:01")
+            / IPv6(src="::", dst="ff02::1:ff00:1") / solicit))
+    frames("echo", (pod, from4("10.244.1.1") / ICMP(id=1, seq=1) / b"ping"),
+           (pod, from6("fd00:10:244:1::1") / ICMPv6EchoRequest(id=1, seq=1)))
+    frames("local", (pod, from4("10.244.1.11") / udp), (pod, from6("fd00:10:244:1::11") / udp))
+    frames("host", (pod, from4("198.18.0.1") / udp), (host, from4("198.18.0.1") / udp))
+    for i, name in enumerate(("vxlan4", "vxlan6", "ipip4", "ipip6", "native", "unresolved", "lost")):
+        frames("to_" + name, (pod, from4(f"10.250.{i}.1") / udp),
+               (pod, from6(f"fd00:10:250:{i}::1") / udp))
+    frames("options", (pod, from4("10.244.1.11", options=[IPOption_RR()]) / udp))
+    frames("expired", (pod, from4("10.244.1.11", ttl=1) / udp))
+
+    learn = Ether(src=station, dst="ff:ff:ff:ff:ff:ff", type=0x88B5) / b"hello"
+    answer = Ether(src="02:00:00:00:07:02", dst=station, type=0x88B5) / b"hello"
+    under4, under6 = IP(src="192.0.2.2", dst="192.0.2.1", id=1), IPv6(src="2001:db8::2", dst="2001:db8::1")
+    in_blue = Ether(src=there, dst=here) / under4 / UDP(sport=50000, dport=4789, chksum=0)
+    in_green = Ether(src=there, dst=here) / under6 / UDP(sport=50000, dport=8472)
+    frames("bridge", (blue, learn), (blue + 1, answer), (blue, learn))
+    frames("blue", (blue, learn), (uplink, in_blue / VXLAN(vni=100, flags=8) / answer))
+    frames("green", (green, learn), (uplink, in_green / VXLAN(vni=200, flags=8) / answer))
+    inner = IP(src="10.244.2.10", dst="10.244.1.10", id=1) / udp
+    inner6 = IPv6(src="fd00:10:244:2::10", dst="fd00:10:244:1::10") / udp
+    to_vtep = Ether(src="0a:58:c0:00:02:02", dst=vtep)
+    frames("vxlan4", (uplink, in_blue / VXLAN(vni=1, flags=8) / to_vtep / inner))
+    frames("vxlan6", (uplink, in_green / VXLAN(vni=6, flags=8) / to_vtep / inner6))
+    for name, under in (("4", under4), ("6", under6)):
+        for inside, packet in (("4", inner), ("6", inner6)):
+            frames(f"ipip_{inside}in{name}", (uplink, Ether(src=there, dst=here) / under / packet))
+    frames("native", (uplink, Ether(src=there, dst=here) / inner))
+    frames("echo_through_tunnel", (uplink, Ether(src=there, dst=here) / under4
+                                   / IP(src="10.244.2.10", dst="10.244.1.1", id=1) / ICMP() / b"x"))
+
+
+for make in (ethernet_arp, ipv4, ipv6, icmp_ndisc, udp_tcp, vxlan_outer, pipeline):
     make()

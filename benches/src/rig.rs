@@ -19,6 +19,9 @@ const WORKING_SET: usize = 4096;
 /// When it is; frames come from addresses that were just learned.
 const NOW: Millis = Millis(1_000_000);
 
+/// Makes the next frame from the one before.
+pub type Vary = Box<dyn FnMut(&mut [u8])>;
+
 /// Everything that a bench needs to know of a switch.
 pub struct Setup {
     /// What is configured.
@@ -32,7 +35,7 @@ pub struct Setup {
     /// The first frame; `vary` makes it the next one.
     pub frame: Vec<u8>,
     /// Makes the next frame from the one before.
-    pub vary: Box<dyn FnMut(&mut [u8])>,
+    pub vary: Vary,
     /// Compares what went in with what came out, and panics on a difference.
     pub check: fn(&[u8], &[u8]),
 }

@@ -10,7 +10,7 @@ use switch::tables::{
 use switch::{Fdb, Location, PortId, SegmentId, Tables, TunnelId};
 
 use crate::packets::{self, ETH, FRAME, IPV4, Sequence, VXLAN};
-use crate::rig::Setup;
+use crate::rig::{Setup, Vary};
 
 /// One row: its name, what VPP needs in clocks a packet, where our bar is, and how it is built.
 pub struct Scenario {
@@ -171,7 +171,7 @@ fn learned(n: u32, from: Location, to: Location) -> Fdb {
 }
 
 /// Picks the Ethernet addresses of the frame at `at` among `n` sources and `n` stations.
-fn vary_macs(n: u32, at: usize) -> Box<dyn FnMut(&mut [u8])> {
+fn vary_macs(n: u32, at: usize) -> Vary {
     let mut sequence = Sequence::new();
     Box::new(move |frame| {
         frame[at..at + 6].copy_from_slice(&station(sequence.below(n)).0);
@@ -180,7 +180,7 @@ fn vary_macs(n: u32, at: usize) -> Box<dyn FnMut(&mut [u8])> {
 }
 
 /// Picks the destination of the IPv4 header at `at` among `n` /24 prefixes.
-fn vary_dst(n: u32, at: usize) -> Box<dyn FnMut(&mut [u8])> {
+fn vary_dst(n: u32, at: usize) -> Vary {
     let mut sequence = Sequence::new();
     Box::new(move |frame| packets::set_dst(frame, at, inside(sequence.below(n))))
 }

@@ -2,7 +2,6 @@
 
 mod answer;
 mod bridge;
-#[allow(dead_code, unused_imports)]
 mod kit;
 mod property;
 mod reasons;

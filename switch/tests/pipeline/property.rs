@@ -242,8 +242,10 @@ fn assert_sane(lab: &Lab, node: &Node, ingress: PortId, input: &[u8], to: PortId
 /// Decodes the headers that the switch itself wrote or changed. A natively routed packet carries an
 /// upper layer that is its sender's business, so that only its IP header is looked at.
 fn outer(frame: &[u8]) -> crate::kit::Seen {
-    let ours = frame[26..30] == [192, 0, 2, 1]
-        || frame[22..38] == "2001:db8::1".parse::<Ipv6Addr>().unwrap().octets();
+    let ours = match frame[12..14] {
+        [0x08, 0] => [[192, 0, 2, 2], [192, 0, 2, 3]].contains(frame[30..].first_chunk().unwrap()),
+        _ => frame[38..42] == [0x20, 0x01, 0x0d, 0xb8],
+    };
     if ours {
         return decode(frame);
     }

@@ -387,19 +387,20 @@ fn a_tunnel_packet_inside_a_tunnel() {
 /// RFC 7348 does not care what the inner frame is: a segment carries it as it is.
 #[test]
 fn frames_that_are_not_ip_through_a_segment() {
-    for (segment, v6) in [(0, false), (1, true)] {
-        let (here, there) = (Node::new(1, Via::Vxlan4), Node::new(2, Via::Vxlan4));
-        let (mut one, mut two) = (Lab::new(here.tables.clone()), Lab::new(there.tables.clone()));
-        let (from, to) = if segment == 0 {
-            (here.blue_ports, there.blue_ports)
-        } else {
-            (here.green_ports, there.green_ports)
-        };
-        let frame = [&[0xff; 6], &[2, 0, 0, 0, 0, 1][..], &[0x88, 0xcc], &[0x77; 100]].concat();
+    let (here, there) = (Node::new(1, Via::Vxlan4), Node::new(2, Via::Vxlan4));
+    let (mut one, mut two) = (Lab::new(here.tables.clone()), Lab::new(there.tables.clone()));
+    for (from, to, segment, tunnel, v6) in [
+        (here.blue_ports, there.blue_ports, there.blue, tunnels::BLUE, false),
+        (here.green_ports, there.green_ports, there.green, tunnels::GREEN, true),
+    ] {
+        let station = Mac([2, 0, 0, 0, 0, 1]);
+        let frame = [&[0xff; 6], &station.0[..], &[0x88, 0xcc], &[0x77; 100]].concat();
         let sent = one.send(from[0], &frame);
         let (_, carried) = sent.iter().find(|s| s.0 == here.uplink).unwrap();
         assert_eq!(decode(carried).has_checksum, v6);
         let got = two.send(there.uplink, carried);
         assert_eq!(got, [(to[0], frame.clone()), (to[1], frame)]);
+        let learned = two.fdb.lookup(segment, station, two.now.seconds());
+        assert_eq!(learned, Some(Location::Tunnel(tunnel)));
     }
 }

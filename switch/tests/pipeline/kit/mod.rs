@@ -8,8 +8,8 @@ mod node;
 mod packet;
 mod wire;
 
-pub use discovery::{Advert, arp, arp_request, neighbor_solicit, read_advert};
-pub use lab::{Lab, Outcome};
+pub use discovery::{arp, arp_request, neighbor_solicit, read_advert};
+pub use lab::Lab;
 pub use net::{Net, Pod};
 pub use node::{Node, UPLINK_MAX_FRAME, Via, gateway_mac, host_mac, tunnels, uplink_mac, vtep_mac};
 pub use packet::{Packet, Seen, decode, fill_checksum, ipip, vxlan, vxlan_header};

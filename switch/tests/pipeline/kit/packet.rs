@@ -3,9 +3,9 @@
 
 use encap::Mac;
 use etherparse::{
-    IpDscp, IpEcn, IpFragOffset, IpHeaders, IpNumber, Ipv4Header, Ipv4Options, Ipv6FragmentHeader,
-    Ipv6Header, LinkSlice, NetSlice, PacketBuilder, PacketBuilderStep, SlicedPacket,
-    TransportSlice,
+    IpDscp, IpEcn, IpFragOffset, IpHeaders, IpNumber, Ipv4Header, Ipv4Options, Ipv6Extensions,
+    Ipv6FragmentHeader, Ipv6Header, LinkSlice, NetSlice, PacketBuilder, PacketBuilderStep,
+    SlicedPacket, TransportSlice,
 };
 use std::net::IpAddr;
 
@@ -80,11 +80,11 @@ impl Packet {
                     destination: dst.octets(),
                     ..Ipv6Header::default()
                 };
-                let mut extensions = etherparse::Ipv6Extensions::default();
-                extensions.fragment = self.fragment.map(|(offset, more)| {
+                let fragment = self.fragment.map(|(offset, more)| {
                     let offset = IpFragOffset::try_new(offset).unwrap();
                     Ipv6FragmentHeader::new(IpNumber::UDP, offset, more, 7)
                 });
+                let extensions = Ipv6Extensions { fragment, ..Default::default() };
                 IpHeaders::Ipv6(header, extensions)
             }
             _ => panic!("addresses of two families"),
