@@ -8,6 +8,7 @@ use crate::frame::RX_CAPACITY;
 use crate::netdev;
 use crate::program::Link;
 use crate::xsk::{Binding, Options, Socket};
+use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, sync_channel};
@@ -26,8 +27,9 @@ pub(crate) struct Port {
     base: u32,
     slots: u32,
     workers: Vec<usize>,
-    /// Kept to read statistics; the workers have the sockets.
-    pub sockets: Vec<Arc<OwnedFd>>,
+    /// By queue. Kept to read statistics; the workers have the sockets.
+    pub sockets: BTreeMap<u32, Arc<OwnedFd>>,
+    max_frame: usize,
     /// Detaches the program when dropped.
     link: Option<Link>,
 }
@@ -47,11 +49,19 @@ pub(crate) fn attach(engine: &Engine, id: PortId, spec: &AttachSpec) -> Result<A
     }
     let mtu = netdev::mtu(&spec.ifname)?;
 
-    // From here on frames pass to the kernel, as they did before: there is no socket yet.
+    // Where a program runs already it is a dead daemon's or a live one's. Only the sockets tell, and
+    // so come first: the link of a live daemon must not be taken over.
+    let running = netdev::running_program(&spec.ifname, spec.ifindex)?;
+    let open = |generic| open_all(engine, spec, &queues, mtu, generic);
+    let before = running.map(|r| open(r.generic)).transpose()?;
+    // From here on frames pass to the kernel, as they did before: no socket gets any yet.
     let link = state.program.attach(&spec.ifname, spec.ifindex, spec.role, spec.mode)?;
     let generic = link.generic;
     let (pinned, taken_over) = (link.is_pinned(), link.taken_over);
-    let opened = open_all(engine, spec, &queues, mtu, generic)?;
+    let opened = match before {
+        Some(opened) => opened,
+        None => open(generic)?,
+    };
     let binding = opened[0].1.binding();
     let base = state.program.reserve(available)?;
     let mut port = Port {
@@ -60,10 +70,11 @@ pub(crate) fn attach(engine: &Engine, id: PortId, spec: &AttachSpec) -> Result<A
         base,
         slots: available,
         workers: Vec::new(),
-        sockets: Vec::new(),
+        sockets: BTreeMap::new(),
+        max_frame: (mtu + L2_OVERHEAD) as usize,
         link: Some(link),
     };
-    match serve(engine, &mut state, id, &mut port, opened, mtu) {
+    match serve(engine, &mut state, id, &mut port, opened) {
         Ok(()) => {
             let mode = match (binding.zero_copy, generic) {
                 (true, _) => AttachMode::ZeroCopy,
@@ -95,24 +106,13 @@ fn serve(
     id: PortId,
     port: &mut Port,
     opened: Vec<(u32, Socket)>,
-    mtu: u32,
 ) -> Result<(), Error> {
-    let workers = engine.workers.len();
-    let max_frame = (mtu + L2_OVERHEAD) as usize;
-    let mut directed = Vec::new();
     for (queue, socket) in opened {
-        let index = queue as usize % workers;
+        let index = queue as usize % engine.workers.len();
         if !port.workers.contains(&index) {
             port.workers.push(index);
         }
-        let fd = socket.shared_fd();
-        port.sockets.push(fd.clone());
-        let (reply, answer) = sync_channel(1);
-        let socket = Box::new(socket);
-        let command = Command::Adopt { port: id, socket, max_frame, reply };
-        engine.workers[index].mailbox.push(command);
-        wait(&answer, index)?.map_err(Error::interface(&port.ifname, "watch the socket"))?;
-        directed.push((queue, fd));
+        adopt(&engine.workers[index], index, id, port, socket)?;
     }
     for (index, worker) in engine.workers.iter().enumerate() {
         if !port.workers.contains(&index) {
@@ -120,10 +120,59 @@ fn serve(
             worker.mailbox.push(Command::Reach { port: id, through });
         }
     }
-    for (queue, fd) in directed {
-        state.program.set_socket(port.base + queue, &*fd)?;
+    for (queue, fd) in &port.sockets {
+        state.program.set_socket(port.base + queue, &**fd)?;
     }
     state.program.enable(port.ifindex, port.base, port.slots)
+}
+
+/// Hands a socket to its worker and waits until it can receive.
+fn adopt(
+    worker: &WorkerHandle,
+    index: usize,
+    id: PortId,
+    port: &mut Port,
+    socket: Socket,
+) -> Result<(), Error> {
+    let (reply, answer) = sync_channel(1);
+    port.sockets.insert(socket.options().queue, socket.shared_fd());
+    let (socket, max_frame) = (Box::new(socket), port.max_frame);
+    worker.mailbox.push(Command::Adopt { port: id, socket, max_frame, reply });
+    wait(&answer, index)?.map_err(Error::interface(&port.ifname, "watch the socket"))
+}
+
+/// Takes the sockets of a port from a worker and closes them; what they were opened on.
+fn release(
+    worker: &WorkerHandle,
+    index: usize,
+    id: PortId,
+    port: &mut Port,
+) -> Result<Vec<(Options, Binding)>, Error> {
+    let (reply, answer) = sync_channel(1);
+    worker.mailbox.push(Command::Release { port: id, reply });
+    let mut released = Vec::new();
+    for (id, socket) in wait(&answer, index)? {
+        released.push((*socket.options(), socket.binding()));
+        port.sockets.remove(&socket.options().queue);
+        drop(socket);
+        worker.mailbox.push(Command::Closed { socket: id });
+    }
+    Ok(released)
+}
+
+/// Closes a port's sockets of one worker and opens them again, which gives their buffers back.
+pub(crate) fn reopen(engine: &Engine, id: PortId, index: usize) -> Result<(), Error> {
+    let state = &mut *engine.lock_state();
+    let Some(port) = state.ports.get_mut(&id) else { return Ok(()) };
+    let worker = &engine.workers[index];
+    for (options, binding) in release(worker, index, id, port)? {
+        let socket = Socket::open(&worker.memory, options, &[binding])
+            .map_err(Error::interface(&port.ifname, "open an AF_XDP socket anew"))?;
+        let fd = socket.shared_fd();
+        adopt(worker, index, id, port, socket)?;
+        state.program.set_socket(port.base + options.queue, &*fd)?;
+    }
+    Ok(())
 }
 
 /// Undoes everything in the reverse order.
@@ -139,16 +188,8 @@ fn withdraw(engine: &Engine, state: &mut State, id: PortId, mut port: Port) {
             worker.mailbox.push(Command::Reach { port: id, through: usize::MAX });
             continue;
         }
-        let (reply, answer) = sync_channel(1);
-        worker.mailbox.push(Command::Release { port: id, reply });
-        match wait(&answer, index) {
-            Ok(released) => {
-                for (socket, closed) in released {
-                    drop(closed);
-                    worker.mailbox.push(Command::Closed { socket });
-                }
-            }
-            Err(e) => tracing::error!("{}: {e}", port.ifname),
+        if let Err(e) = release(worker, index, id, &mut port) {
+            tracing::error!("{}: {e}", port.ifname);
         }
     }
     state.program.release(port.base, port.slots);
