@@ -99,7 +99,8 @@ impl Failure {
 /// The error's sentence, and one for each further field.
 fn refusal(e: &podswitch_api::Error) -> Vec<String> {
     match &e.data {
-        Some(data) if !data.more.is_empty() => {
+        // What is in use is one thing, however many use it.
+        Some(data) if !data.more.is_empty() && e.code != Code::InUse => {
             std::iter::once(&data.first).chain(&data.more).map(ToString::to_string).collect()
         }
         _ => vec![e.message.clone()],
