@@ -59,8 +59,12 @@ fn configurations_that_say_what_cannot_be() {
         ("[[prot]]\ndev = \"eth1\"\n", &["prot", "port"]),
         ("[switch]\nworkers = \"one\"\n", &["workers", "one"]),
         ("[[port]]\ndev = 7\n", &["dev", "7"]),
-        ("[switch\n", &["switch"]),
-        ("[[port]]\ndev = \"eth1\"\n[[port]]\ndev = \"eth1\"\n", &["eth1"]),
+        ("[switch\n", &["bad.toml:3", "]"]),
+        ("[[segment]]\nname = \"blue\"\n[[segment]]\nname = \"blue\"\n", &["blue"]),
+        (
+            "[[port]]\ndev = \"eth1\"\n[[port]]\nname = \"again\"\ndev = \"eth1\"\n",
+            &["again", "eth1"],
+        ),
         ("[[route]]\nprefix = \"10.1.0.0/16\"\nvia = \"nowhere\"\n", &["nowhere", "tunnel"]),
         ("[[route]]\nprefix = \"10.1.0.0/33\"\nvia = \"host\"\n", &["10.1.0.0/33"]),
         ("[[fdb]]\nmac = \"02:00\"\nport = \"eth1\"\n", &["mac", "02:00"]),
@@ -238,7 +242,7 @@ fn readers_who_may_not_write() {
     let read = as_user("nogroup", "port list");
     assert_eq!(read.code, 0, "{read:?}");
     assert!(read.stdout.contains("eth1"), "{read:?}");
-    complains(&as_user("nogroup", "port del eth1"), REFUSED, &["permission"]);
+    complains(&as_user("nogroup", "port del eth1"), REFUSED, &["port.del", "may only read"]);
     complains(&as_user("games", "port list"), REFUSED, &[daemon.socket().to_str().expect("ASCII")]);
     assert!(daemon.cli("port list").contains("eth1"));
     daemon.finish();

@@ -32,8 +32,22 @@ fn interrupted(moment: &str, signal: Signal) {
     let prefix = format!("psd-{}-", demo.id());
     let namespaces = run(&["ip", "netns", "list"]).success();
     assert!(!namespaces.contains(&prefix), "{namespaces}");
-    let processes = run(&["pgrep", "-f", &prefix]).stdout;
-    assert_eq!(processes, "", "processes of the demo are left");
+    assert_eq!(
+        processes_that_name(&prefix),
+        Vec::<String>::new(),
+        "processes of the demo are left"
+    );
+}
+
+/// The command lines of running processes that contain a text.
+fn processes_that_name(text: &str) -> Vec<String> {
+    let entries = std::fs::read_dir("/proc").expect("reading /proc").filter_map(Result::ok);
+    // A process may end while this looks.
+    let lines = entries.filter_map(|e| std::fs::read(e.path().join("cmdline")).ok());
+    lines
+        .map(|line| String::from_utf8_lossy(&line).into_owned())
+        .filter(|l| l.contains(text))
+        .collect()
 }
 
 #[test]
