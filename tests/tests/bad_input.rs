@@ -65,7 +65,10 @@ fn configurations_that_say_what_cannot_be() {
             "[[port]]\ndev = \"eth1\"\n[[port]]\nname = \"again\"\ndev = \"eth1\"\n",
             &["again", "eth1"],
         ),
-        ("[[route]]\nprefix = \"10.1.0.0/16\"\nvia = \"nowhere\"\n", &["nowhere", "tunnel"]),
+        (
+            "[node]\npod_cidrs = [\"10.244.1.0/24\"]\n[[route]]\nprefix = \"10.1.0.0/16\"\nvia = \"nowhere\"\n",
+            &["nowhere", "tunnel"],
+        ),
         ("[[route]]\nprefix = \"10.1.0.0/33\"\nvia = \"host\"\n", &["10.1.0.0/33"]),
         ("[[fdb]]\nmac = \"02:00\"\nport = \"eth1\"\n", &["mac", "02:00"]),
         (
