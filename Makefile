@@ -60,8 +60,9 @@ check: ## formatting, lints, documentation: no warning is let through
 	@scripts/check-scripts
 
 .PHONY: bench
-bench: setup ## the pipeline's cost in clocks and nanoseconds a packet, beside VPP's
-	cargo bench --locked -p podswitch-benches
+bench: setup ## the pipeline's cost in clocks and nanoseconds a packet, beside VPP's; BENCH_QUICK=1 is short
+	cargo bench --locked -p podswitch-benches --bench tables
+	cargo bench --locked -p podswitch-benches --bench pipeline
 
 .PHONY: fuzz
 fuzz: ## run each fuzz target for FUZZ_SECONDS (20)

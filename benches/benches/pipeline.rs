@@ -6,17 +6,15 @@ use criterion::{Criterion, Throughput};
 use podswitch_benches::rig::{Rig, VECTOR};
 use podswitch_benches::{scenario, table, tsc};
 use std::env;
-use std::time::Duration;
 
 fn main() {
-    let quick = env::var_os("BENCH_QUICK").is_some();
     let batch = env::var("BENCH_BATCH").map_or(VECTOR, |n| n.parse().expect("BENCH_BATCH"));
     assert!((1..=VECTOR).contains(&batch), "BENCH_BATCH: expected 1 to {VECTOR}");
-    let (warm_up, measurement) = if quick { (100, 250) } else { (300, 1000) };
+    let (warm_up, measurement) = podswitch_benches::times();
     let mut criterion = Criterion::default()
-        .warm_up_time(Duration::from_millis(warm_up))
-        .measurement_time(Duration::from_millis(measurement))
-        .sample_size(if quick { 10 } else { 50 })
+        .warm_up_time(warm_up)
+        .measurement_time(measurement)
+        .sample_size(20)
         .configure_from_args();
 
     let mut results = Vec::new();

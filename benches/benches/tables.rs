@@ -116,9 +116,14 @@ fn fdb(c: &mut Criterion) {
     group.finish();
 }
 
+fn config() -> Criterion {
+    let (warm_up, measurement) = podswitch_benches::times();
+    Criterion::default().sample_size(20).warm_up_time(warm_up).measurement_time(measurement)
+}
+
 criterion_group! {
     name = tables;
-    config = Criterion::default().sample_size(20);
+    config = config();
     targets = lpm, publication, fdb
 }
 criterion_main!(tables);

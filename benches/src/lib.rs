@@ -6,3 +6,13 @@ pub mod rig;
 pub mod scenario;
 pub mod table;
 pub mod tsc;
+
+use std::time::Duration;
+
+/// How long each bench warms up and measures. With `BENCH_QUICK` set all of them together take a
+/// minute, and say less.
+pub fn times() -> (Duration, Duration) {
+    let quick = std::env::var_os("BENCH_QUICK").is_some();
+    let (warm_up, measurement) = if quick { (50, 250) } else { (300, 1500) };
+    (Duration::from_millis(warm_up), Duration::from_millis(measurement))
+}
