@@ -53,7 +53,8 @@ pub(crate) fn attach(engine: &Engine, id: PortId, spec: &AttachSpec) -> Result<A
     // so come first: the link of a live daemon must not be taken over.
     let running = netdev::running_program(&spec.ifname, spec.ifindex)?;
     let open = |generic| open_all(engine, spec, &queues, mtu, generic);
-    let before = running.map(|r| open(r.generic)).transpose()?;
+    let before = running.map(|r| open(r.generic).map_err(|e| busy(e, spec, r.program)));
+    let before = before.transpose()?;
     // From here on frames pass to the kernel, as they did before: no socket gets any yet.
     let link = state.program.attach(&spec.ifname, spec.ifindex, spec.role, spec.mode)?;
     let generic = link.generic;
@@ -197,6 +198,14 @@ fn withdraw(engine: &Engine, state: &mut State, id: PortId, mut port: Port) {
 
 fn wait<T>(answer: &Receiver<T>, worker: usize) -> Result<T, Error> {
     answer.recv_timeout(ANSWER_TIMEOUT).map_err(|_| Error::WorkerGone(worker))
+}
+
+/// A queue that is busy under a program that runs is that program's.
+fn busy(e: Error, spec: &AttachSpec, program: u32) -> Error {
+    match e.errno() {
+        Some(libc::EBUSY) => Error::ForeignProgram { ifname: spec.ifname.clone(), program },
+        _ => e,
+    }
 }
 
 /// A socket on each queue, in the memory of the queue's worker, all in the best mode that the first

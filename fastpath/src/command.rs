@@ -23,6 +23,8 @@ pub(crate) enum Command {
     /// Add this worker's counters to these and hand them back: between two rounds, so that no frame
     /// is counted as received and not yet as sent.
     Count { ports: Vec<(PortId, PortSnapshot)>, reply: SyncSender<Vec<(PortId, PortSnapshot)>> },
+    /// Name the silent port that holds the most buffers, if one does.
+    FindHoarder { reply: SyncSender<Option<PortId>> },
     /// End.
     Stop,
 }

@@ -188,10 +188,24 @@ impl Engine {
         }
     }
 
-    /// Frees tables that no worker uses any more. Call it now and then.
+    /// Housekeeping, to be called about once a second: frees tables that no worker uses any more, and
+    /// when buffers are short, opens the socket anew that holds many and has been silent for some
+    /// seconds. That takes it out of service for about 30 ms.
     pub fn collect(&self) {
         if let Some(publisher) = lock(&self.publisher).as_mut() {
             publisher.collect();
+        }
+        for (index, worker) in self.workers.iter().enumerate() {
+            if !worker.gauges.pressed.swap(false, Ordering::Relaxed) {
+                continue;
+            }
+            let (reply, answer) = sync_channel(1);
+            worker.mailbox.push(Command::FindHoarder { reply });
+            if let Ok(Some(port)) = answer.recv_timeout(COUNT_TIMEOUT)
+                && let Err(e) = attach::reopen(self, port, index)
+            {
+                tracing::error!("port {port}: {e}");
+            }
         }
     }
 
@@ -213,7 +227,7 @@ impl Engine {
             ports = worker.count(ports);
         }
         for (id, sum) in &mut ports {
-            for fd in state.ports.get(id).iter().flat_map(|p| &p.sockets) {
+            for fd in state.ports.get(id).iter().flat_map(|p| p.sockets.values()) {
                 sum.kernel += xsk::statistics(fd.as_fd()).unwrap_or_default();
             }
         }

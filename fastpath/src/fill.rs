@@ -8,6 +8,8 @@
 //! A socket that is seen with more than half of its buffers used gets a *target* of four times as
 //! many, up to the size of its ring; one whose backlog stays below an eighth of its target over a
 //! second halves it, and is not refilled until its traffic has brought it down to the new target.
+//! One that falls silent altogether keeps what it holds; when a busy one is short because of that,
+//! [`crate::Engine::collect`] closes it and opens it again.
 //!
 //! Above its floor a socket is refilled only while the pool has more free than a *reserve*: a
 //! quarter of it for transmission, and what other sockets miss to their floors. So one port cannot
@@ -32,12 +34,14 @@ pub struct Budget {
     plenty: u32,
     /// Buffers that sockets miss to their floors.
     owed: u32,
+    /// A busy socket wanted more than there was.
+    pub pressed: bool,
 }
 
 impl Budget {
     /// For a pool of `frames` buffers.
     pub fn new(frames: u32) -> Budget {
-        Budget { transmission: frames / 4, plenty: frames / 4 * 3, owed: 0 }
+        Budget { transmission: frames / 4, plenty: frames / 4 * 3, owed: 0, pressed: false }
     }
 
     /// A socket's debt changes.
@@ -87,6 +91,17 @@ impl Fill {
         let rest = if free > budget.plenty { BURST.min(self.ceiling) } else { self.floor };
         let missing = self.target.max(rest).saturating_sub(self.held);
         missing.min(spare).max(to_floor)
+    }
+
+    /// Whether the socket stays far below its target with what it holds.
+    #[inline]
+    pub fn is_short(&self) -> bool {
+        self.held < self.target / 2
+    }
+
+    /// Buffers in excess of what a quiet socket needs.
+    pub fn excess(&self) -> u32 {
+        self.held.saturating_sub(BURST)
     }
 
     /// Buffers missing to the floor.

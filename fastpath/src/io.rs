@@ -8,7 +8,7 @@ use crate::pool::{Pool, SocketId};
 use crate::port::PortSocket;
 use crate::xsk::Socket;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use switch::ids::MAX_PORTS;
 use switch::{DropReason, Io, PortId, WorkerCounters};
 
@@ -19,12 +19,14 @@ pub(crate) struct Gauges {
     in_flight: Box<[AtomicU64]>,
     /// Free buffers, as of the last round.
     pub free: AtomicU32,
+    /// A busy socket wanted more buffers than there were, since this was last cleared.
+    pub pressed: AtomicBool,
 }
 
 impl Gauges {
     pub fn new() -> Arc<Gauges> {
         let in_flight = (0..MAX_PORTS).map(|_| AtomicU64::new(0)).collect();
-        Arc::new(Gauges { in_flight, free: AtomicU32::new(0) })
+        Arc::new(Gauges { in_flight, free: AtomicU32::new(0), pressed: AtomicBool::new(false) })
     }
 
     /// Only by the worker: see [`switch::Counter::add`].

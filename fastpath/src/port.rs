@@ -35,6 +35,8 @@ pub(crate) struct PortSocket {
     pub hot: bool,
     /// Rounds without a frame.
     pub quiet: u32,
+    /// Seconds without a frame in or out.
+    pub silent: u32,
     /// Descriptors that the kernel should not have written.
     pub bad_descriptors: u64,
 }
@@ -67,6 +69,7 @@ impl PortSocket {
             reported: 0,
             hot: false,
             quiet: 0,
+            silent: 0,
             bad_descriptors: 0,
             socket,
         }
@@ -107,6 +110,7 @@ impl PortSocket {
             }
         }
         if n > 0 {
+            self.silent = 0;
             self.socket.rx.release(n);
             let owed = self.fill.owed();
             self.fill.received(available, n);
@@ -154,6 +158,7 @@ impl PortSocket {
         let wanted = self.fill.wanted(pool.available(), budget);
         let n = wanted.min(self.socket.fill.room(wanted));
         if n == 0 {
+            budget.pressed |= self.fill.is_short();
             return;
         }
         for _ in 0..n {
@@ -164,6 +169,7 @@ impl PortSocket {
         let owed = self.fill.owed();
         self.fill.filled(n);
         budget.owe(owed, self.fill.owed());
+        budget.pressed |= self.fill.is_short();
         self.socket.wake_rx();
     }
 
@@ -231,6 +237,7 @@ impl PortSocket {
     /// Makes the kernel send what is in the TX ring, counts what it took, and takes the buffers
     /// back that it is done with. True when the ring is empty.
     pub fn flush(&mut self, pool: &mut Pool, counters: &PortCounters) -> bool {
+        self.silent = 0;
         self.socket.tx.publish();
         if self.socket.tx.needs_wakeup() {
             self.kick();
@@ -328,6 +335,11 @@ impl PortSocket {
         self.pending = Pending::default();
     }
 
+    /// Buffers that a port which has been silent for `seconds` holds in excess.
+    pub fn hoard(&self, seconds: u32) -> u32 {
+        if self.silent < seconds { 0 } else { self.fill.excess() }
+    }
+
     /// Frames written to the TX ring and not consumed by the kernel.
     #[inline]
     pub fn in_flight(&self) -> u64 {
@@ -344,6 +356,7 @@ impl PortSocket {
             self.flush(pool, counters);
         }
         self.reap(pool);
+        self.silent += 1;
         self.fill.age();
         self.refill(pool, budget);
     }

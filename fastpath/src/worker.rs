@@ -20,7 +20,7 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
-use switch::Millis;
+use switch::{Millis, PortId};
 
 /// Frames in a batch.
 pub const BATCH: usize = 256;
@@ -31,6 +31,8 @@ const FULL_SCAN: u32 = 8;
 /// How long the kernel may take to stop using the buffers of a closed socket: packets on their way
 /// out of an interface, and zero-copy drivers that tear their queue down in the background.
 const GRACE: Duration = Duration::from_millis(100);
+/// Seconds without a frame in or out after which a port's buffers may be taken from it.
+const SILENCE: u32 = 5;
 const TICK: Duration = Duration::from_secs(1);
 /// How soon a TX ring that the kernel would not empty is tried again.
 const RETRY_MS: u16 = 1;
@@ -231,6 +233,9 @@ impl<P: Pipeline> Worker<P> {
             keep
         });
         io.gauges.free.store(io.pool.available(), Ordering::Relaxed);
+        if core::mem::take(&mut io.budget.pressed) {
+            io.gauges.pressed.store(true, Ordering::Relaxed);
+        }
     }
 
     /// Carries out commands; false when told to stop.
@@ -278,10 +283,20 @@ impl<P: Pipeline> Worker<P> {
                     }
                     let _ = reply.send(ports);
                 }
+                Command::FindHoarder { reply } => {
+                    let _ = reply.send(self.hoarder());
+                }
                 Command::Stop => return false,
             }
         }
         true
+    }
+
+    /// The port that holds the most buffers without any use for them.
+    fn hoarder(&self) -> Option<PortId> {
+        let sockets = self.io.sockets.iter().flatten();
+        let hoards = sockets.map(|s| (s.hoard(SILENCE), s.port)).filter(|(n, _)| *n > 0);
+        hoards.max_by_key(|(n, _)| *n).map(|(_, port)| port)
     }
 
     /// The lowest identifier that no socket has and whose buffers are ours.

@@ -85,6 +85,11 @@ fn ports_come_and_go_under_load() {
     attach(&engine, 1, Preference::Auto).unwrap();
     std::thread::scope(|s| {
         let load = s.spawn(|| lab.iperf(4, ""));
+        // At every moment, not only at the end.
+        for _ in 0..50 {
+            assert_conserved(&engine.counters());
+            std::thread::sleep(Duration::from_millis(10));
+        }
         for _ in 0..3 {
             std::thread::sleep(Duration::from_millis(700));
             engine.detach(PortId(1)).unwrap();
@@ -150,5 +155,38 @@ fn an_interface_that_is_down_comes_back() {
     assert_conserved(&down);
     common::sh("ip link set p1 up");
     wait_for("the interface", || lab.try_at(0, "ping -c 1 -W 1 10.0.0.2").status.success());
+    assert_conserved(&engine.counters());
+}
+
+/// Two pairs of hosts on few buffers: the first pair's ports hold most of them when they fall
+/// silent, and give them up when the second pair needs them.
+#[test]
+fn buffers_of_silent_ports_go_to_busy_ones() {
+    if !can_run() {
+        return;
+    }
+    let lab = Lab::new(4, 9000, 1);
+    let config = EngineConfig { frames_per_worker: 1024, ring_size: 512, ..Default::default() };
+    let engine = patch_panel(config);
+    for n in 0..4 {
+        attach(&engine, n, Preference::Auto).unwrap();
+    }
+    let kicks = || engine.counters().ports[0].1.kernel.tx_ring_empty_descs;
+    let first = lab.iperf(2, "");
+    let before = kicks();
+    std::thread::sleep(Duration::from_secs(7));
+    assert!(kicks() >= before, "nobody was short: the socket is the same");
+    let second = std::thread::scope(|s| {
+        let load = s.spawn(|| lab.iperf_between(2, 3, 4, ""));
+        while !load.is_finished() {
+            std::thread::sleep(Duration::from_millis(500));
+            engine.collect();
+            assert_conserved(&engine.counters());
+        }
+        load.join().unwrap()
+    });
+    eprintln!("first pair {first:.2} Gbit/s, second pair {second:.2} Gbit/s");
+    assert!(kicks() < before, "port 0 has a new socket");
+    lab.at(0, "ping -c 3 -i 0.1 -W 1 10.0.0.2");
     assert_conserved(&engine.counters());
 }

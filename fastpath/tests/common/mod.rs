@@ -116,11 +116,17 @@ impl Lab {
         try_sh(&format!("ip netns exec {} sh -c '{line}'", self.host(host)))
     }
 
-    /// One TCP stream from host 0 to host 1 for `seconds`; Gbit/s.
+    /// A TCP stream from host 0 to host 1 for `seconds`; Gbit/s.
     pub fn iperf(&self, seconds: u32, options: &str) -> f64 {
-        self.at(1, "iperf3 -s -1 -D");
+        self.iperf_between(0, 1, seconds, options)
+    }
+
+    /// A TCP stream from one host to another for `seconds`; Gbit/s.
+    pub fn iperf_between(&self, from: usize, to: usize, seconds: u32, options: &str) -> f64 {
+        self.at(to, "iperf3 -s -1 -D");
         std::thread::sleep(std::time::Duration::from_millis(300));
-        let json = self.at(0, &format!("iperf3 -c 10.0.0.2 -t {seconds} -J {options}"));
+        let to = to + 1;
+        let json = self.at(from, &format!("iperf3 -c 10.0.0.{to} -t {seconds} -J {options}"));
         let line = json.rsplit("\"sum_received\"").next().unwrap();
         let rate = line.split("\"bits_per_second\":").nth(1).unwrap();
         rate.split(',').next().unwrap().trim().parse::<f64>().unwrap() / 1e9
