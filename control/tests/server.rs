@@ -18,10 +18,10 @@ use serde_json::{Value, json};
 
 const STATUS: &str = r#"{"jsonrpc":"2.0","id":1,"method":"status.get"}"#;
 
-/// A request whose answer is about 100 kB: a MAC table of that many entries would be, too.
+/// A daemon whose answer to `port.list` has more than 100 kB.
 fn filled() -> Running {
-    let mut state = State::default();
-    state.ports = (0..700).map(|i| Port::device(&format!("eth{i}"), "default")).collect();
+    let ports = (0..700).map(|i| Port::device(&format!("eth{i}"), "default")).collect();
+    let state = State { ports, ..State::default() };
     Running::with(state, Dir::new())
 }
 

@@ -18,10 +18,7 @@ pub struct InterfaceAddr {
 impl InterfaceAddr {
     /// The address `addr` in a subnet of `len` bits; refused when `len` exceeds the family's.
     pub fn new(addr: IpAddr, len: u8) -> Result<InterfaceAddr, PrefixError> {
-        Ok(InterfaceAddr {
-            addr,
-            prefix: Prefix::truncating(addr, len)?,
-        })
+        Ok(InterfaceAddr { addr, prefix: Prefix::truncating(addr, len)? })
     }
 
     /// The address.
@@ -91,8 +88,7 @@ impl Serialize for InterfaceAddr {
 impl<'de> Deserialize<'de> for InterfaceAddr {
     fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
         let s = String::deserialize(d)?;
-        s.parse()
-            .map_err(|e| D::Error::custom(format_args!("{s:?}: {e}")))
+        s.parse().map_err(|e| D::Error::custom(format_args!("{s:?}: {e}")))
     }
 }
 
@@ -110,19 +106,8 @@ mod tests {
         assert_eq!(a.to_string(), "10.244.1.5/24");
         assert_eq!(a.prefix(), "10.244.1.0/24".parse().unwrap());
         assert_eq!(addr("fd00::5/64").to_string(), "fd00::5/64");
-        for bad in [
-            "",
-            "10.244.1.5",
-            "10.244.1.5/33",
-            "fd00::1/129",
-            "x/24",
-            "10.0.0.1/-1",
-        ] {
-            assert_eq!(
-                bad.parse::<InterfaceAddr>(),
-                Err(InterfaceAddrError),
-                "{bad}"
-            );
+        for bad in ["", "10.244.1.5", "10.244.1.5/33", "fd00::1/129", "x/24", "10.0.0.1/-1"] {
+            assert_eq!(bad.parse::<InterfaceAddr>(), Err(InterfaceAddrError), "{bad}");
         }
     }
 
@@ -132,18 +117,12 @@ mod tests {
         assert!(addr("10.244.1.0/24").is_reserved_in(v4));
         assert!(addr("10.244.1.255/24").is_reserved_in(v4));
         assert!(!addr("10.244.1.1/24").is_reserved_in(v4));
-        assert!(
-            !addr("10.244.2.0/24").is_reserved_in(v4),
-            "not in the subnet at all"
-        );
+        assert!(!addr("10.244.2.0/24").is_reserved_in(v4), "not in the subnet at all");
         assert!(addr("0.0.0.0/0").is_reserved_in("0.0.0.0/0".parse().unwrap()));
 
         let v6: Prefix = "fd00:1::/64".parse().unwrap();
         assert!(addr("fd00:1::/64").is_reserved_in(v6));
-        assert!(
-            !addr("fd00:1::ffff:ffff:ffff:ffff/64").is_reserved_in(v6),
-            "no broadcast in v6"
-        );
+        assert!(!addr("fd00:1::ffff:ffff:ffff:ffff/64").is_reserved_in(v6), "no broadcast in v6");
 
         for p in ["10.0.0.0/31", "10.0.0.0/32"] {
             assert!(!addr(p).is_reserved_in(p.parse().unwrap()), "{p}");

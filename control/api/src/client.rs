@@ -166,7 +166,8 @@ impl Client {
             scanned = self.buffer.len();
             if scanned > MAX_RESPONSE {
                 let socket = self.socket.display();
-                let message = format!("the daemon at {socket} sends more than {MAX_RESPONSE} bytes");
+                let message =
+                    format!("the daemon at {socket} sends more than {MAX_RESPONSE} bytes");
                 return Err(ClientError::Protocol(message));
             }
             let left = self.left(deadline)?;

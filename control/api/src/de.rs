@@ -41,15 +41,9 @@ pub fn field_error(path: &Path, message: &str, value: String) -> FieldError {
     }
     // What `encap::PrefixError` says, the one message that is not "expected …".
     if let Some((_, cure)) = message.split_once("host bits are set") {
-        return FieldError::new(
-            whole(path),
-            value,
-            format!("a prefix without host bits{cure}"),
-        );
+        return FieldError::new(whole(path), value, format!("a prefix without host bits{cure}"));
     }
-    let expected = message
-        .rsplit_once("expected ")
-        .map_or(message, |(_, expected)| expected);
+    let expected = message.rsplit_once("expected ").map_or(message, |(_, expected)| expected);
     FieldError::new(whole(path), value, humane(expected.trim()))
 }
 
@@ -87,10 +81,7 @@ fn distance(a: &str, b: &str) -> usize {
 
 /// What stands between backticks right after `start`, and the text after it.
 fn quoted_after<'a>(message: &'a str, start: &str) -> Option<(&'a str, &'a str)> {
-    message
-        .strip_prefix(start)?
-        .strip_prefix('`')?
-        .split_once('`')
+    message.strip_prefix(start)?.strip_prefix('`')?.split_once('`')
 }
 
 fn join(path: &str, key: &str) -> String {
@@ -104,11 +95,7 @@ fn join(path: &str, key: &str) -> String {
 }
 
 fn whole(path: &str) -> &str {
-    if path.is_empty() {
-        "the document"
-    } else {
-        path
-    }
+    if path.is_empty() { "the document" } else { path }
 }
 
 /// serde's name of what it expected, in words of the configuration file.
@@ -162,10 +149,7 @@ mod tests {
                 json!({"port": [{"dev": "eth1", "segmnt": "x"}]}),
                 "port[0].segmnt: expected a known key; did you mean `segment`?",
             ),
-            (
-                json!({"prot": []}),
-                "prot: expected a known key; did you mean `port`?",
-            ),
+            (json!({"prot": []}), "prot: expected a known key; did you mean `port`?"),
             (
                 json!({"segment": [{"name": "a", "zzzzzz": 1}]}),
                 "segment[0].zzzzzz: expected one of the keys name, ageing",
@@ -198,10 +182,7 @@ mod tests {
                 json!({"route": [{"prefix": "10.0.0.1/24", "via": "host"}]}),
                 "route[0].prefix = \"10.0.0.1/24\": expected a prefix without host bits; did you mean 10.0.0.0/24?",
             ),
-            (
-                json!({"node": {"gateway": "yes"}}),
-                "node.gateway = \"yes\": expected true or false",
-            ),
+            (json!({"node": {"gateway": "yes"}}), "node.gateway = \"yes\": expected true or false"),
             (json!({"port": {}}), "port = {}: expected a list"),
             (json!([]), "the document = []: expected a table of keys"),
         ];
@@ -226,10 +207,7 @@ mod tests {
 
     #[test]
     fn nothing_near_nothing_meant() {
-        assert_eq!(
-            nearest("segmnt", ["segment", "name"].into_iter()),
-            Some("segment")
-        );
+        assert_eq!(nearest("segmnt", ["segment", "name"].into_iter()), Some("segment"));
         assert_eq!(nearest("zzz", ["segment", "name"].into_iter()), None);
     }
 }

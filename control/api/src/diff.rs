@@ -166,10 +166,7 @@ fn list<T: Object>(out: &mut Vec<Change>, old: &State, new: &State) {
     for o in T::list(new) {
         keys.entry(o.key()).or_default().1 = Some(o);
     }
-    out.extend(
-        keys.into_iter()
-            .filter_map(|(key, (old, new))| change(T::KIND, key, old, new)),
-    );
+    out.extend(keys.into_iter().filter_map(|(key, (old, new))| change(T::KIND, key, old, new)));
 }
 
 fn change<T: Serialize + PartialEq>(
@@ -186,11 +183,5 @@ fn change<T: Serialize + PartialEq>(
     };
     // Serializing these types cannot fail: they hold no map.
     let json = |o: Option<&T>| o.and_then(|o| serde_json::to_value(o).ok());
-    Some(Change {
-        op,
-        kind,
-        name,
-        before: json(old),
-        after: json(new),
-    })
+    Some(Change { op, kind, name, before: json(old), after: json(new) })
 }

@@ -66,11 +66,7 @@ impl State {
             let mut error = Error::invalid(errors);
             error.code = Code::InUse;
             if let Some(data) = &error.data {
-                let user = data
-                    .first
-                    .field
-                    .rsplit_once('.')
-                    .map_or("", |(object, _)| object);
+                let user = data.first.field.rsplit_once('.').map_or("", |(object, _)| object);
                 error.message = format!("{kind} {key:?} is in use by {user}: remove that first");
             }
             error
@@ -85,10 +81,7 @@ impl State {
         {
             return Err(Error::field(Code::NeedsRestart, e));
         }
-        Ok(State {
-            switch: self.switch.clone(),
-            ..config.clone()
-        })
+        Ok(State { switch: self.switch.clone(), ..config.clone() })
     }
 }
 
@@ -108,10 +101,8 @@ fn fixed(old: &Switch, new: &Switch) -> Option<FieldError> {
             ("state_file", option(s.state_file.as_deref().map(path))),
         ]
     };
-    let ((key, old), (_, new)) = settings(old)
-        .into_iter()
-        .zip(settings(new))
-        .find(|(old, new)| old != new)?;
+    let ((key, old), (_, new)) =
+        settings(old).into_iter().zip(settings(new)).find(|(old, new)| old != new)?;
     let expected = format!("{old}, which the daemon runs with: the change needs a restart");
     Some(FieldError::new(format!("switch.{key}"), new, expected))
 }
@@ -150,37 +141,23 @@ mod tests {
 
     #[test]
     fn what_exists_is_not_added_again() {
-        let add = request(
-            "route.add",
-            json!({"prefix": "10.244.2.0/24", "via": "host"}),
-        );
+        let add = request("route.add", json!({"prefix": "10.244.2.0/24", "via": "host"}));
         let e = node().edited(&add).unwrap_err();
         assert_eq!(e.code, Code::AlreadyExists);
-        assert!(
-            e.message
-                .starts_with("there is a route \"10.244.2.0/24\" already"),
-            "{e}"
-        );
+        assert!(e.message.starts_with("there is a route \"10.244.2.0/24\" already"), "{e}");
     }
 
     #[test]
     fn what_is_not_there_cannot_be_removed() {
-        let del = Request::PortDel(ByName {
-            name: "web".to_owned(),
-        });
+        let del = Request::PortDel(ByName { name: "web".to_owned() });
         let e = node().edited(&del).unwrap_err();
         assert_eq!(e.code, Code::NotFound);
-        assert_eq!(
-            e.message,
-            "there is no port \"web\": `podswitch port list` tells them"
-        );
+        assert_eq!(e.message, "there is no port \"web\": `podswitch port list` tells them");
     }
 
     #[test]
     fn what_is_used_stays() {
-        let e = node()
-            .edited(&request("tunnel.del", json!({"name": "node2"})))
-            .unwrap_err();
+        let e = node().edited(&request("tunnel.del", json!({"name": "node2"}))).unwrap_err();
         assert_eq!(e.code, Code::InUse);
         assert_eq!(
             e.message,
@@ -190,10 +167,7 @@ mod tests {
 
     #[test]
     fn what_makes_no_sense_is_refused() {
-        let add = request(
-            "route.add",
-            json!({"prefix": "10.9.0.0/16", "via": "node3"}),
-        );
+        let add = request("route.add", json!({"prefix": "10.9.0.0/16", "via": "node3"}));
         let e = node().edited(&add).unwrap_err();
         assert_eq!(e.code, Code::InvalidParams);
         assert_eq!(e.data.unwrap().first.field, "route \"10.9.0.0/16\".via");
@@ -202,25 +176,11 @@ mod tests {
     #[test]
     fn apply_keeps_the_process_settings() {
         let mut running = node();
-        running.switch = Some(Switch {
-            frames: 4096,
-            ..Switch::default()
-        });
-        let apply = |config: State| {
-            Request::ConfigApply(Apply {
-                config,
-                dry_run: false,
-            })
-        };
+        running.switch = Some(Switch { frames: 4096, ..Switch::default() });
+        let apply = |config: State| Request::ConfigApply(Apply { config, dry_run: false });
 
         let next = running.edited(&apply(State::default())).unwrap();
-        assert_eq!(
-            next,
-            State {
-                switch: running.switch.clone(),
-                ..State::default()
-            }
-        );
+        assert_eq!(next, State { switch: running.switch.clone(), ..State::default() });
 
         let other = state(json!({"switch": {"frames": 4096, "workers": 2}}));
         let e = running.edited(&apply(other)).unwrap_err();

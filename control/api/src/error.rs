@@ -152,7 +152,7 @@ pub struct Error {
     pub message: String,
     /// The field that is to blame, when there is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub data: Option<ErrorData>,
+    pub data: Option<Box<ErrorData>>,
 }
 
 /// The field that is to blame for an error, and further ones.
@@ -169,24 +169,13 @@ pub struct ErrorData {
 impl Error {
     /// An error without a field.
     pub fn new(code: Code, message: impl Into<String>) -> Error {
-        Error {
-            code,
-            message: message.into(),
-            data: None,
-        }
+        Error { code, message: message.into(), data: None }
     }
 
     /// An error about one field; the message is the field error's sentence.
     pub fn field(code: Code, first: FieldError) -> Error {
         let message = first.to_string();
-        Error {
-            code,
-            message,
-            data: Some(ErrorData {
-                first,
-                more: Vec::new(),
-            }),
-        }
+        Error { code, message, data: Some(Box::new(ErrorData { first, more: Vec::new() })) }
     }
 
     /// Invalid parameters: all that [`State::validate`](crate::State::validate) found.
@@ -203,7 +192,7 @@ impl Error {
         Error {
             code: Code::InvalidParams,
             message,
-            data: Some(ErrorData { first, more }),
+            data: Some(Box::new(ErrorData { first, more })),
         }
     }
 

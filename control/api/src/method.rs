@@ -93,12 +93,14 @@ macro_rules! methods {
     ($($(#[$doc:meta])* $variant:ident $name:literal $access:ident ($params:ty) -> $result:ty;)*) => {
         /// A request: a method with its parameters.
         #[derive(Clone, Debug, PartialEq)]
+        #[allow(clippy::large_enum_variant, reason = "moved a few times, never kept in numbers")]
         pub enum Request {
             $($(#[$doc])* $variant($params),)*
         }
 
         /// The result of the request of the same name.
         #[derive(Clone, Debug, PartialEq, Serialize)]
+        #[allow(clippy::large_enum_variant, reason = "moved a few times, never kept in numbers")]
         #[serde(untagged)]
         pub enum Response {
             $($(#[$doc])* $variant($result),)*
@@ -209,8 +211,5 @@ fn unknown_method(method: &str) -> Error {
     };
     // A hostile name must not make a huge answer.
     let method: String = method.chars().take(64).collect();
-    Error::new(
-        Code::MethodNotFound,
-        format!("there is no method {method:?}: {cure}"),
-    )
+    Error::new(Code::MethodNotFound, format!("there is no method {method:?}: {cure}"))
 }

@@ -55,15 +55,13 @@ pub struct Refusal {
 
 impl Refusal {
     fn unidentified(code: Code, message: impl Into<String>) -> Refusal {
-        Refusal {
-            id: Some(Id::Null),
-            error: Error::new(code, message),
-        }
+        Refusal { id: Some(Id::Null), error: Error::new(code, message) }
     }
 }
 
 /// A line, decoded.
 #[derive(Clone, Debug, PartialEq)]
+#[allow(clippy::large_enum_variant, reason = "one at a time")]
 pub enum Message {
     /// One request.
     One(Result<Call, Refusal>),
@@ -109,10 +107,7 @@ pub fn parse_request(line: &[u8]) -> Message {
         Ok(Value::Array(items)) if items.is_empty() || items.len() > MAX_BATCH => {
             Message::One(Err(Refusal::unidentified(
                 Code::InvalidRequest,
-                format!(
-                    "a batch of {}: expected 1 to {MAX_BATCH} requests",
-                    items.len()
-                ),
+                format!("a batch of {}: expected 1 to {MAX_BATCH} requests", items.len()),
             )))
         }
         Ok(Value::Array(items)) => Message::Batch(items.into_iter().map(parse_one).collect()),
@@ -144,9 +139,7 @@ fn parse_one(value: Value) -> Result<Call, Refusal> {
         return Err(invalid("jsonrpc: expected \"2.0\""));
     }
     let Some(Value::String(method)) = object.remove("method") else {
-        return Err(invalid(
-            "method: expected the name of a method, like \"status.get\"",
-        ));
+        return Err(invalid("method: expected the name of a method, like \"status.get\""));
     };
     let params = object.remove("params");
     if !matches!(params, None | Some(Value::Array(_) | Value::Object(_))) {
@@ -176,12 +169,7 @@ impl Reply {
             Ok(result) => (Some(result), None),
             Err(error) => (None, Some(error)),
         };
-        Reply {
-            jsonrpc: VERSION,
-            id,
-            result,
-            error,
-        }
+        Reply { jsonrpc: VERSION, id, result, error }
     }
 
     /// The answer as a line, newline included.
@@ -244,23 +232,14 @@ mod tests {
     #[test]
     fn ids_of_every_kind_and_none() {
         let id = |line| one(line).unwrap().id;
-        assert_eq!(
-            id(r#"{"jsonrpc":"2.0","id":7,"method":"status.get"}"#),
-            Some(7.into())
-        );
+        assert_eq!(id(r#"{"jsonrpc":"2.0","id":7,"method":"status.get"}"#), Some(7.into()));
         let s = Id::String("a".to_owned());
-        assert_eq!(
-            id(r#"{"jsonrpc":"2.0","id":"a","method":"status.get"}"#),
-            Some(s)
-        );
+        assert_eq!(id(r#"{"jsonrpc":"2.0","id":"a","method":"status.get"}"#), Some(s));
         assert_eq!(
             id(r#"{"jsonrpc":"2.0","id":null,"method":"status.get","params":{}}"#),
             Some(Id::Null)
         );
-        assert_eq!(
-            id(r#"{"jsonrpc":"2.0","method":"status.get","params":[]}"#),
-            None
-        );
+        assert_eq!(id(r#"{"jsonrpc":"2.0","method":"status.get","params":[]}"#), None);
     }
 
     #[test]
@@ -271,10 +250,7 @@ mod tests {
         assert_eq!(refused("\u{0}\u{1}"), (null.clone(), Code::Parse));
         assert_eq!(refused("1"), (null.clone(), Code::InvalidRequest));
         assert_eq!(refused("[]"), (null.clone(), Code::InvalidRequest));
-        assert_eq!(
-            refused(r#"{"id":1}"#),
-            (Some(1.into()), Code::InvalidRequest)
-        );
+        assert_eq!(refused(r#"{"id":1}"#), (Some(1.into()), Code::InvalidRequest));
         assert_eq!(
             refused(r#"{"jsonrpc":"2.0","id":{},"method":"status.get"}"#),
             (null.clone(), Code::InvalidRequest)
@@ -320,27 +296,15 @@ mod tests {
     fn unknown_methods_get_a_suggestion() {
         let line = r#"{"jsonrpc":"2.0","id":1,"method":"port.lst"}"#;
         let e = one(line).unwrap_err().error;
-        assert_eq!(
-            e.message,
-            "there is no method \"port.lst\": did you mean \"port.list\"?"
-        );
+        assert_eq!(e.message, "there is no method \"port.lst\": did you mean \"port.list\"?");
     }
 
     #[test]
     fn a_call_reads_back() {
-        let call = Call {
-            id: Some(3.into()),
-            request: Request::StatusGet(Empty {}),
-        };
+        let call = Call { id: Some(3.into()), request: Request::StatusGet(Empty {}) };
         let bytes = call.to_line();
-        assert_eq!(
-            bytes,
-            b"{\"id\":3,\"jsonrpc\":\"2.0\",\"method\":\"status.get\"}\n"
-        );
-        assert_eq!(
-            parse_request(&bytes[..bytes.len() - 1]),
-            Message::One(Ok(call))
-        );
+        assert_eq!(bytes, b"{\"id\":3,\"jsonrpc\":\"2.0\",\"method\":\"status.get\"}\n");
+        assert_eq!(parse_request(&bytes[..bytes.len() - 1]), Message::One(Ok(call)));
     }
 
     #[test]
@@ -348,12 +312,6 @@ mod tests {
         let error = Error::new(Code::NotFound, "there is no port \"a\"");
         let reply = Reply::new(Id::Null, Err(error.clone()));
         let raw: RawReply = serde_json::from_slice(&reply.to_line()).unwrap();
-        assert_eq!(
-            raw,
-            RawReply {
-                id: Id::Null,
-                outcome: Err(error)
-            }
-        );
+        assert_eq!(raw, RawReply { id: Id::Null, outcome: Err(error) });
     }
 }

@@ -111,9 +111,7 @@ impl State {
     /// `[uplink] native_routing` says, else when a route has a plain next hop.
     pub fn native_routing(&self) -> bool {
         let has_native = || self.routes.iter().any(|r| matches!(r.via, Via::NextHop(_)));
-        self.uplink
-            .as_ref()
-            .is_some_and(|u| u.native_routing.unwrap_or_else(has_native))
+        self.uplink.as_ref().is_some_and(|u| u.native_routing.unwrap_or_else(has_native))
     }
 
     /// Whether a segment of this name exists.
@@ -199,14 +197,8 @@ impl Default for Node {
 impl Node {
     /// The gateway addresses: the first address of each pod CIDR, none without `gateway`.
     pub fn gateways(&self) -> impl Iterator<Item = InterfaceAddr> + '_ {
-        let cidrs = if self.gateway {
-            &self.pod_cidrs[..]
-        } else {
-            &[]
-        };
-        cidrs
-            .iter()
-            .filter_map(|p| InterfaceAddr::new(p.nth(1)?, p.len()).ok())
+        let cidrs = if self.gateway { &self.pod_cidrs[..] } else { &[] };
+        cidrs.iter().filter_map(|p| InterfaceAddr::new(p.nth(1)?, p.len()).ok())
     }
 }
 

@@ -43,11 +43,7 @@ impl State {
         route::routes(&mut check, self);
         route::neighbors(&mut check, self);
         route::fdb(&mut check, self);
-        if check.errors.is_empty() {
-            Ok(())
-        } else {
-            Err(check.errors)
-        }
+        if check.errors.is_empty() { Ok(()) } else { Err(check.errors) }
     }
 }
 
@@ -62,11 +58,7 @@ struct At<'a> {
 
 impl At<'_> {
     fn section(kind: Kind) -> At<'static> {
-        At {
-            kind,
-            index: None,
-            name: "",
-        }
+        At { kind, index: None, name: "" }
     }
 }
 
@@ -94,20 +86,12 @@ impl Check {
         value: impl fmt::Display,
         expected: impl Into<String>,
     ) {
-        let field = if key.is_empty() {
-            at.to_string()
-        } else {
-            format!("{at}.{key}")
-        };
+        let field = if key.is_empty() { at.to_string() } else { format!("{at}.{key}") };
         self.errors.push(FieldError {
             field,
             value: value.to_string(),
             expected: expected.into(),
-            place: Place {
-                section: at.kind.name(),
-                index: at.index,
-                key,
-            },
+            place: Place { section: at.kind.name(), index: at.index, key },
         });
     }
 
@@ -117,11 +101,7 @@ impl Check {
         for (i, object) in T::list(state).iter().enumerate() {
             let value = object.key();
             if let Some(first) = seen.get(&value) {
-                let at = At {
-                    kind: T::KIND,
-                    index: Some(i),
-                    name: "",
-                };
+                let at = At { kind: T::KIND, index: Some(i), name: "" };
                 let expected = format!("one that {}[{first}] does not have already", T::KIND);
                 self.wrong(at, key, format_args!("{value:?}"), expected);
             } else {
@@ -138,12 +118,7 @@ impl Check {
                 "1 to {NAME_MAX} letters, digits or ._-/:@ that start with a letter or digit"
             );
             // An illegal name does not serve to say where the error is.
-            self.wrong(
-                At { name: "", ..at },
-                key,
-                format_args!("{name:?}"),
-                expected,
-            );
+            self.wrong(At { name: "", ..at }, key, format_args!("{name:?}"), expected);
         }
     }
 
@@ -160,12 +135,7 @@ impl Check {
 
     fn mac(&mut self, at: At<'_>, key: &'static str, mac: Option<Mac>) {
         if let Some(mac) = mac.filter(|m| !m.is_valid_source()) {
-            self.wrong(
-                at,
-                key,
-                mac,
-                "a MAC address that is neither zero nor a group's",
-            );
+            self.wrong(at, key, mac, "a MAC address that is neither zero nor a group's");
         }
     }
 
@@ -175,12 +145,7 @@ impl Check {
             && !ip.is_loopback()
             && ip != IpAddr::V4(std::net::Ipv4Addr::BROADCAST);
         if !legal {
-            self.wrong(
-                at,
-                key,
-                ip,
-                "the address of one host, not of a group or the loopback",
-            );
+            self.wrong(at, key, ip, "the address of one host, not of a group or the loopback");
         }
         legal
     }

@@ -17,26 +17,15 @@ pub(super) fn ports(check: &mut Check, state: &State) {
     check.unique::<Port>(state, "name");
     let mut taken = Taken::default();
     if let Some(n) = &state.node {
-        taken
-            .devs
-            .insert(&n.host_interface, "[node] host_interface".to_owned());
+        taken.devs.insert(&n.host_interface, "[node] host_interface".to_owned());
     }
     if let Some(u) = &state.uplink {
         taken.devs.insert(&u.dev, "[uplink] dev".to_owned());
     }
     for (i, port) in state.ports.iter().enumerate() {
-        let at = At {
-            kind: Kind::Port,
-            index: Some(i),
-            name: &port.name,
-        };
+        let at = At { kind: Kind::Port, index: Some(i), name: &port.name };
         if port.name.is_empty() {
-            check.wrong(
-                at,
-                "name",
-                "",
-                "a name: only a port with `dev` has one by default",
-            );
+            check.wrong(at, "name", "", "a name: only a port with `dev` has one by default");
         } else {
             check.name(at, "name", &port.name);
         }
@@ -78,12 +67,7 @@ fn contradiction(check: &mut Check, at: At<'_>, port: &Port) {
             "no `dev` beside `netns` and `ifname`: a port is an existing interface or a pod's",
         ),
         (None, Some(_), _) => {
-            check.wrong(
-                at,
-                "ifname",
-                "",
-                "the name of the interface in the pod, like \"eth0\"",
-            );
+            check.wrong(at, "ifname", "", "the name of the interface in the pod, like \"eth0\"");
         }
         (None, None, Some(_)) => check.wrong(
             at,
@@ -102,11 +86,8 @@ fn device<'a>(check: &mut Check, at: At<'_>, port: &'a Port, dev: &'a str, taken
     } else {
         taken.devs.insert(dev, at.to_string());
     }
-    let present = [
-        ("ip", !port.ip.is_empty()),
-        ("mac", port.mac.is_some()),
-        ("mtu", port.mtu.is_some()),
-    ];
+    let present =
+        [("ip", !port.ip.is_empty()), ("mac", port.mac.is_some()), ("mtu", port.mtu.is_some())];
     for (key, _) in present.into_iter().filter(|(_, is)| *is) {
         let expected = "no such key beside `dev`: it is for pods, whose interface podswitch makes";
         check.wrong(at, key, "", expected);
@@ -121,31 +102,19 @@ fn interface<'a>(
     taken: &mut Taken<'a>,
 ) {
     if pod.netns.as_os_str().is_empty() {
-        check.wrong(
-            at,
-            "netns",
-            "\"\"",
-            "the path of the pod's network namespace",
-        );
+        check.wrong(at, "netns", "\"\"", "the path of the pod's network namespace");
     }
     check.ifname(at, "ifname", pod.ifname);
     if let Some(by) = taken.interfaces.get(&(pod.netns, pod.ifname)) {
         let expected = format!("a name that {by} does not have in the same namespace");
         check.wrong(at, "ifname", format_args!("{:?}", pod.ifname), expected);
     } else {
-        taken
-            .interfaces
-            .insert((pod.netns, pod.ifname), at.to_string());
+        taken.interfaces.insert((pod.netns, pod.ifname), at.to_string());
     }
     for ip in pod.ip {
         address(check, at, state, *ip);
         if let Some(by) = taken.ips.get(&ip.addr()) {
-            check.wrong(
-                at,
-                "ip",
-                ip,
-                format!("an address that is free: {by} has this one"),
-            );
+            check.wrong(at, "ip", ip, format!("an address that is free: {by} has this one"));
         } else {
             taken.ips.insert(ip.addr(), at.to_string());
         }
@@ -153,22 +122,13 @@ fn interface<'a>(
     check.mac(at, "mac", pod.mac);
     if let Some(mac) = pod.mac {
         if let Some(by) = taken.macs.get(&mac) {
-            check.wrong(
-                at,
-                "mac",
-                mac,
-                format!("an address that is free: {by} has this one"),
-            );
+            check.wrong(at, "mac", mac, format!("an address that is free: {by} has this one"));
         } else {
             taken.macs.insert(mac, at.to_string());
         }
     }
     let has_v6 = pod.ip.iter().any(|a| a.addr().is_ipv6());
-    check.mtu(
-        at,
-        pod.mtu,
-        if has_v6 { IPV6_MTU_MIN } else { IPV4_MTU_MIN },
-    );
+    check.mtu(at, pod.mtu, if has_v6 { IPV6_MTU_MIN } else { IPV4_MTU_MIN });
 }
 
 fn address(check: &mut Check, at: At<'_>, state: &State, ip: InterfaceAddr) {

@@ -13,28 +13,16 @@ pub(super) fn routes(check: &mut Check, state: &State) {
     let pods: HashMap<Prefix, &str> = state
         .ports
         .iter()
-        .flat_map(|p| {
-            p.ip.iter()
-                .map(|ip| (Prefix::host(ip.addr()), p.name.as_str()))
-        })
+        .flat_map(|p| p.ip.iter().map(|ip| (Prefix::host(ip.addr()), p.name.as_str())))
         .collect();
     let tunnels = by_name(&state.tunnels, |t: &Tunnel| &t.name);
     for (i, r) in state.routes.iter().enumerate() {
         let name = r.prefix.to_string();
-        let at = At {
-            kind: Kind::Route,
-            index: Some(i),
-            name: &name,
-        };
+        let at = At { kind: Kind::Route, index: Some(i), name: &name };
         match &state.node {
             None => check.wrong(at, "", "", "a [node] section: only a node routes"),
             Some(n) if n.pod_cidrs.contains(&r.prefix) => {
-                check.wrong(
-                    at,
-                    "prefix",
-                    r.prefix,
-                    "a prefix other than the node's own pod CIDR",
-                );
+                check.wrong(at, "prefix", r.prefix, "a prefix other than the node's own pod CIDR");
             }
             Some(_) => {}
         }
@@ -84,20 +72,11 @@ pub(super) fn neighbors(check: &mut Check, state: &State) {
     let ports = by_name(&state.ports, |p: &Port| &p.name);
     for (i, n) in state.neighbors.iter().enumerate() {
         let name = n.ip.to_string();
-        let at = At {
-            kind: Kind::Neighbor,
-            index: Some(i),
-            name: &name,
-        };
+        let at = At { kind: Kind::Neighbor, index: Some(i), name: &name };
         check.unicast(at, "ip", n.ip);
         check.mac(at, "mac", Some(n.mac));
         if !ports.contains_key(n.port.as_str()) {
-            check.wrong(
-                at,
-                "port",
-                format_args!("{:?}", n.port),
-                "a port that exists",
-            );
+            check.wrong(at, "port", format_args!("{:?}", n.port), "a port that exists");
         }
     }
 }
@@ -108,11 +87,7 @@ pub(super) fn fdb(check: &mut Check, state: &State) {
     let tunnels = by_name(&state.tunnels, |t: &Tunnel| &t.name);
     for (i, e) in state.fdb.iter().enumerate() {
         let name = e.mac.to_string();
-        let at = At {
-            kind: Kind::Fdb,
-            index: Some(i),
-            name: &name,
-        };
+        let at = At { kind: Kind::Fdb, index: Some(i), name: &name };
         check.mac(at, "mac", Some(e.mac));
         check.segment(at, state, &e.segment);
         match (&e.port, &e.tunnel) {

@@ -48,28 +48,15 @@ pub(super) fn node(check: &mut Check, state: &State) {
         check.name(at, "name", name);
     }
     if n.gateway && n.pod_cidrs.is_empty() {
-        check.wrong(
-            at,
-            "pod_cidrs",
-            "[]",
-            "at least one prefix, since gateway = true",
-        );
+        check.wrong(at, "pod_cidrs", "[]", "at least one prefix, since gateway = true");
     }
     for (i, p) in n.pod_cidrs.iter().enumerate() {
         let first = p.addr();
         if p.len() == 0 || first.is_multicast() || first.is_loopback() {
             check.wrong(at, "pod_cidrs", p, "a prefix of unicast addresses");
         }
-        if let Some(other) = n.pod_cidrs[..i]
-            .iter()
-            .find(|o| o.covers(*p) || p.covers(**o))
-        {
-            check.wrong(
-                at,
-                "pod_cidrs",
-                p,
-                format!("a prefix that does not overlap {other}"),
-            );
+        if let Some(other) = n.pod_cidrs[..i].iter().find(|o| o.covers(*p) || p.covers(**o)) {
+            check.wrong(at, "pod_cidrs", p, format!("a prefix that does not overlap {other}"));
         }
         let longest = if p.is_ipv4() { 30 } else { 126 };
         if n.gateway && p.len() > longest {
@@ -87,33 +74,20 @@ pub(super) fn uplink(check: &mut Check, state: &State) {
     let Some(u) = &state.uplink else { return };
     let at = At::section(Kind::Uplink);
     check.ifname(at, "dev", &u.dev);
-    if state
-        .node
-        .as_ref()
-        .is_some_and(|n| n.host_interface == u.dev)
-    {
+    if state.node.as_ref().is_some_and(|n| n.host_interface == u.dev) {
         let expected = "an interface other than [node] host_interface";
         check.wrong(at, "dev", format_args!("{:?}", u.dev), expected);
     }
     let distinct: HashSet<_> = u.queues.iter().collect();
     if distinct.len() != u.queues.len() {
-        check.wrong(
-            at,
-            "queues",
-            format_args!("{:?}", u.queues),
-            "each queue once",
-        );
+        check.wrong(at, "queues", format_args!("{:?}", u.queues), "each queue once");
     }
 }
 
 pub(super) fn segments(check: &mut Check, state: &State) {
     check.unique::<Segment>(state, "name");
     for (i, s) in state.segments.iter().enumerate() {
-        let at = At {
-            kind: Kind::Segment,
-            index: Some(i),
-            name: &s.name,
-        };
+        let at = At { kind: Kind::Segment, index: Some(i), name: &s.name };
         check.name(at, "name", &s.name);
         if let Some(ageing) = s.ageing {
             check.range(at, "ageing", ageing, 1, AGEING_MAX);

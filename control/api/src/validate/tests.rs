@@ -72,34 +72,15 @@ fn switch() {
             "switch.cpus = [0, 1]: expected as many CPUs as there are workers, 0",
         ],
     );
-    breaks(
-        "/switch/cpus",
-        json!([1, 1]),
-        &["switch.cpus = [1, 1]: expected each CPU once"],
-    );
+    breaks("/switch/cpus", json!([1, 1]), &["switch.cpus = [1, 1]: expected each CPU once"]);
     breaks(
         "/switch/socket",
         json!("x".repeat(108)),
-        &[&format!(
-            "switch.socket = {}: expected a path of 1 to 107 bytes",
-            "x".repeat(108)
-        )],
+        &[&format!("switch.socket = {}: expected a path of 1 to 107 bytes", "x".repeat(108))],
     );
-    breaks(
-        "/switch/frames",
-        json!(16),
-        &["switch.frames = 16: expected 1024 to 262144"],
-    );
-    breaks(
-        "/switch/ageing",
-        json!(0),
-        &["switch.ageing = 0: expected 1 to 1000000"],
-    );
-    breaks(
-        "/switch/fdb_capacity",
-        json!(1),
-        &["switch.fdb_capacity = 1: expected 16 to 16777216"],
-    );
+    breaks("/switch/frames", json!(16), &["switch.frames = 16: expected 1024 to 262144"]);
+    breaks("/switch/ageing", json!(0), &["switch.ageing = 0: expected 1 to 1000000"]);
+    breaks("/switch/fdb_capacity", json!(1), &["switch.fdb_capacity = 1: expected 16 to 16777216"]);
     breaks(
         "/switch/socket_group",
         json!(""),
@@ -140,33 +121,21 @@ fn node() {
     breaks(
         "/node/host_interface",
         json!("a-name-too-long-"),
-        &[
-            "node.host_interface = \"a-name-too-long-\": expected an interface's name: \
-         1 to 15 bytes without /, : and spaces",
-        ],
+        &["node.host_interface = \"a-name-too-long-\": expected an interface's name: \
+         1 to 15 bytes without /, : and spaces"],
     );
     breaks(
         "/node/segment",
         json!("red"),
-        &[
-            "node.segment = \"red\": expected a segment that exists: `default`, or one declared as \
-         [[segment]]",
-        ],
+        &["node.segment = \"red\": expected a segment that exists: `default`, or one declared as \
+         [[segment]]"],
     );
-    breaks(
-        "/node/mtu",
-        json!(1279),
-        &["node.mtu = 1279: expected 1280 to 65535 bytes"],
-    );
+    breaks("/node/mtu", json!(1279), &["node.mtu = 1279: expected 1280 to 65535 bytes"]);
 }
 
 #[test]
 fn uplink() {
-    breaks(
-        "/uplink/queues",
-        json!([0, 0]),
-        &["uplink.queues = [0, 0]: expected each queue once"],
-    );
+    breaks("/uplink/queues", json!([0, 0]), &["uplink.queues = [0, 0]: expected each queue once"]);
     breaks(
         "/uplink/dev",
         json!("podswitch0"),
@@ -184,11 +153,7 @@ fn uplink() {
         s.as_object_mut().unwrap().remove("uplink");
         s
     });
-    assert_eq!(
-        e.len(),
-        4,
-        "three tunnels and a native next hop need it: {e:?}"
-    );
+    assert_eq!(e.len(), 4, "three tunnels and a native next hop need it: {e:?}");
 }
 
 #[test]
@@ -206,10 +171,8 @@ fn names() {
     breaks(
         "/port/2/name",
         json!("a b"),
-        &[
-            "port[2].name = \"a b\": expected 1 to 253 letters, digits or ._-/:@ that start with a \
-         letter or digit",
-        ],
+        &["port[2].name = \"a b\": expected 1 to 253 letters, digits or ._-/:@ that start with a \
+         letter or digit"],
     );
     breaks(
         "/port/2/name",
@@ -260,10 +223,8 @@ fn what_a_port_is_attached_to() {
     breaks(
         "/port/1/netns",
         Value::Null,
-        &[
-            "port \"web\".netns: expected the path of the pod's network namespace, like \
-         \"/run/netns/pod1\"",
-        ],
+        &["port \"web\".netns: expected the path of the pod's network namespace, like \
+         \"/run/netns/pod1\""],
     );
     breaks(
         "/port/-",
@@ -275,10 +236,8 @@ fn what_a_port_is_attached_to() {
     breaks(
         "/port/0/mtu",
         json!(1500),
-        &[
-            "port \"eth1\".mtu: expected no such key beside `dev`: it is for pods, whose interface \
-         podswitch makes",
-        ],
+        &["port \"eth1\".mtu: expected no such key beside `dev`: it is for pods, whose interface \
+         podswitch makes"],
     );
     breaks(
         "/port/2/netns",
@@ -288,16 +247,8 @@ fn what_a_port_is_attached_to() {
          namespace",
         ],
     );
-    breaks(
-        "/port/1/mtu",
-        json!(1000),
-        &["port \"web\".mtu = 1000: expected 1280 to 65535 bytes"],
-    );
-    breaks(
-        "/port/2/mtu",
-        json!(67),
-        &["port \"db\".mtu = 67: expected 68 to 65535 bytes"],
-    );
+    breaks("/port/1/mtu", json!(1000), &["port \"web\".mtu = 1000: expected 1280 to 65535 bytes"]);
+    breaks("/port/2/mtu", json!(67), &["port \"db\".mtu = 67: expected 68 to 65535 bytes"]);
 }
 
 #[test]
@@ -306,30 +257,19 @@ fn pod_addresses() {
         let expected = format!("port \"db\".ip = {ip}: expected {expected}");
         breaks("/port/2/ip", json!([ip]), &[&expected]);
     };
-    ip(
-        "10.244.2.5/24",
-        "an address in the node's pod CIDR 10.244.1.0/24 or fd00:10:244:1::/64",
-    );
-    ip(
-        "10.244.1.1/24",
-        "another address: this one is the gateway's",
-    );
+    ip("10.244.2.5/24", "an address in the node's pod CIDR 10.244.1.0/24 or fd00:10:244:1::/64");
+    ip("10.244.1.1/24", "another address: this one is the gateway's");
     let reserved = "a pod's address, not the network's own or its broadcast address";
     ip("10.244.1.0/24", reserved);
     ip("10.244.1.255/24", reserved);
     ip("10.244.1.255/32", reserved);
     ip("fd00:10:244:1::/64", reserved);
-    ip(
-        "10.244.1.5/24",
-        "an address that is free: port \"web\" has this one",
-    );
+    ip("10.244.1.5/24", "an address that is free: port \"web\" has this one");
     breaks(
         "/port/2/ip",
         json!(["127.0.0.1/8"]),
-        &[
-            "port \"db\".ip = 127.0.0.1: expected the address of one host, not of a group or the \
-          loopback",
-        ],
+        &["port \"db\".ip = 127.0.0.1: expected the address of one host, not of a group or the \
+          loopback"],
     );
     ip("10.244.1.7/0", "a prefix length of at least 1");
     breaks(
@@ -380,10 +320,8 @@ fn tunnels() {
     breaks(
         "/tunnel/0/local",
         json!("2001:db8::1"),
-        &[
-            "tunnel \"node2\".local = 2001:db8::1: expected an address of the family of remote = \
-         192.0.2.2",
-        ],
+        &["tunnel \"node2\".local = 2001:db8::1: expected an address of the family of remote = \
+         192.0.2.2"],
     );
     breaks(
         "/tunnel/0/local",
@@ -401,28 +339,16 @@ fn tunnels() {
     breaks(
         "/tunnel/0/remote",
         json!("255.255.255.255"),
-        &[
-            "tunnel \"node2\".remote = 255.255.255.255: expected the address of one host, not of a \
-         group or the loopback",
-        ],
+        &["tunnel \"node2\".remote = 255.255.255.255: expected the address of one host, not of a \
+         group or the loopback"],
     );
-    breaks(
-        "/tunnel/0/port",
-        json!(0),
-        &["tunnel \"node2\".port = 0: expected 1 to 65535"],
-    );
-    breaks(
-        "/tunnel/0/ttl",
-        json!(0),
-        &["tunnel \"node2\".ttl = 0: expected 1 to 255"],
-    );
+    breaks("/tunnel/0/port", json!(0), &["tunnel \"node2\".port = 0: expected 1 to 65535"]);
+    breaks("/tunnel/0/ttl", json!(0), &["tunnel \"node2\".ttl = 0: expected 1 to 255"]);
     breaks(
         "/tunnel/0/segment",
         json!("red"),
-        &[
-            "tunnel \"node2\".segment = \"red\": expected a segment that exists: `default`, or one \
-         declared as [[segment]]",
-        ],
+        &["tunnel \"node2\".segment = \"red\": expected a segment that exists: `default`, or one \
+         declared as [[segment]]"],
     );
     breaks(
         "/tunnel/0/remote_mac",
@@ -447,18 +373,14 @@ fn routes() {
     breaks(
         "/route/0/via",
         json!("2001:db8::2"),
-        &[
-            "route \"10.244.2.0/24\".via = 2001:db8::2: expected a next hop of the family of \
-         10.244.2.0/24",
-        ],
+        &["route \"10.244.2.0/24\".via = 2001:db8::2: expected a next hop of the family of \
+         10.244.2.0/24"],
     );
     breaks(
         "/route/0/via",
         json!("10.244.1.7"),
-        &[
-            "route \"10.244.2.0/24\".via = 10.244.1.7: expected a next hop on the underlay, not a \
-         pod's in 10.244.1.0/24",
-        ],
+        &["route \"10.244.2.0/24\".via = 10.244.1.7: expected a next hop on the underlay, not a \
+         pod's in 10.244.1.0/24"],
     );
     breaks(
         "/route/1/prefix",

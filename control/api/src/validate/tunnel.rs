@@ -10,11 +10,7 @@ pub(super) fn tunnels(check: &mut Check, state: &State) {
     check.unique::<Tunnel>(state, "name");
     let mut peers = HashMap::new();
     for (i, t) in state.tunnels.iter().enumerate() {
-        let at = At {
-            kind: Kind::Tunnel,
-            index: Some(i),
-            name: &t.name,
-        };
+        let at = At { kind: Kind::Tunnel, index: Some(i), name: &t.name };
         check.name(at, "name", &t.name);
         if !matches!(Via::from(t.name.as_str()), Via::Tunnel(_)) {
             let expected = "a name that a route's `via` does not read as something else";
@@ -90,11 +86,6 @@ fn ipip(check: &mut Check, at: At<'_>, t: &Tunnel) {
         ("remote_mac", t.remote_mac.is_some()),
     ];
     for (key, _) in present.into_iter().filter(|(_, is)| *is) {
-        check.wrong(
-            at,
-            key,
-            "",
-            "no such key: kind = \"ipip\" carries IP packets, not frames",
-        );
+        check.wrong(at, key, "", "no such key: kind = \"ipip\" carries IP packets, not frames");
     }
 }
