@@ -10,7 +10,7 @@ use std::path::PathBuf;
 
 use encap::{Mac, Prefix, Vni};
 use serde::de::value::MapAccessDeserializer;
-use serde::de::{MapAccess, Visitor};
+use serde::de::{MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::addr::InterfaceAddr;
@@ -459,6 +459,29 @@ pub enum Via {
     NextHop(IpAddr),
     /// A tunnel's name.
     Tunnel(String),
+    /// Several of the two before, of equal cost, written as an array: each flow takes one of them.
+    Multipath(Vec<Via>),
+}
+
+impl Via {
+    /// The most members of a multipath route.
+    pub const MAX_PATHS: usize = 64;
+
+    /// The ways of the route: one, or the members of a multipath route.
+    pub fn paths(&self) -> &[Via] {
+        match self {
+            Via::Multipath(paths) => paths,
+            one => std::slice::from_ref(one),
+        }
+    }
+
+    /// One way, or several of equal cost.
+    pub fn of(mut paths: Vec<Via>) -> Via {
+        match paths.len() {
+            1 => paths.swap_remove(0),
+            _ => Via::Multipath(paths),
+        }
+    }
 }
 
 impl From<&str> for Via {
@@ -491,19 +514,50 @@ impl fmt::Display for Via {
             Via::Unreachable => f.write_str("unreachable"),
             Via::NextHop(ip) => ip.fmt(f),
             Via::Tunnel(name) => f.write_str(name),
+            Via::Multipath(paths) => {
+                for (i, path) in paths.iter().enumerate() {
+                    write!(f, "{}{path}", if i > 0 { ", " } else { "" })?;
+                }
+                Ok(())
+            }
         }
     }
 }
 
 impl Serialize for Via {
     fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
-        s.collect_str(self)
+        match self {
+            Via::Multipath(paths) => paths.serialize(s),
+            one => s.collect_str(one),
+        }
     }
 }
 
 impl<'de> Deserialize<'de> for Via {
     fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Via, D::Error> {
-        Ok(Via::from(String::deserialize(d)?.as_str()))
+        struct OneOrMany;
+
+        impl<'de> Visitor<'de> for OneOrMany {
+            type Value = Via;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a tunnel's name, an IP address, \"host\", \"blackhole\", \"unreachable\", or an array of tunnels and addresses")
+            }
+
+            fn visit_str<E: serde::de::Error>(self, s: &str) -> Result<Via, E> {
+                Ok(Via::from(s))
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Via, A::Error> {
+                let mut paths = Vec::new();
+                while let Some(path) = seq.next_element::<String>()? {
+                    paths.push(Via::from(path.as_str()));
+                }
+                Ok(Via::of(paths))
+            }
+        }
+
+        d.deserialize_any(OneOrMany)
     }
 }
 

@@ -197,12 +197,15 @@ pub enum Route {
     #[command(after_help = "Examples:
   podswitch route add 10.244.2.0/24 node2        into a tunnel
   podswitch route add 10.244.3.0/24 192.0.2.3    unencapsulated, to a next hop
+  podswitch route add 10.244.4.0/24 node2 node3  over two tunnels of equal cost
   podswitch route add 10.0.0.0/8 unreachable     dropped, and the sender is told")]
     Add {
         /// The destination.
         prefix: Prefix,
-        /// A tunnel, an IP address, `host`, `blackhole` or `unreachable`.
-        via: Via,
+        /// A tunnel, an IP address, `host`, `blackhole` or `unreachable`; several tunnels or
+        /// addresses share the flows.
+        #[arg(required = true)]
+        via: Vec<Via>,
     },
     /// Remove a route.
     Del {
@@ -217,7 +220,9 @@ pub enum Route {
 impl Route {
     pub fn run(self, daemon: &Daemon, out: &Out) -> Result<(), Failure> {
         let request = match self {
-            Route::Add { prefix, via } => Request::RouteAdd(state::Route { prefix, via }),
+            Route::Add { prefix, via } => {
+                Request::RouteAdd(state::Route { prefix, via: Via::of(via) })
+            }
             Route::Del { prefix } => Request::RouteDel(ByPrefix { prefix }),
             Route::List => Request::RouteList(Empty {}),
         };

@@ -2,6 +2,7 @@
 
 use super::facts::{Facts, UplinkFacts};
 use super::ids::Ids;
+use super::stable_hash;
 use encap::tunnel::OuterHeader;
 use encap::{Mac, Prefix};
 use hashbrown::HashMap;
@@ -11,8 +12,8 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 use switch::tables::{
-    Egress, Encapsulation, Fib, HostPort, NextHop, Port, Role, Router, Segment, Tables, Tunnel,
-    Underlay,
+    Egress, Encapsulation, Fib, Group, HostPort, NextHop, Port, Role, Router, Segment, Tables,
+    Tunnel, Underlay,
 };
 use switch::{Location, PortId, SegmentId, TunnelId};
 
@@ -39,7 +40,7 @@ pub fn compile(state: &State, facts: &Facts, ids: &mut TableIds) -> Tables {
     }
     let compiler = Compiler { state, facts, ids };
     let tunnels: Vec<Tunnel> = state.tunnels.iter().filter_map(|t| compiler.tunnel(t)).collect();
-    let (fib, next_hops) = compiler.routes();
+    let (fib, next_hops, groups) = compiler.routes(&tunnels);
     Tables {
         ports: slots(compiler.ports().into_iter().map(|p| (p.id.index(), p))),
         segments: slots(compiler.segments(&tunnels).into_iter().map(|s| (s.id.index(), s))),
@@ -47,6 +48,7 @@ pub fn compile(state: &State, facts: &Facts, ids: &mut TableIds) -> Tables {
         tunnels: slots(tunnels.into_iter().map(|t| (t.id.index(), t))),
         fib: Arc::new(fib),
         next_hops: next_hops.into(),
+        groups: groups.into(),
         router: compiler.router().map(Arc::new),
     }
 }
@@ -274,7 +276,8 @@ impl Compiler<'_> {
     }
 
     /// The FIB. Later entries win over earlier ones of the same prefix.
-    fn routes(&self) -> (Fib, Vec<NextHop>) {
+    fn routes(&self, tunnels: &[Tunnel]) -> (Fib, Vec<NextHop>, Vec<Group>) {
+        let mut groups: Vec<Group> = Vec::new();
         let mut routes: Vec<(Prefix, NextHop)> = Vec::new();
         let node = self.node();
         if let Some(node) = node {
@@ -288,7 +291,11 @@ impl Compiler<'_> {
             routes.extend(node.pod_cidrs.iter().map(|&p| (p, NextHop::Unreachable)));
         }
         for route in &self.state.routes {
-            routes.extend(self.next_hop(&route.via).map(|hop| (route.prefix, hop)));
+            let hop = match &route.via {
+                Via::Multipath(paths) => self.multipath(paths, tunnels, &mut groups),
+                one => self.next_hop(one),
+            };
+            routes.extend(hop.map(|hop| (route.prefix, hop)));
         }
         for neighbor in &self.state.neighbors {
             if let Some(port) = self.port_id(&neighbor.port) {
@@ -307,7 +314,41 @@ impl Compiler<'_> {
         if let Some(node) = node {
             routes.extend(node.gateways().map(|a| (Prefix::host(a.addr()), NextHop::Router)));
         }
-        index(routes)
+        let (fib, hops) = index(routes);
+        (fib, hops, groups)
+    }
+
+    /// The next hop of a multipath route: the group of those of its ways that can be used, or the
+    /// only one, or, when there is none, the first, to be dropped under the right name.
+    fn multipath(
+        &self,
+        paths: &[Via],
+        tunnels: &[Tunnel],
+        groups: &mut Vec<Group>,
+    ) -> Option<NextHop> {
+        let hops: Vec<(u64, NextHop)> = paths
+            .iter()
+            .filter_map(|p| Some((stable_hash(p.to_string().as_bytes()), self.next_hop(p)?)))
+            .collect();
+        let is_usable = |hop: &NextHop| match *hop {
+            NextHop::Tunnel(id) => tunnels.iter().any(|t| t.id == id && t.egress.is_some()),
+            NextHop::Direct { dst, .. } => dst.is_some(),
+            _ => true,
+        };
+        let usable: Vec<_> = hops.iter().copied().filter(|(_, hop)| is_usable(hop)).collect();
+        match &usable[..] {
+            [] => hops.first().map(|&(_, hop)| hop),
+            [(_, only)] => Some(*only),
+            _ => {
+                let group = Group::new(&usable);
+                let known = groups.iter().position(|g| *g == group);
+                let index = known.unwrap_or_else(|| {
+                    groups.push(group);
+                    groups.len() - 1
+                });
+                Some(NextHop::Group(index as u32))
+            }
+        }
     }
 
     fn next_hop(&self, via: &Via) -> Option<NextHop> {
@@ -315,6 +356,7 @@ impl Compiler<'_> {
             Via::Host => NextHop::Host,
             Via::Blackhole => NextHop::Blackhole,
             Via::Unreachable => NextHop::Unreachable,
+            Via::Multipath(paths) => self.next_hop(paths.first()?)?,
             Via::Tunnel(name) => NextHop::Tunnel(self.tunnel_id(name)?),
             Via::NextHop(ip) => {
                 let uplink = self.facts.uplink.as_ref()?;

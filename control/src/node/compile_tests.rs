@@ -161,3 +161,19 @@ fn identifiers_stay_when_the_state_changes() {
     assert_eq!(route(&t, "10.244.3.9"), Some(NextHop::Tunnel(TunnelId(1))));
     assert_eq!(route(&t, "10.244.2.9"), Some(NextHop::Host), "its route is gone");
 }
+
+#[test]
+fn several_ways_share_the_flows_of_those_that_can_be_used() {
+    let mut state: State = toml::from_str(NODE).unwrap();
+    state.routes[0].via = Via::of(vec!["node2".into(), "192.0.2.4".into(), "node3".into()]);
+    let t = compile(&state, &world(), &mut TableIds::default());
+    let Some(NextHop::Group(group)) = route(&t, "10.244.2.9") else { panic!("not a group") };
+    let picked: std::collections::HashSet<_> = (0..256).filter_map(|f| t.pick(group, f)).collect();
+    let direct = NextHop::Direct { port: PortId(4), src: mac(8), dst: Some(mac(104)) };
+    assert_eq!(picked, [NextHop::Tunnel(TunnelId(0)), direct].into(), "node3 is unresolved");
+
+    let mut facts = world();
+    facts.next_hops.remove(&IpAddr::from([192, 0, 2, 4]));
+    let t = compile(&state, &facts, &mut TableIds::default());
+    assert_eq!(route(&t, "10.244.2.9"), Some(NextHop::Tunnel(TunnelId(0))), "only one is left");
+}

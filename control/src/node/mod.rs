@@ -309,7 +309,7 @@ impl Node {
             .routes
             .iter()
             // A default route of the switch must not become the node's own.
-            .filter(|r| r.prefix.len() > 0 && matches!(r.via, Via::Tunnel(_) | Via::NextHop(_)))
+            .filter(|r| r.prefix.len() > 0 && leaves_node(&r.via))
             .map(|r| HostRoute { prefix: r.prefix, mtu: away });
         let routes: Vec<HostRoute> = local.chain(remote).collect();
         let problem = host.sync_routes(&self.kernel, &routes).err().map(|e| e.to_string());
@@ -390,6 +390,11 @@ impl Node {
     }
 }
 
+/// Whether a route leads to another node.
+fn leaves_node(via: &Via) -> bool {
+    via.paths().iter().all(|v| matches!(v, Via::Tunnel(_) | Via::NextHop(_)))
+}
+
 /// Where the links of the XDP programs are pinned: apart for each network namespace, since interface
 /// names are.
 fn pin_dir(netns: u64) -> std::path::PathBuf {
@@ -468,3 +473,11 @@ impl Node {
 
 /// The answer to a request that has nothing to tell.
 const EMPTY: Empty = Empty {};
+
+/// FNV-1a, 64 bits: a hash that is the same in every version of this program, so that names made with
+/// it are found again after a restart.
+fn stable_hash(bytes: &[u8]) -> u64 {
+    bytes
+        .iter()
+        .fold(0xcbf2_9ce4_8422_2325, |h, &b| (h ^ u64::from(b)).wrapping_mul(0x0000_0100_0000_01b3))
+}

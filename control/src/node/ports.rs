@@ -2,6 +2,7 @@
 
 use super::compile::{path_mtu, router_mac};
 use super::facts::PortFacts;
+use super::stable_hash;
 use encap::{Mac, Prefix};
 use fastpath::{AttachSpec, Attached, Engine, PortSnapshot, Preference, Role};
 use host::{Handle, HostPort, HostPortSpec, Link, PodInterface, PodRoute, PodSpec};
@@ -363,7 +364,7 @@ pub fn gateways(node: Option<&Node>, port: &Port) -> Vec<IpAddr> {
 /// The MAC address of a pod: as configured, else from its first address, else from its name.
 pub fn pod_mac(port: &Port) -> Mac {
     let from_name = || {
-        let [_, _, b @ ..] = fnv1a(port.name.as_bytes()).to_be_bytes();
+        let [_, _, b @ ..] = stable_hash(port.name.as_bytes()).to_be_bytes();
         Mac([0x0a, b[1], b[2], b[3], b[4], b[5]])
     };
     port.mac
@@ -382,12 +383,5 @@ fn host_mac(router: Mac) -> Mac {
 /// The name of the node's end of a pod's veth: at most 15 bytes, the same for the same port after a
 /// restart.
 pub fn host_name(port: &str) -> String {
-    format!("psw{:011x}", fnv1a(port.as_bytes()) & 0xfff_ffff_ffff)
-}
-
-/// FNV-1a, 64 bits: a hash that is the same in every version of this program.
-fn fnv1a(bytes: &[u8]) -> u64 {
-    bytes
-        .iter()
-        .fold(0xcbf2_9ce4_8422_2325, |h, &b| (h ^ u64::from(b)).wrapping_mul(0x0000_0100_0000_01b3))
+    format!("psw{:011x}", stable_hash(port.as_bytes()) & 0xfff_ffff_ffff)
 }

@@ -255,6 +255,7 @@ impl Node {
                 self.tables.tunnel(*id).is_some_and(|t| t.egress.is_some())
             }
             Some(NextHop::Direct { dst, .. }) => dst.is_some(),
+            Some(NextHop::Group(_)) => true,
             Some(NextHop::Host) => self.facts.host.is_some(),
             Some(_) => true,
             None => false,

@@ -82,8 +82,9 @@ impl World {
 
 /// The addresses of the underlay that a state sends to.
 fn underlay_destinations(state: &State) -> BTreeSet<IpAddr> {
-    let native = state.routes.iter().filter_map(|r| match r.via {
-        Via::NextHop(ip) => Some(ip),
+    let paths = state.routes.iter().flat_map(|r| r.via.paths());
+    let native = paths.filter_map(|via| match via {
+        Via::NextHop(ip) => Some(*ip),
         _ => None,
     });
     state.tunnels.iter().map(|t| t.remote).chain(native).collect()

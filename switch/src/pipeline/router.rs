@@ -5,7 +5,7 @@ use crate::frame::Frame;
 use crate::reason::DropReason;
 use crate::tables::{NextHop, Router};
 use encap::ethernet::{self, HEADER_LEN, ethertype};
-use encap::{Mac, ipv4, ipv6};
+use encap::{Mac, flow, ipv4, ipv6};
 use std::net::IpAddr;
 
 /// What the router needs to know of a packet.
@@ -34,7 +34,9 @@ pub(super) fn forward<F: Frame>(
     };
     frame.truncate(HEADER_LEN + packet.len);
 
-    match *cx.tables.route(packet.dst).ok_or(DropReason::NoRoute)? {
+    match next_hop(cx, frame, packet.dst)? {
+        // A group has no group among its members.
+        NextHop::Group(_) => Err(DropReason::NoRoute),
         NextHop::Router => to_router(cx, frame, origin, ethertype),
         _ if packet.link_local => Err(DropReason::IpAddressInvalid),
         NextHop::Host => to_host(cx, frame, origin),
@@ -65,6 +67,18 @@ pub(super) fn forward<F: Frame>(
             ethernet::rewrite(frame.bytes_mut(), dst, src);
             egress::to_port(cx, frame, port).map(Verdict::Send)
         }
+    }
+}
+
+/// The next hop of the longest prefix that matches; of several of equal cost, the one of the flow.
+#[inline]
+fn next_hop<F: Frame>(cx: &Context<'_>, frame: &F, dst: IpAddr) -> Result<NextHop, DropReason> {
+    match *cx.tables.route(dst).ok_or(DropReason::NoRoute)? {
+        NextHop::Group(group) => {
+            let flow = flow::hash_packet(frame.bytes().get(HEADER_LEN..).unwrap_or(&[]));
+            cx.tables.pick(group, flow).ok_or(DropReason::NoRoute)
+        }
+        one => Ok(one),
     }
 }
 
@@ -174,7 +188,7 @@ fn reply_by_route<F: Frame>(
         ethertype::IPV4 => check_v4(bytes, available)?,
         _ => check_v6(bytes, available)?,
     };
-    match *cx.tables.route(packet.dst).ok_or(DropReason::NoRoute)? {
+    match next_hop(cx, frame, packet.dst)? {
         NextHop::Tunnel(id) => egress::to_tunnel(cx, frame, id, packet.len).map(Verdict::Send),
         NextHop::Direct { port, src, dst } => {
             let dst = dst.ok_or(DropReason::NeighborUnresolved)?;

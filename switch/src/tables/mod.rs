@@ -2,6 +2,7 @@
 //! writes, the [`Fdb`].
 
 pub mod fdb;
+mod group;
 pub mod lpm;
 mod next_hop;
 mod port;
@@ -10,6 +11,7 @@ mod tunnel;
 mod underlay;
 
 pub use fdb::{Fdb, FdbEntry, Learned};
+pub use group::Group;
 pub use lpm::{Fib, Lpm};
 pub use next_hop::NextHop;
 pub use port::{Port, Role};
@@ -36,6 +38,8 @@ pub struct Tables {
     pub fib: Arc<Fib>,
     /// What the FIB's values mean.
     pub next_hops: Arc<[NextHop]>,
+    /// Equal-cost next hops, by the index in [`NextHop::Group`].
+    pub groups: Arc<[Group]>,
     /// The router of the node, if it has one.
     pub router: Option<Arc<Router>>,
     /// How frames of the underlay find their tunnel.
@@ -87,6 +91,12 @@ impl Tables {
     #[inline]
     pub fn tunnel(&self, id: TunnelId) -> Option<&Tunnel> {
         self.tunnels.get(id.index())?.as_deref()
+    }
+
+    /// The next hop of a flow in a group; none where there is no such group.
+    #[inline]
+    pub fn pick(&self, group: u32, flow: u32) -> Option<NextHop> {
+        self.groups.get(group as usize)?.pick(flow)
     }
 
     /// The next hop of the longest prefix that holds `ip`.

@@ -24,6 +24,8 @@ pub enum NextHop {
         /// The MAC address of the next hop; none while the kernel is still resolving it.
         dst: Option<Mac>,
     },
+    /// One of several next hops of equal cost: an index into [`crate::Tables::groups`].
+    Group(u32),
     /// An address of the router itself.
     Router,
     /// The node's kernel, which routes it on.

@@ -2,6 +2,7 @@
 
 mod answer;
 mod bridge;
+mod ecmp;
 mod kit;
 mod property;
 mod reasons;

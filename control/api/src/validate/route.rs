@@ -1,6 +1,7 @@
 //! Rules for routes, static neighbours and static MAC addresses.
 
 use std::collections::HashMap;
+use std::net::IpAddr;
 
 use encap::Prefix;
 
@@ -35,35 +36,59 @@ pub(super) fn routes(check: &mut Check, state: &State) {
 }
 
 fn via(check: &mut Check, at: At<'_>, state: &State, r: &Route, tunnels: &HashMap<&str, &Tunnel>) {
-    match &r.via {
-        Via::Tunnel(name) if !tunnels.contains_key(name.as_str()) => {
-            let expected = "a tunnel that exists, an IP address, \
-                            \"host\", \"blackhole\" or \"unreachable\"";
-            check.wrong(at, "via", format_args!("{name:?}"), expected);
+    if let Via::Multipath(paths) = &r.via {
+        multipath(check, at, paths);
+    }
+    for path in r.via.paths() {
+        match path {
+            Via::Tunnel(name) if !tunnels.contains_key(name.as_str()) => {
+                let expected = "a tunnel that exists, an IP address, \
+                                \"host\", \"blackhole\" or \"unreachable\"";
+                check.wrong(at, "via", format_args!("{name:?}"), expected);
+            }
+            Via::NextHop(ip) => next_hop(check, at, state, r, *ip),
+            Via::Host if state.node.as_ref().is_some_and(|n| !n.gateway) => {
+                let expected = "[node] gateway = true: without it there is no host port";
+                check.wrong(at, "via", "\"host\"", expected);
+            }
+            _ => {}
         }
-        Via::NextHop(ip) => {
-            if !check.unicast(at, "via", *ip) {
-                return;
-            }
-            if ip.is_ipv4() != r.prefix.is_ipv4() {
-                let expected = format!("a next hop of the family of {}", r.prefix);
-                check.wrong(at, "via", ip, expected);
-            }
-            if state.uplink.is_none() {
-                let expected = "an [uplink] section for this next hop to be on";
-                check.wrong(at, "via", ip, expected);
-            }
-            let cidrs = state.node.iter().flat_map(|n| &n.pod_cidrs);
-            if let Some(cidr) = cidrs.into_iter().find(|p| p.contains(*ip)) {
-                let expected = format!("a next hop on the underlay, not a pod's in {cidr}");
-                check.wrong(at, "via", ip, expected);
-            }
+    }
+}
+
+/// The ways of equal cost must be such as carry packets away, and differ.
+fn multipath(check: &mut Check, at: At<'_>, paths: &[Via]) {
+    if !(2..=Via::MAX_PATHS).contains(&paths.len()) {
+        let expected = format!("2 to {} tunnels or addresses", Via::MAX_PATHS);
+        check.wrong(at, "via", format_args!("[{} elements]", paths.len()), expected);
+    }
+    for (i, path) in paths.iter().enumerate() {
+        if !matches!(path, Via::Tunnel(_) | Via::NextHop(_)) {
+            check.wrong(at, "via", path, "a tunnel or an IP address, when there are several");
         }
-        Via::Host if state.node.as_ref().is_some_and(|n| !n.gateway) => {
-            let expected = "[node] gateway = true: without it there is no host port";
-            check.wrong(at, "via", "\"host\"", expected);
+        if paths[..i].contains(path) {
+            check.wrong(at, "via", path, "each tunnel or address once");
         }
-        Via::Tunnel(_) | Via::Host | Via::Blackhole | Via::Unreachable => {}
+    }
+}
+
+/// A next hop on the underlay.
+fn next_hop(check: &mut Check, at: At<'_>, state: &State, r: &Route, ip: IpAddr) {
+    if !check.unicast(at, "via", ip) {
+        return;
+    }
+    if ip.is_ipv4() != r.prefix.is_ipv4() {
+        let expected = format!("a next hop of the family of {}", r.prefix);
+        check.wrong(at, "via", ip, expected);
+    }
+    if state.uplink.is_none() {
+        let expected = "an [uplink] section for this next hop to be on";
+        check.wrong(at, "via", ip, expected);
+    }
+    let cidrs = state.node.iter().flat_map(|n| &n.pod_cidrs);
+    if let Some(cidr) = cidrs.into_iter().find(|p| p.contains(ip)) {
+        let expected = format!("a next hop on the underlay, not a pod's in {cidr}");
+        check.wrong(at, "via", ip, expected);
     }
 }
 
