@@ -103,6 +103,19 @@ fn neighbor_discovery_of_the_gateway() {
     }
 }
 
+/// Padding is not part of the question, not even if it fills further segments.
+#[test]
+fn a_padded_solicitation() {
+    let (node, mut lab) = lab();
+    let solicit = neighbor_solicit((node.a.mac, POD6), SOLICITED, GATEWAY6, 255);
+    for padding in [1, 60, 8000] {
+        let padded = [&solicit[..], &vec![0x5a; padding]].concat();
+        let reply = lab.pass(node.a.port, &padded, node.a.port);
+        assert_eq!(decode(&reply).padding, 0);
+        assert_eq!(read_advert(&reply).target, GATEWAY6);
+    }
+}
+
 /// RFC 4862 section 5.4: who asks from `::` is told on the all-nodes address.
 #[test]
 fn the_gateways_address_is_taken() {

@@ -398,8 +398,11 @@ fn frames_that_are_not_ip_through_a_segment() {
         let sent = one.send(from[0], &frame);
         let (_, carried) = sent.iter().find(|s| s.0 == here.uplink).unwrap();
         assert_eq!(decode(carried).has_checksum, v6);
-        let got = two.send(there.uplink, carried);
-        assert_eq!(got, [(to[0], frame.clone()), (to[1], frame)]);
+        // Padding behind the outer packet is not the inner frame's.
+        for padding in [0, 1, 60] {
+            let got = two.send(there.uplink, &[&carried[..], &vec![0xee; padding]].concat());
+            assert_eq!(got, [(to[0], frame.clone()), (to[1], frame.clone())]);
+        }
         let learned = two.fdb.lookup(segment, station, two.now.seconds());
         assert_eq!(learned, Some(Location::Tunnel(tunnel)));
     }
