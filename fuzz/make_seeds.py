@@ -163,7 +163,8 @@ def pipeline():
            (pod, from6("fd00:10:244:1::1") / ICMPv6EchoRequest(id=1, seq=1)))
     frames("local", (pod, from4("10.244.1.11") / udp), (pod, from6("fd00:10:244:1::11") / udp))
     frames("host", (pod, from4("198.18.0.1") / udp), (host, from4("198.18.0.1") / udp))
-    for i, name in enumerate(("vxlan4", "vxlan6", "ipip4", "ipip6", "native", "unresolved", "lost")):
+    for i, name in enumerate(("vxlan4", "vxlan6", "ipip4", "ipip6", "native", "unresolved", "lost",
+                              "group")):
         frames("to_" + name, (pod, from4(f"10.250.{i}.1") / udp),
                (pod, from6(f"fd00:10:250:{i}::1") / udp))
     frames("options", (pod, from4("10.244.1.11", options=[IPOption_RR()]) / udp))

@@ -5,7 +5,8 @@ use encap::{Mac, Prefix, Vni};
 use std::net::IpAddr;
 use std::sync::Arc;
 use switch::tables::{
-    Egress, Encapsulation, Fib, HostPort, NextHop, Port, Role, Router, Segment, Tunnel, Underlay,
+    Egress, Encapsulation, Fib, Group, HostPort, NextHop, Port, Role, Router, Segment, Tunnel,
+    Underlay,
 };
 use switch::{Fdb, Location, PortId, SegmentId, Tables, TunnelId};
 
@@ -27,6 +28,7 @@ pub struct Net {
     tables: Tables,
     routes: Vec<(Prefix, u32)>,
     next_hops: Vec<NextHop>,
+    groups: Vec<Group>,
 }
 
 impl Net {
@@ -119,6 +121,13 @@ impl Net {
         self.to(prefix.parse().unwrap(), next_hop);
     }
 
+    /// Next hops of equal cost.
+    pub fn group(&mut self, members: &[NextHop]) -> NextHop {
+        let members: Vec<_> = (1..).zip(members.iter().copied()).collect();
+        self.groups.push(Group::new(&members));
+        NextHop::Group(self.groups.len() as u32 - 1)
+    }
+
     fn tunnel(
         &mut self,
         remote: &str,
@@ -190,6 +199,7 @@ impl Net {
         Tables {
             fib: Arc::new(Fib::build(&self.routes)),
             next_hops: self.next_hops.into(),
+            groups: self.groups.into(),
             ..self.tables
         }
     }

@@ -143,6 +143,11 @@ impl Node {
             Via::Ipip6 => NextHop::Tunnel(tunnels::IPIP6),
             Via::Native => direct(Some(macs.1)),
         };
+        let any = net.group(&[
+            NextHop::Tunnel(tunnels::VXLAN4),
+            NextHop::Tunnel(tunnels::IPIP6),
+            direct(Some(macs.1)),
+        ]);
         let reached = [
             NextHop::Tunnel(tunnels::VXLAN4),
             NextHop::Tunnel(tunnels::VXLAN6),
@@ -151,6 +156,7 @@ impl Node {
             direct(Some(macs.1)),
             direct(None),
             NextHop::Tunnel(tunnels::LOST),
+            any,
         ];
         net.route(&format!("10.244.{peer}.0/24"), via);
         net.route(&format!("fd00:10:244:{peer}::/64"), via);
