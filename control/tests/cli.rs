@@ -259,6 +259,35 @@ fn a_live_daemons_socket_is_refused_before_anything_is_touched() {
 }
 
 #[test]
+fn who_may_not_gets_4() {
+    if !nix::unistd::geteuid().is_root() {
+        eprintln!("skipped: needs root, to be someone else");
+        return;
+    }
+    // Where the stranger may read the program and not write.
+    let dir = Dir::new();
+    let program = dir.0.join("podswitch");
+    std::fs::copy(env!("CARGO_BIN_EXE_podswitch"), &program).unwrap();
+    let config = dir.0.join("c.toml");
+    std::fs::write(&config, format!("[switch]\nsocket = \"{}/s\"\n", dir.0.display())).unwrap();
+    let stranger = |args: &[&str]| {
+        let mut command = Command::new("setpriv");
+        command.args(["--reuid=65534", "--regid=65534", "--clear-groups"]);
+        let out = command.arg(&program).args(args).output().unwrap();
+        (out.status.code(), text(&out.stderr))
+    };
+    let (code, error) = stranger(&["run", "--config", config.to_str().unwrap()]);
+    assert_eq!(code, Some(4), "{error}");
+    assert!(error.trim_end().ends_with("or set [switch] socket to a path that you may write"));
+
+    let daemon = Running::with(State::default(), dir);
+    let socket = daemon.socket();
+    let (code, error) = stranger(&["show", "--socket", socket.to_str().unwrap()]);
+    assert_eq!(code, Some(4), "{error}");
+    assert!(error.starts_with("error: permission denied on "), "{error}");
+}
+
+#[test]
 fn wrong_usage_is_2_and_help_teaches() {
     let socket = Path::new("/nonexistent/socket");
     for args in [

@@ -87,7 +87,7 @@ enum Command {
     /// Tell about the running switch.
     Show(show::Show),
     /// Ports: existing interfaces and pods.
-    #[command(subcommand, visible_alias = "ports")]
+    #[command(subcommand)]
     Port(object::Port),
     /// Segments: bridge domains.
     #[command(subcommand)]

@@ -10,6 +10,7 @@ use podswitch_api::{ClientError, Code};
 use serde::Serialize;
 
 use crate::config::ConfigError;
+use crate::server::BindError;
 
 /// Where results go.
 pub struct Out {
@@ -47,6 +48,8 @@ impl Out {
 pub enum Failure {
     /// Exit code 1.
     Runtime(String),
+    /// The control socket cannot be made; exit code by its kind.
+    Bind(BindError),
     /// Exit code 2.
     Config(ConfigError),
     /// Exit code by its kind.
@@ -67,6 +70,7 @@ impl Failure {
         let lines = match self {
             Failure::Config(e) => e.lines().to_vec(),
             Failure::Runtime(e) => vec![e.clone()],
+            Failure::Bind(e) => vec![e.to_string()],
             Failure::Client(ClientError::Refused(e)) | Failure::Refused(e) => refusal(e),
             Failure::Client(e) => vec![e.to_string()],
         };
@@ -87,6 +91,13 @@ impl Failure {
         };
         match self {
             Failure::Runtime(_) => 1,
+            Failure::Bind(BindError::NoSuchGroup(_)) => 2,
+            Failure::Bind(BindError::System { source, .. })
+                if source.kind() == io::ErrorKind::PermissionDenied =>
+            {
+                4
+            }
+            Failure::Bind(_) => 1,
             Failure::Config(_) => 2,
             Failure::Refused(e) | Failure::Client(ClientError::Refused(e)) => refused(e),
             Failure::Client(ClientError::Denied { .. }) => 4,

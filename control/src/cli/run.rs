@@ -65,7 +65,7 @@ impl Run {
         // The socket before the switch: a second daemon must be refused before it touches the
         // first one's interfaces.
         let switch = state.switch_or_default();
-        let server = Server::bind(&switch).map_err(|e| Failure::Runtime(e.to_string()))?;
+        let server = Server::bind(&switch).map_err(Failure::Bind)?;
         let mut backend = start(&state).map_err(Failure::Refused)?;
         let served = Daemon::new(server, &mut backend, store, stopped.as_fd()).and_then(|daemon| {
             tracing::info!(socket = %switch.socket.display(), "{READY}");

@@ -35,7 +35,11 @@ pub enum BindError {
     #[error("[switch] socket_group = {0:?}: expected a group that exists (`getent group`)")]
     NoSuchGroup(String),
     /// The kernel refused.
-    #[error("cannot make the control socket {}: {doing}: {source}", path.display())]
+    #[error(
+        "cannot make the control socket {}: {doing}: {source}{}",
+        path.display(),
+        cure(source)
+    )]
     System {
         /// The socket's path.
         path: PathBuf,
@@ -44,6 +48,15 @@ pub enum BindError {
         /// What the kernel says.
         source: io::Error,
     },
+}
+
+fn cure(source: &io::Error) -> &'static str {
+    match source.kind() {
+        io::ErrorKind::PermissionDenied => {
+            ": run as root, or set [switch] socket to a path that you may write"
+        }
+        _ => "",
+    }
 }
 
 /// The file of a listening socket; removed when dropped, if it is still ours.
@@ -68,6 +81,11 @@ pub fn listen_on(path: &Path, group: Option<&str>) -> Result<(OwnedFd, SocketFil
     };
     let made = (!dir.exists()).then(|| dir.to_owned());
     fs::create_dir_all(dir).map_err(failed("making its directory"))?;
+    if made.is_some() {
+        // Whatever the umask: the group must get to the socket.
+        let mode = Permissions::from_mode(0o755);
+        fs::set_permissions(dir, mode).map_err(failed("its directory's mode"))?;
+    }
     // Two daemons that start at once must not both find the socket stale.
     let _lock = lock(dir).map_err(failed("locking its directory"))?;
     clear_stale(path)?;
