@@ -4,8 +4,10 @@ use crate::pool::SocketId;
 use crate::stats::PortSnapshot;
 use crate::xsk::Socket;
 use crossbeam::queue::SegQueue;
+use crossbeam::utils::CachePadded;
 use nix::sys::eventfd::{EfdFlags, EventFd};
 use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::SyncSender;
 use switch::PortId;
 
@@ -32,18 +34,26 @@ pub(crate) enum Command {
 /// A worker's commands, and the bell that wakes it.
 pub(crate) struct Mailbox {
     commands: SegQueue<Command>,
+    /// Raised after a command was queued; lowered by the worker before it empties the queue. The
+    /// other way round on either side, a command could wait with the flag down.
+    waiting: CachePadded<AtomicBool>,
     pub bell: EventFd,
 }
 
 impl Mailbox {
     pub fn new() -> io::Result<Mailbox> {
         let flags = EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK;
-        Ok(Mailbox { commands: SegQueue::new(), bell: EventFd::from_flags(flags)? })
+        Ok(Mailbox {
+            commands: SegQueue::new(),
+            waiting: CachePadded::new(AtomicBool::new(false)),
+            bell: EventFd::from_flags(flags)?,
+        })
     }
 
     /// Gives a command and wakes the worker.
     pub fn push(&self, command: Command) {
         self.commands.push(command);
+        self.waiting.store(true, Ordering::Release);
         self.ring();
     }
 
@@ -53,8 +63,14 @@ impl Mailbox {
         let _ = self.bell.write(1);
     }
 
-    /// The next command. Looking costs two loads when there is none.
+    /// Whether commands may wait: one load. The question clears the answer, so that the queue must
+    /// be emptied after it.
     #[inline]
+    pub fn take_waiting(&self) -> bool {
+        self.waiting.load(Ordering::Relaxed) && self.waiting.swap(false, Ordering::AcqRel)
+    }
+
+    /// The next command.
     pub fn pop(&self) -> Option<Command> {
         self.commands.pop()
     }

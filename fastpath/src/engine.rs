@@ -243,6 +243,13 @@ impl Engine {
         })
     }
 
+    /// A worker that has ended though nobody stopped the engine: it panicked, and what it served goes
+    /// to the kernel. The daemon should end, so that it is started anew.
+    pub fn failed_worker(&self) -> Option<usize> {
+        let ended = |w: &WorkerHandle| w.thread.as_ref().is_some_and(JoinHandle::is_finished);
+        self.workers.iter().position(ended)
+    }
+
     /// Milliseconds of the clock that pipelines are given, now.
     pub fn now(&self) -> switch::Millis {
         switch::Millis(self.start.elapsed().as_millis() as u64)

@@ -150,3 +150,31 @@ fn cure_of(errno: Option<i32>) -> &'static str {
         _ => "",
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn interface(errno: i32) -> String {
+        Error::interface("eth1", "open an AF_XDP socket")(io::Error::from_raw_os_error(errno))
+            .to_string()
+    }
+
+    #[test]
+    fn errors_name_the_interface_and_the_cure() {
+        for (errno, cure) in [
+            (libc::EPERM, "CAP_NET_ADMIN"),
+            (libc::ENOBUFS, "LimitMEMLOCK=infinity"),
+            (libc::EBUSY, "another AF_XDP socket"),
+            (libc::EAFNOSUPPORT, "CONFIG_XDP_SOCKETS"),
+            (libc::ERANGE, "MTU"),
+            (libc::ENOSPC, "same number of queues"),
+        ] {
+            let text = interface(errno);
+            assert!(text.starts_with("eth1: open an AF_XDP socket: "), "{text}");
+            assert!(text.contains(cure) && !text.contains('\n'), "{text}");
+        }
+        let error = Error::Queue { ifname: "eth1".into(), queue: 4, available: 2 }.to_string();
+        assert!(error.contains("queue 4") && error.contains("has 2"), "{error}");
+    }
+}

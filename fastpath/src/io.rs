@@ -19,7 +19,7 @@ pub(crate) struct Gauges {
     in_flight: Box<[AtomicU64]>,
     /// Free buffers, as of the last round.
     pub free: AtomicU32,
-    /// A busy socket wanted more buffers than there were, since this was last cleared.
+    /// In the last second a busy socket wanted more buffers than there were.
     pub pressed: AtomicBool,
 }
 

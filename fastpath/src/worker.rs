@@ -28,6 +28,8 @@ pub const BATCH: usize = 256;
 const QUIET_ROUNDS: u32 = 64;
 /// All sockets are looked at every so many rounds, those with recent traffic at every one.
 const FULL_SCAN: u32 = 8;
+/// Rounds without work between two looks at the clock.
+const CLOCK_ROUNDS: u32 = 16;
 /// How long the kernel may take to stop using the buffers of a closed socket: packets on their way
 /// out of an interface, and zero-copy drivers that tear their queue down in the background.
 const GRACE: Duration = Duration::from_millis(100);
@@ -88,22 +90,28 @@ impl<P: Pipeline> Worker<P> {
         let mut batch = Vec::with_capacity(BATCH);
         let mut events = [EpollEvent::empty(); 64];
         let mut round = 0u32;
-        let mut last_work = Instant::now();
+        let mut now = Instant::now();
+        let mut last_work = now;
         loop {
-            let now = Instant::now();
-            if !self.obey() {
+            if self.mailboxes[self.index].take_waiting() && !self.obey() {
                 return self.io;
             }
             let work = self.round(now, round, &mut batch);
             round = round.wrapping_add(1);
-            if now >= self.next_tick {
-                self.tick(now);
-            }
             if work {
                 last_work = now;
-            } else if now - last_work >= self.spin {
-                self.sleep(now, &mut events);
-                last_work = Instant::now();
+            }
+            // A round without work takes less time than asking for the time.
+            if work || round.is_multiple_of(CLOCK_ROUNDS) || self.spin.is_zero() {
+                now = Instant::now();
+                if now >= self.next_tick {
+                    self.tick(now);
+                }
+                if !work && now - last_work >= self.spin {
+                    self.sleep(now, &mut events);
+                    now = Instant::now();
+                    last_work = now;
+                }
             }
         }
     }
@@ -233,13 +241,11 @@ impl<P: Pipeline> Worker<P> {
             keep
         });
         io.gauges.free.store(io.pool.available(), Ordering::Relaxed);
-        if core::mem::take(&mut io.budget.pressed) {
-            io.gauges.pressed.store(true, Ordering::Relaxed);
-        }
+        let pressed = core::mem::take(&mut io.budget.pressed);
+        io.gauges.pressed.store(pressed, Ordering::Relaxed);
     }
 
     /// Carries out commands; false when told to stop.
-    #[inline]
     fn obey(&mut self) -> bool {
         while let Some(command) = self.mailboxes[self.index].pop() {
             match command {

@@ -33,3 +33,25 @@ fn tcp_against_the_kernel_bridge() {
         }
     }
 }
+
+/// Small datagrams, to be profiled: `perf record -g` on the worker's thread says what a packet
+/// costs here and what in the kernel.
+#[test]
+#[ignore = "a measurement, for a quiet machine"]
+fn small_datagrams() {
+    let lab = Lab::new(2, 1500, 1);
+    for spin in [0, 20, 100] {
+        let config = EngineConfig { spin: Duration::from_micros(spin), ..Default::default() };
+        let engine = patch_panel(config);
+        for n in 0..2 {
+            attach(&engine, n, Preference::Auto).unwrap();
+        }
+        let before = engine.counters().ports[1].1.tx_frames;
+        lab.iperf(3, "-u -b 0 -l 18");
+        let counters = engine.counters();
+        let sent = counters.ports[1].1.tx_frames - before;
+        eprintln!("64-byte frames, spinning {spin:3} us: {:.0} kpps", sent as f64 / 3e3);
+        assert_conserved(&counters);
+        engine.stop();
+    }
+}
