@@ -5,7 +5,8 @@ use encap::{Mac, Prefix, Vni};
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use switch::tables::{
-    Egress, Encapsulation, Fib, NextHop, Port, Role, Router, Segment, Tunnel, Underlay,
+    Egress, Encapsulation, Fib, NextHop, Port, PortPolicy, Role, Router, Segment, SegmentPolicy,
+    Tunnel, Underlay,
 };
 use switch::{Fdb, Location, PortId, SegmentId, Tables, TunnelId};
 
@@ -97,7 +98,8 @@ fn fib(n: u32, value: impl Fn(u32) -> u32) -> Arc<Fib> {
 /// Two ports of a segment that has a router, and an uplink.
 fn tables() -> Tables {
     let port = |id: PortId, role| {
-        Some(Arc::new(Port { id, name: format!("port{id}"), role, max_frame: 9014 }))
+        let (name, policy) = (format!("port{id}"), PortPolicy::default());
+        Some(Arc::new(Port { id, name, role, max_frame: 9014, policy }))
     };
     let segment = Segment {
         id: SEGMENT,
@@ -106,6 +108,8 @@ fn tables() -> Tables {
         flood: vec![Location::Port(POD), Location::Port(OTHER)],
         statics: Default::default(),
         routed: true,
+        policy: SegmentPolicy::default(),
+        neighbors: Default::default(),
     };
     let mut underlay = Underlay::default();
     underlay.local.insert(LOCAL.into());

@@ -42,6 +42,9 @@ pub struct PortCounters {
     pub tx_bytes: Counter,
     /// Frames made by the switch while it processed frames of this port: copies and replies.
     pub originated: Counter,
+    /// Frames whose source address could not be learned, because the table is full or a limit is
+    /// reached. They are forwarded all the same, and counted as what became of them.
+    pub not_learned: Counter,
     drops: [Counter; DropReason::COUNT],
 }
 
@@ -53,6 +56,7 @@ impl Default for PortCounters {
             tx_frames: Counter::default(),
             tx_bytes: Counter::default(),
             originated: Counter::default(),
+            not_learned: Counter::default(),
             drops: [const { Counter(AtomicU64::new(0)) }; DropReason::COUNT],
         }
     }

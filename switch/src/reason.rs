@@ -34,6 +34,12 @@ reasons! {
     EthReserved "eth_reserved" "The destination is a link-local group address (01:80:c2:00:00:0x) that a bridge must not forward.";
     PortUnknown "port_unknown" "The ingress port is not in the tables: it is being added or removed.";
     PortDown "port_down" "The egress port is gone or its interface is down.";
+    SpoofedMac "spoofed_mac" "A pod sent from a MAC address that is not its own.";
+    SpoofedArp "spoofed_arp" "A pod's ARP packet claims a MAC or IP address that is not its own.";
+    SpoofedIp "spoofed_ip" "A pod sent from an IP address that is not its own.";
+    SpoofedNd "spoofed_nd" "A pod's neighbour discovery claims an address that is not its own, or to be a router.";
+    UnknownUnicast "unknown_unicast" "The destination is not known, and the segment does not flood to find it.";
+    Storm "storm" "More broadcast and multicast than the port may send (storm control).";
     FloodEmpty "flood_empty" "The segment has no other port or tunnel to flood to.";
     SplitHorizon "split_horizon" "The destination is behind a tunnel, and so was the source: tunnels are meshed, not chained.";
     Hairpin "hairpin" "The destination is behind the port the frame came from.";

@@ -139,6 +139,7 @@ impl Compiler<'_> {
             name: name.to_owned(),
             role,
             max_frame: mtu + LINK_OVERHEAD,
+            policy: Default::default(),
         };
         let mut ports = Vec::new();
         for config in &self.state.ports {
@@ -166,7 +167,9 @@ impl Compiler<'_> {
                 let routed = self.node().is_some_and(|n| n.segment == name);
                 let (flood, statics) = (Vec::new(), HashMap::new());
                 let ageing = ageing(self.state, name);
-                Some((id, Segment { id, name: name.to_owned(), ageing, flood, statics, routed }))
+                let name = name.to_owned();
+                let (policy, neighbors) = Default::default();
+                Some((id, Segment { id, name, ageing, flood, statics, routed, policy, neighbors }))
             })
             .collect();
         let mut member = |name: &str, location: Location, mac: Option<Mac>| {

@@ -1,5 +1,5 @@
-//! What the router answers itself: ARP and neighbour discovery for its addresses, and echo
-//! requests to them. Each function turns a request into its reply in place and says so, or leaves
+//! What the switch answers itself: ARP and neighbour discovery for addresses whose owner it knows,
+//! and echo requests to the router. Each function turns a request into its reply in place and says so, or leaves
 //! the frame untouched.
 
 use super::sum_from;
@@ -17,26 +17,43 @@ const HOPS: u8 = 64;
 /// Where the ICMPv6 message starts in a frame without extension headers.
 const ICMPV6: usize = HEADER_LEN + ipv6::HEADER_LEN;
 
-/// An ARP request for an address of the router (RFC 826 "Packet Reception").
-pub(super) fn arp<F: Frame>(router: &Router, frame: &mut F) -> Result<bool, DropReason> {
+/// Whoever has an address, as far as the switch may tell.
+#[derive(Clone, Copy)]
+pub(super) struct Owner {
+    pub mac: Mac,
+    /// Whether it is a router: the R flag of neighbour advertisements.
+    pub router: bool,
+}
+
+impl Owner {
+    /// The router, if the address is one of its own.
+    pub fn router(router: &Router, ip: IpAddr) -> Option<Owner> {
+        router.has_address(ip).then_some(Owner { mac: router.mac, router: true })
+    }
+}
+
+/// An ARP request (RFC 826 "Packet Reception") for an address that `owner` knows.
+pub(super) fn arp<F: Frame>(
+    frame: &mut F,
+    owner: impl FnOnce(&arp::Repr) -> Option<Owner>,
+) -> Result<bool, DropReason> {
     let packet = frame.bytes().get(HEADER_LEN..).unwrap_or(&[]);
     let view = arp::View::new_checked(packet).map_err(|_| DropReason::ArpMalformed)?;
     let request = arp::Repr::parse(&view).map_err(|_| DropReason::ArpMalformed)?;
-    if request.operation != arp::Operation::Request
-        || !router.has_address(IpAddr::V4(request.target_ip))
-    {
+    if request.operation != arp::Operation::Request {
         return Ok(false);
     }
-    ethernet::rewrite(frame.bytes_mut(), request.sender_mac, router.mac);
-    request.reply(router.mac).emit(&mut frame.bytes_mut()[HEADER_LEN..]);
+    let Some(owner) = owner(&request) else { return Ok(false) };
+    ethernet::rewrite(frame.bytes_mut(), request.sender_mac, owner.mac);
+    request.reply(owner.mac).emit(&mut frame.bytes_mut()[HEADER_LEN..]);
     Ok(true)
 }
 
-/// A neighbour solicitation for an address of the router (RFC 4861 section 7.2.3 and 7.2.4). One
-/// for another address is none of the router's business and passes unseen.
+/// A neighbour solicitation (RFC 4861 section 7.2.3 and 7.2.4) for an address that `owner` knows,
+/// who is given the asker's MAC address too. One for another address passes unseen.
 pub(super) fn neighbor_solicitation<F: Frame>(
-    router: &Router,
     frame: &mut F,
+    owner: impl FnOnce(IpAddr, Mac) -> Option<Owner>,
 ) -> Result<bool, DropReason> {
     let packet = frame.bytes().get(HEADER_LEN..).unwrap_or(&[]);
     let Ok(header) = ipv6::View::new_checked(packet) else { return Ok(false) };
@@ -48,20 +65,16 @@ pub(super) fn neighbor_solicitation<F: Frame>(
     }
     let view = ndisc::View::new_checked(message).map_err(|_| DropReason::IcmpMalformed)?;
     let target = view.target();
-    if !router.has_address(IpAddr::V6(target)) {
-        return Ok(false);
-    }
+    let from = ethernet::View::new_unchecked(frame.bytes()).src();
+    let Some(owner) = owner(target.into(), from) else { return Ok(false) };
     let (src, dst) = (header.src(), header.dst());
     ndisc::Repr::parse(&view, src, dst, header.hop_limit())
         .map_err(|_| DropReason::IcmpMalformed)?;
     // Someone who asks before using the address gets the answer on the all-nodes address.
     let asker = (!src.is_unspecified()).then_some(src);
     let to = asker.unwrap_or(ALL_NODES);
-    let to_mac = match asker {
-        Some(_) => ethernet::View::new_unchecked(frame.bytes()).src(),
-        None => ethernet::ipv6_multicast(ALL_NODES),
-    };
-    advertise(router.mac, target, to, to_mac, asker.is_some(), frame)?;
+    let to_mac = if asker.is_some() { from } else { ethernet::ipv6_multicast(ALL_NODES) };
+    advertise(owner, target, to, to_mac, asker.is_some(), frame)?;
     Ok(true)
 }
 
@@ -70,7 +83,7 @@ const ALL_NODES: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1);
 
 /// Overwrites the frame with a neighbour advertisement.
 fn advertise<F: Frame>(
-    mac: Mac,
+    owner: Owner,
     target: Ipv6Addr,
     to: Ipv6Addr,
     to_mac: Mac,
@@ -79,16 +92,16 @@ fn advertise<F: Frame>(
 ) -> Result<(), DropReason> {
     let advert = ndisc::Repr::Advert {
         target,
-        router: true,
+        router: owner.router,
         solicited,
         override_cache: true,
-        target_mac: Some(mac),
+        target_mac: Some(owner.mac),
     };
     let len = ICMPV6 + advert.buffer_len();
     frame.truncate(len);
     frame.resize(len).map_err(|_| DropReason::NoBuffer)?;
     let bytes = frame.bytes_mut();
-    ethernet::rewrite(bytes, to_mac, mac);
+    ethernet::rewrite(bytes, to_mac, owner.mac);
     let header = ipv6::Repr {
         src: target,
         dst: to,

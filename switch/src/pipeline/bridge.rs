@@ -1,13 +1,15 @@
 //! L2: a learning bridge (IEEE 802.1Q clause 8).
 
-use super::{Context, Origin, Verdict, answer, egress, router};
+use super::answer::{self, Owner};
+use super::{Context, Origin, Verdict, egress, guard, router, suppress};
 use crate::frame::Frame;
 use crate::ids::{Location, SegmentId};
 use crate::reason::DropReason;
+use crate::tables::{Learned, Limits, Segment, UnknownUnicast};
 use encap::Mac;
 use encap::ethernet::{self, ethertype};
 
-/// Learns the source, then forwards by the destination.
+/// Checks and learns the source, then forwards by the destination.
 #[inline]
 pub(super) fn forward<F: Frame>(
     cx: &Context<'_>,
@@ -21,9 +23,10 @@ pub(super) fn forward<F: Frame>(
         return Err(DropReason::EthSourceInvalid);
     }
     let segment = cx.tables.segment(id).ok_or(DropReason::PortUnknown)?;
-    if segment.statics.is_empty() || !segment.statics.contains_key(&src) {
-        cx.fdb.learn(id, src, from, cx.now, segment.ageing);
+    if let Some(owner) = &cx.port.policy.guard {
+        guard::check(cx, owner, segment, frame)?;
     }
+    learn(cx, segment, src, from);
 
     if segment.routed
         && let Some(router) = &cx.tables.router
@@ -32,8 +35,12 @@ pub(super) fn forward<F: Frame>(
             return router::forward(cx, frame, Origin::Segment(id, from));
         }
         let answered = match ethertype {
-            ethertype::ARP if dst.is_broadcast() => answer::arp(router, frame)?,
-            ethertype::IPV6 if dst.is_multicast() => answer::neighbor_solicitation(router, frame)?,
+            ethertype::ARP if dst.is_broadcast() => {
+                answer::arp(frame, |r| Owner::router(router, r.target_ip.into()))?
+            }
+            ethertype::IPV6 if dst.is_multicast() => {
+                answer::neighbor_solicitation(frame, |ip, _| Owner::router(router, ip))?
+            }
             _ => false,
         };
         if answered {
@@ -45,9 +52,18 @@ pub(super) fn forward<F: Frame>(
         if ethernet::is_bridge_reserved(dst.to_u64()) {
             return Err(DropReason::EthReserved);
         }
+        if segment.policy.suppress && suppress::answer(segment, frame, ethertype, from)? {
+            return egress::to_location(cx, frame, from).map(Verdict::Send);
+        }
+        if cx.port.policy.storm.as_ref().is_some_and(|storm| !storm.admit(cx.millis)) {
+            return Err(DropReason::Storm);
+        }
         return Ok(Verdict::Flood(id, from));
     }
-    match lookup(cx, id, dst) {
+    match lookup(cx, segment, dst) {
+        None if segment.policy.unknown_unicast == UnknownUnicast::Drop => {
+            Err(DropReason::UnknownUnicast)
+        }
         None => Ok(Verdict::Flood(id, from)),
         Some(to) if to == from => Err(DropReason::Hairpin),
         Some(Location::Tunnel(_)) if matches!(from, Location::Tunnel(_)) => {
@@ -57,14 +73,26 @@ pub(super) fn forward<F: Frame>(
     }
 }
 
+/// Notes where the source is, unless that is configured: what is configured never moves.
+#[inline]
+fn learn(cx: &Context<'_>, segment: &Segment, src: Mac, from: Location) {
+    if !segment.statics.is_empty() && segment.statics.contains_key(&src) {
+        return;
+    }
+    let limits = || Limits { segment: segment.policy.fdb_limit, port: cx.port.policy.fdb_limit };
+    let learned = cx.fdb.learn_within(segment.id, src, from, cx.now, segment.ageing, limits);
+    if matches!(learned, Learned::Full | Learned::Limited) {
+        cx.counters.not_learned.add(1);
+    }
+}
+
 /// Where an address is: as configured, else as learned.
 #[inline]
-fn lookup(cx: &Context<'_>, id: SegmentId, mac: Mac) -> Option<Location> {
-    let statics = &cx.tables.segment(id)?.statics;
-    if !statics.is_empty()
-        && let Some(&location) = statics.get(&mac)
+fn lookup(cx: &Context<'_>, segment: &Segment, mac: Mac) -> Option<Location> {
+    if !segment.statics.is_empty()
+        && let Some(&location) = segment.statics.get(&mac)
     {
         return Some(location);
     }
-    cx.fdb.lookup(id, mac, cx.now)
+    cx.fdb.lookup(segment.id, mac, cx.now)
 }

@@ -4,7 +4,7 @@
 //! process      a batch of one port's frames
 //!   forward    one frame: its verdict, or the name of its drop
 //!     underlay::receive    on an uplink: validate and decapsulate
-//!     bridge::forward      L2: learn, then port, tunnel, router or flood
+//!     bridge::forward      L2: check the source, learn, then port, tunnel, router or flood
 //!     router::forward      L3: answer, or look up, count the hop down, rewrite
 //!     egress::*            out of a port, or into a tunnel
 //!   conclude   the verdict carried out: sent, flooded, or dropped and counted
@@ -13,7 +13,9 @@
 mod answer;
 mod bridge;
 mod egress;
+mod guard;
 mod router;
+mod suppress;
 mod underlay;
 
 use crate::counters::{PortCounters, WorkerCounters};
@@ -70,6 +72,8 @@ struct Context<'a> {
     counters: &'a PortCounters,
     /// Seconds.
     now: u32,
+    /// Milliseconds.
+    millis: u64,
 }
 
 impl Worker {
@@ -103,7 +107,8 @@ impl Worker {
             }
             return;
         };
-        let cx = Context { tables, fdb: &self.fdb, port, counters, now: now.seconds() };
+        let (now, millis) = (now.seconds(), now.0);
+        let cx = Context { tables, fdb: &self.fdb, port, counters, now, millis };
         for mut frame in batch.drain(..) {
             let verdict = cx.forward(&mut frame);
             cx.conclude(verdict, frame, io);

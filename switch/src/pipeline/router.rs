@@ -1,5 +1,6 @@
 //! L3: the node's router. RFC 1812 section 5 and RFC 8200 section 3 say what it must do.
 
+use super::answer::Owner;
 use super::{Context, Origin, Verdict, answer, egress};
 use crate::frame::Frame;
 use crate::reason::DropReason;
@@ -147,7 +148,9 @@ fn router_mac(cx: &Context<'_>) -> Mac {
 fn arp<F: Frame>(cx: &Context<'_>, frame: &mut F, origin: Origin) -> Result<Verdict, DropReason> {
     let router: &Router = cx.tables.router.as_ref().ok_or(DropReason::NotForUs)?;
     match origin {
-        Origin::Segment(_, from) if answer::arp(router, frame)? => {
+        Origin::Segment(_, from)
+            if answer::arp(frame, |r| Owner::router(router, r.target_ip.into()))? =>
+        {
             egress::to_location(cx, frame, from).map(Verdict::Send)
         }
         _ => Err(DropReason::NotForUs),
@@ -165,7 +168,10 @@ fn to_router<F: Frame>(
     let router: &Router = cx.tables.router.as_ref().ok_or(DropReason::NoRoute)?;
     let answered = match ethertype {
         ethertype::IPV4 => answer::echo_v4(frame)?,
-        _ => answer::neighbor_solicitation(router, frame)? || answer::echo_v6(frame)?,
+        _ => {
+            answer::neighbor_solicitation(frame, |ip, _| Owner::router(router, ip))?
+                || answer::echo_v6(frame)?
+        }
     };
     if !answered {
         return to_host(cx, frame, origin);

@@ -6,8 +6,8 @@
 //!
 //! # Why no entry is torn
 //!
-//! A slot changes its key only in `insert`: the key becomes [`CLAIMED`], then the value is stored,
-//! then the new key; and only a slot that is free or aged out is claimed. Everybody else loads key,
+//! Whoever changes the key of a slot, to insert or to forget, first makes it [`CLAIMED`], then
+//! exchanges the value, then stores the new key. Everybody else loads key,
 //! value, key again. Who read the value of the new key after the old key sees, by the value's
 //! release store, that the key has changed, and treats the entry as unknown: it was dead anyway. Who
 //! refreshes a value does so by compare-and-swap, so that a slot claimed in between keeps what its
@@ -16,9 +16,18 @@
 //!
 //! Two workers that learn the same address at the same moment may fill two slots. Lookups and
 //! updates use the first, the other ages out.
+//!
+//! # Why the counts are right
+//!
+//! Each slot with a key is counted once in its segment and at its location. Who claims a slot takes
+//! its old value out by an atomic exchange and counts that one down; who moves an address replaces the
+//! value that it counts down by compare-and-swap. So no value is counted down twice. An entry that
+//! aged out is counted until its slot is used again or [`Fdb::sweep`] comes by.
 
-use crate::ids::{Location, SegmentId};
-use core::sync::atomic::{AtomicU64, Ordering};
+use super::fdb_counts::Counts;
+pub use super::fdb_counts::Limits;
+use crate::ids::{Location, PortId, SegmentId};
+use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use encap::Mac;
 
 const WAYS: usize = 4;
@@ -37,6 +46,9 @@ struct Bucket {
 pub struct Fdb {
     buckets: Box<[Bucket]>,
     mask: u64,
+    counts: Counts,
+    /// The bucket that the next sweep begins at.
+    swept: AtomicUsize,
 }
 
 /// One learned address, as shown to an operator.
@@ -63,6 +75,9 @@ pub enum Learned {
     Moved,
     /// Both of the address's buckets are full of live entries: it was not learned.
     Full,
+    /// The segment or the port holds as many addresses as it may: it was not learned. An address
+    /// that was to move stays where it was.
+    Limited,
 }
 
 #[inline]
@@ -103,7 +118,12 @@ impl Fdb {
     pub fn new(capacity: usize) -> Fdb {
         // Twice the slots, so that two full buckets are rare when `capacity` addresses are live.
         let buckets = (capacity.max(WAYS) * 2 / WAYS).next_power_of_two();
-        Fdb { buckets: (0..buckets).map(|_| Bucket::default()).collect(), mask: buckets as u64 - 1 }
+        Fdb {
+            buckets: (0..buckets).map(|_| Bucket::default()).collect(),
+            mask: buckets as u64 - 1,
+            counts: Counts::new(),
+            swept: AtomicUsize::new(0),
+        }
     }
 
     #[inline]
@@ -148,23 +168,55 @@ impl Fdb {
         now: u32,
         ageing: u32,
     ) -> Learned {
+        self.learn_within(segment, mac, location, now, ageing, Limits::default)
+    }
+
+    /// Like [`Fdb::learn`], as long as the limits allow; they are asked for only when the address is
+    /// new or has moved.
+    #[inline]
+    pub fn learn_within(
+        &self,
+        segment: SegmentId,
+        mac: Mac,
+        location: Location,
+        now: u32,
+        ageing: u32,
+        limits: impl FnOnce() -> Limits,
+    ) -> Learned {
         let key = key(segment, mac);
         let hash = hash(key);
         let new = value(hash, location, now.saturating_add(ageing));
         match self.find(key, hash) {
             Some((_, old)) if old == new => Learned::Known,
-            Some((slot, old)) => {
+            Some((slot, old)) if old as u32 == new as u32 => {
                 // Lost against another worker that saw the same address, or claimed the slot as
                 // aged out: the next frame tries again.
                 let _ = slot.compare_exchange(old, new, Ordering::AcqRel, Ordering::Relaxed);
-                if old as u32 == new as u32 { Learned::Known } else { Learned::Moved }
+                Learned::Known
             }
-            None => self.insert(key, hash, new, now),
+            Some((slot, old)) => self.relocate(slot, old, new, limits()),
+            None => self.insert(key, hash, new, now, limits()),
         }
     }
 
     #[cold]
-    fn insert(&self, key: u64, hash: u64, value: u64, now: u32) -> Learned {
+    fn relocate(&self, slot: &AtomicU64, old: u64, new: u64, limits: Limits) -> Learned {
+        let to = Location::from_bits(new as u32);
+        if !self.counts.enter_port(to, limits) {
+            return Learned::Limited;
+        }
+        let done = slot.compare_exchange(old, new, Ordering::AcqRel, Ordering::Relaxed);
+        // Lost against another worker: the next frame tries again.
+        self.counts.leave_port(if done.is_ok() { Location::from_bits(old as u32) } else { to });
+        Learned::Moved
+    }
+
+    #[cold]
+    fn insert(&self, key: u64, hash: u64, value: u64, now: u32, limits: Limits) -> Learned {
+        let (segment, location) = (segment_of(key), Location::from_bits(value as u32));
+        if !self.counts.enter(segment, location, limits) {
+            return Learned::Limited;
+        }
         let reusable = |bucket: &Bucket, way: usize, old: u64| {
             old == FREE
                 || old != CLAIMED && !is_live(bucket.values[way].load(Ordering::Acquire), now)
@@ -187,23 +239,61 @@ impl Fdb {
                         .compare_exchange(old, CLAIMED, Ordering::AcqRel, Ordering::Relaxed)
                         .is_ok()
                 {
-                    bucket.values[way].store(value, Ordering::Release);
+                    let dead = bucket.values[way].swap(value, Ordering::AcqRel);
+                    if old != FREE {
+                        self.counts.leave(segment_of(old), Location::from_bits(dead as u32));
+                    }
                     bucket.keys[way].store(key, Ordering::Release);
                     return Learned::New;
                 }
             }
         }
+        self.counts.leave(segment, location);
         Learned::Full
+    }
+
+    /// Frees a slot that has this key; false when another has changed it meanwhile.
+    fn free(&self, key: u64, (k, v): (&AtomicU64, &AtomicU64)) -> bool {
+        if k.compare_exchange(key, CLAIMED, Ordering::AcqRel, Ordering::Relaxed).is_err() {
+            return false;
+        }
+        let dead = v.swap(0, Ordering::AcqRel);
+        self.counts.leave(segment_of(key), Location::from_bits(dead as u32));
+        k.store(FREE, Ordering::Release);
+        true
+    }
+
+    /// Frees what has aged out in the next `buckets` buckets of four, so that it is not counted any
+    /// more; returns how many addresses those were. Called again and again, it comes by everywhere.
+    pub fn sweep(&self, now: u32, buckets: usize) -> usize {
+        let all = self.buckets.len();
+        let start = self.swept.load(Ordering::Relaxed);
+        let count = buckets.min(all);
+        self.swept.store((start + count) % all, Ordering::Relaxed);
+        let due = self.buckets[start..].iter().chain(&self.buckets[..start]).take(count);
+        slots_of(due)
+            .filter(|&(key, value, slot)| !is_live(value, now) && self.free(key, slot))
+            .count()
+    }
+
+    /// How many addresses of a segment the table holds, those that aged out since the last
+    /// [`Fdb::sweep`] included.
+    pub fn count_in(&self, segment: SegmentId) -> u32 {
+        self.counts.segment(segment).load(Ordering::Relaxed)
+    }
+
+    /// How many addresses behind a port the table holds, those that aged out since the last
+    /// [`Fdb::sweep`] included.
+    pub fn count_at(&self, port: PortId) -> u32 {
+        self.counts.port(Location::Port(port)).map_or(0, |count| count.load(Ordering::Relaxed))
     }
 
     /// Forgets every entry for which `matches` is true; returns how many.
     pub fn flush(&self, mut matches: impl FnMut(SegmentId, Mac, Location) -> bool) -> usize {
         let mut flushed = 0;
         for (key, value, slot) in self.slots() {
-            let (segment, mac) = (SegmentId((key >> 48) as u16), Mac::from_u64(key));
-            if matches(segment, mac, Location::from_bits(value as u32))
-                && slot.compare_exchange(key, FREE, Ordering::AcqRel, Ordering::Relaxed).is_ok()
-            {
+            let (segment, mac) = (segment_of(key), Mac::from_u64(key));
+            if matches(segment, mac, Location::from_bits(value as u32)) && self.free(key, slot) {
                 flushed += 1;
             }
         }
@@ -215,7 +305,7 @@ impl Fdb {
         self.slots()
             .filter(|&(_, value, _)| is_live(value, now))
             .map(|(key, value, _)| FdbEntry {
-                segment: SegmentId((key >> 48) as u16),
+                segment: segment_of(key),
                 mac: Mac::from_u64(key),
                 location: Location::from_bits(value as u32),
                 remaining: (value >> 32) as u32 - now,
@@ -223,14 +313,28 @@ impl Fdb {
             .collect()
     }
 
-    fn slots(&self) -> impl Iterator<Item = (u64, u64, &AtomicU64)> {
-        self.buckets.iter().flat_map(|b| b.keys.iter().zip(&b.values)).filter_map(|(k, v)| {
-            let key = k.load(Ordering::Acquire);
-            let value = v.load(Ordering::Acquire);
-            (key != FREE && key != CLAIMED && k.load(Ordering::Relaxed) == key)
-                .then_some((key, value, k))
-        })
+    fn slots(&self) -> impl Iterator<Item = (u64, u64, (&AtomicU64, &AtomicU64))> {
+        slots_of(self.buckets.iter())
     }
+}
+
+/// The slots that have a key: key, value, and the slot itself.
+fn slots_of<'a>(
+    buckets: impl Iterator<Item = &'a Bucket>,
+) -> impl Iterator<Item = (u64, u64, (&'a AtomicU64, &'a AtomicU64))> {
+    buckets.flat_map(|b| b.keys.iter().zip(&b.values)).filter_map(|(k, v)| {
+        let key = k.load(Ordering::Acquire);
+        let value = v.load(Ordering::Acquire);
+        (key != FREE && key != CLAIMED && k.load(Ordering::Relaxed) == key).then_some((
+            key,
+            value,
+            (k, v),
+        ))
+    })
+}
+
+fn segment_of(key: u64) -> SegmentId {
+    SegmentId((key >> 48) as u16)
 }
 
 #[cfg(test)]
@@ -300,6 +404,82 @@ mod tests {
         assert_eq!(fdb.flush(|_, _, at| at == P1), 50);
         assert!(fdb.entries(0).iter().all(|e| e.location == P2));
         assert_eq!(fdb.entries(0).len(), 50);
+    }
+
+    #[test]
+    fn limits_of_segment_and_port() {
+        let fdb = Fdb::new(1024);
+        let limits = || Limits { segment: Some(5), port: Some(3) };
+        let learn = |segment, n, at, now| fdb.learn_within(segment, mac(n), at, now, 10, limits);
+        for n in 0..3 {
+            assert_eq!(learn(SEG, n, P1, 0), Learned::New);
+        }
+        assert_eq!(learn(SEG, 3, P1, 0), Learned::Limited, "the port's");
+        assert_eq!(fdb.lookup(SEG, mac(3), 0), None);
+        assert_eq!(learn(SEG, 0, P1, 1), Learned::Known, "who is known is refreshed");
+        assert_eq!((learn(SEG, 4, P2, 0), learn(SEG, 5, P2, 0)), (Learned::New, Learned::New));
+        assert_eq!(learn(SEG, 6, P2, 0), Learned::Limited, "the segment's");
+        assert_eq!(learn(SEG, 4, P1, 0), Learned::Limited, "a move to a full port");
+        assert_eq!(fdb.lookup(SEG, mac(4), 0), Some(P2), "stays where it was");
+        assert_eq!(learn(SEG, 0, P2, 0), Learned::Moved, "within the segment's limit");
+        assert_eq!(learn(SEG, 7, Location::Tunnel(TunnelId(1)), 0), Learned::Limited);
+        assert_eq!(learn(SegmentId(2), 7, P1, 0), Learned::New, "another segment");
+        assert_eq!((fdb.count_in(SEG), fdb.count_in(SegmentId(2))), (5, 1));
+        assert_eq!((fdb.count_at(PortId(1)), fdb.count_at(PortId(2))), (3, 3));
+        // What aged out makes room once it is swept.
+        assert_eq!(learn(SEG, 8, P1, 50), Learned::Limited);
+        assert_eq!(fdb.sweep(50, usize::MAX), 6);
+        assert_eq!((fdb.count_in(SEG), fdb.count_at(PortId(1))), (0, 0));
+        assert_eq!(learn(SEG, 8, P1, 50), Learned::New);
+    }
+
+    #[test]
+    fn sweeping_in_steps_comes_by_everywhere_and_keeps_the_living() {
+        let fdb = Fdb::new(1000);
+        for n in 0..1000 {
+            fdb.learn(SEG, mac(n), P1, 0, if n % 2 == 0 { 10 } else { 100 });
+        }
+        let buckets = fdb.buckets.len();
+        let swept: usize = (0..buckets.div_ceil(7)).map(|_| fdb.sweep(20, 7)).sum();
+        assert_eq!(swept, 500);
+        assert_eq!((fdb.count_in(SEG), fdb.entries(20).len()), (500, 500));
+        assert_eq!(fdb.flush(|_, _, _| true), 500);
+        assert_eq!((fdb.count_in(SEG), fdb.count_at(PortId(1))), (0, 0));
+    }
+
+    /// Threads learn, move, flush and sweep; what is counted afterwards is what is there.
+    #[test]
+    fn concurrent_changes_leave_the_counts_right() {
+        let fdb = Fdb::new(64);
+        std::thread::scope(|s| {
+            for t in 0..4u64 {
+                let fdb = &fdb;
+                s.spawn(move || {
+                    let mut x = t + 1;
+                    for i in 0..100_000u32 {
+                        x = x.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+                        let (n, port) = (x >> 33 & 0xff, PortId((x >> 45 & 3) as u16));
+                        let limits = || Limits { segment: Some(100), port: Some(40) };
+                        let now = i / 100;
+                        fdb.learn_within(SEG, mac(n), Location::Port(port), now, 2, limits);
+                        assert!(fdb.count_in(SEG) <= 100 + 4, "each worker adds before it looks");
+                        if i % 64 == 0 {
+                            fdb.sweep(now, 3);
+                        }
+                        if i % 999 == 0 {
+                            fdb.flush(|_, _, at| at == Location::Port(port));
+                        }
+                    }
+                });
+            }
+        });
+        let all: Vec<_> =
+            fdb.slots().map(|(_, value, _)| Location::from_bits(value as u32)).collect();
+        assert_eq!(fdb.count_in(SEG) as usize, all.len());
+        for port in (0..4).map(PortId) {
+            let here = all.iter().filter(|&&at| at == Location::Port(port)).count();
+            assert_eq!(fdb.count_at(port) as usize, here, "port {port}");
+        }
     }
 
     /// Four threads learn and look up; an address is only ever found where somebody put it: the

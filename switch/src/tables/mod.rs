@@ -2,20 +2,23 @@
 //! writes, the [`Fdb`].
 
 pub mod fdb;
+mod fdb_counts;
 mod group;
 pub mod lpm;
 mod next_hop;
 mod port;
 mod segment;
+mod storm;
 mod tunnel;
 mod underlay;
 
-pub use fdb::{Fdb, FdbEntry, Learned};
+pub use fdb::{Fdb, FdbEntry, Learned, Limits};
 pub use group::Group;
 pub use lpm::{Fib, Lpm};
 pub use next_hop::NextHop;
-pub use port::{Port, Role};
-pub use segment::Segment;
+pub use port::{Guard, Port, PortPolicy, Role};
+pub use segment::{Neighbor, Segment, SegmentPolicy, UnknownUnicast};
+pub use storm::Storm;
 pub use tunnel::{Egress, Encapsulation, Tunnel};
 pub use underlay::Underlay;
 

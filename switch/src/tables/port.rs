@@ -1,6 +1,10 @@
 //! Ports.
 
+use super::storm::Storm;
 use crate::ids::{PortId, SegmentId};
+use encap::Mac;
+use std::net::IpAddr;
+use std::sync::Arc;
 
 /// A port of the switch.
 #[derive(Clone, Debug)]
@@ -13,6 +17,29 @@ pub struct Port {
     pub role: Role,
     /// The largest frame it sends: bytes from the Ethernet header on, that header included.
     pub max_frame: u32,
+    /// What it may send into the switch.
+    pub policy: PortPolicy,
+}
+
+/// What a port may send into the switch. The default is anything.
+#[derive(Clone, Debug, Default)]
+pub struct PortPolicy {
+    /// Whose frames the port takes; none: anybody's.
+    pub guard: Option<Guard>,
+    /// The rate of broadcast and multicast; none: not limited.
+    pub storm: Option<Arc<Storm>>,
+    /// The most MAC addresses to be learned behind it; none: as many as fit the table.
+    pub fdb_limit: Option<u32>,
+}
+
+/// Who is behind a port, so that nobody there can pretend to be another.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Guard {
+    /// The only source address of frames.
+    pub mac: Mac,
+    /// The only source addresses of packets, besides those that are valid on the link only. When
+    /// none are known, any that the switch does not know as another's.
+    pub addresses: Vec<IpAddr>,
 }
 
 /// What a port does with the frames it receives.

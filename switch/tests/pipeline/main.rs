@@ -3,10 +3,13 @@
 mod answer;
 mod bridge;
 mod ecmp;
+mod guard;
 mod kit;
+mod limits;
 mod property;
 mod reasons;
 mod replace;
 mod router;
+mod suppress;
 mod tcp;
 mod underlay;

@@ -4,7 +4,8 @@
 use crate::kit::{Lab, Net, Node, Packet, Via, arp_request, gateway_mac, ipip, uplink_mac, vxlan};
 use encap::Mac;
 use switch::heap::HeapFrame;
-use switch::{DropReason, Frame, PortId};
+use switch::tables::{Storm, UnknownUnicast};
+use switch::{DropReason, Frame, PortId, SegmentId};
 
 /// Who counts a reason.
 enum By {
@@ -12,6 +13,20 @@ enum By {
     Pipeline(Vec<(DropReason, u64)>),
     /// The ports, which know of rings and interfaces; `fastpath` tests them.
     Ports,
+}
+
+/// The pod on the port of [`guarded`].
+const GUARDED: Mac = Mac([2, 0, 0, 1, 0, 12]);
+
+/// A guarded pod of the routed segment, put into the tables.
+fn guarded(lab: &mut Lab) -> PortId {
+    let address = ["10.244.1.12", "fd00:10:244:1::12"];
+    let mut port = None;
+    let node = Node::with(1, Via::Vxlan4, |net| {
+        port = Some(net.guarded(SegmentId(0), GUARDED, &address));
+    });
+    lab.tables = node.tables;
+    port.unwrap()
 }
 
 /// A frame that is dropped for `reason`.
@@ -41,6 +56,35 @@ fn example(reason: DropReason) -> By {
         DropReason::PortDown => {
             lab.tables.ports[node.b.port.index()] = None;
             (pod, routed("10.244.1.11").udp((1, 2), b""))
+        }
+        DropReason::SpoofedMac => (guarded(&mut lab), raw(Mac::BROADCAST, station)),
+        DropReason::SpoofedArp => {
+            let other = (GUARDED, [10, 244, 1, 10].into());
+            (guarded(&mut lab), arp_request(other, Mac::BROADCAST, [10, 244, 1, 1].into()))
+        }
+        DropReason::SpoofedIp => {
+            let other = Packet::text(GUARDED, "10.244.1.10", gateway_mac(1), "10.244.1.11");
+            (guarded(&mut lab), other.udp((1, 2), b""))
+        }
+        DropReason::SpoofedNd => {
+            let other = Packet::text(GUARDED, "fe80::9", Mac([0x33, 0x33, 0, 0, 0, 1]), "ff02::1");
+            (guarded(&mut lab), other.carry(58, &[134; 16]))
+        }
+        DropReason::UnknownUnicast => {
+            let mut net = Net::new();
+            let segment = net.segment(false);
+            let port = net.access(segment);
+            net.policy(segment).unknown_unicast = UnknownUnicast::Drop;
+            lab = Lab::new(net.build());
+            (port, raw(Mac([2, 0, 0, 0, 1, 2]), station))
+        }
+        DropReason::Storm => {
+            let mut net = Net::new();
+            let segment = net.segment(false);
+            let port = net.access(segment);
+            net.port_policy(port).storm = Some(Storm::new(0).into());
+            lab = Lab::new(net.build());
+            (port, raw(Mac::BROADCAST, station))
         }
         DropReason::FloodEmpty => {
             let mut net = Net::new();

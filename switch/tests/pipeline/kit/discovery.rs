@@ -59,6 +59,47 @@ pub fn neighbor_solicit(
     [&to_mac.0[..], &mac.0, &[0x86, 0xdd], &packet].concat()
 }
 
+/// A neighbour advertisement of `(mac, src)` for `target`, with the option that `lladdr` gives.
+pub fn neighbor_advert(
+    (mac, src): (Mac, Ipv6Addr),
+    (to_mac, dst): (Mac, Ipv6Addr),
+    target: Ipv6Addr,
+    lladdr: Option<Mac>,
+) -> Vec<u8> {
+    let message = Icmpv6Repr::Ndisc(NdiscRepr::NeighborAdvert {
+        flags: NdiscNeighborFlags::OVERRIDE,
+        target_addr: target,
+        lladdr: lladdr.map(|mac| EthernetAddress(mac.0).into()),
+    });
+    icmpv6((mac, src), (to_mac, dst), &message)
+}
+
+/// A router solicitation, with the option that `lladdr` gives.
+pub fn router_solicit((mac, src): (Mac, Ipv6Addr), lladdr: Option<Mac>) -> Vec<u8> {
+    let lladdr = lladdr.map(|mac| EthernetAddress(mac.0).into());
+    let routers = (Mac([0x33, 0x33, 0, 0, 0, 2]), Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 2));
+    icmpv6((mac, src), routers, &Icmpv6Repr::Ndisc(NdiscRepr::RouterSolicit { lladdr }))
+}
+
+fn icmpv6(
+    (mac, src): (Mac, Ipv6Addr),
+    (to_mac, dst): (Mac, Ipv6Addr),
+    message: &Icmpv6Repr<'_>,
+) -> Vec<u8> {
+    let header = Ipv6Repr {
+        src_addr: src,
+        dst_addr: dst,
+        next_header: IpProtocol::Icmpv6,
+        payload_len: message.buffer_len(),
+        hop_limit: 255,
+    };
+    let mut packet = vec![0; 40 + message.buffer_len()];
+    header.emit(&mut Ipv6Packet::new_unchecked(&mut packet[..]));
+    let mut icmp = Icmpv6Packet::new_unchecked(&mut packet[40..]);
+    message.emit(&src, &dst, &mut icmp, &ChecksumCapabilities::default());
+    [&to_mac.0[..], &mac.0, &[0x86, 0xdd], &packet].concat()
+}
+
 /// A neighbour advertisement, as smoltcp reads it.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Advert {

@@ -8,7 +8,9 @@ mod node;
 mod packet;
 mod wire;
 
-pub use discovery::{arp, arp_request, neighbor_solicit, read_advert};
+pub use discovery::{
+    arp, arp_request, neighbor_advert, neighbor_solicit, read_advert, router_solicit,
+};
 pub use lab::Lab;
 pub use net::{Net, Pod};
 pub use node::{Node, UPLINK_MAX_FRAME, Via, gateway_mac, host_mac, tunnels, uplink_mac, vtep_mac};

@@ -5,8 +5,8 @@ use encap::{Mac, Prefix, Vni};
 use std::net::IpAddr;
 use std::sync::Arc;
 use switch::tables::{
-    Egress, Encapsulation, Fib, Group, HostPort, NextHop, Port, Role, Router, Segment, Tunnel,
-    Underlay,
+    Egress, Encapsulation, Fib, Group, Guard, HostPort, Neighbor, NextHop, Port, PortPolicy, Role,
+    Router, Segment, SegmentPolicy, Tunnel, Underlay,
 };
 use switch::{Fdb, Location, PortId, SegmentId, Tables, TunnelId};
 
@@ -38,14 +38,47 @@ impl Net {
 
     fn port(&mut self, role: Role) -> PortId {
         let id = PortId(self.tables.ports.len() as u16);
-        let port = Port { id, name: format!("port{id}"), role, max_frame: MAX_FRAME };
+        let (name, policy) = (format!("port{id}"), PortPolicy::default());
+        let port = Port { id, name, role, max_frame: MAX_FRAME, policy };
         self.tables.ports.push(Some(Arc::new(port)));
         id
     }
 
+    fn port_mut(&mut self, port: PortId) -> &mut Port {
+        Arc::make_mut(self.tables.ports[port.index()].as_mut().unwrap())
+    }
+
     /// The largest frame that a port sends.
     pub fn max_frame(&mut self, port: PortId, bytes: u32) {
-        Arc::make_mut(self.tables.ports[port.index()].as_mut().unwrap()).max_frame = bytes;
+        self.port_mut(port).max_frame = bytes;
+    }
+
+    /// What a port may send into the switch.
+    pub fn port_policy(&mut self, port: PortId) -> &mut PortPolicy {
+        &mut self.port_mut(port).policy
+    }
+
+    /// What a segment floods and learns.
+    pub fn policy(&mut self, segment: SegmentId) -> &mut SegmentPolicy {
+        &mut self.segment_mut(segment).policy
+    }
+
+    /// The owner of an IP address.
+    pub fn neighbor(&mut self, segment: SegmentId, ip: IpAddr, mac: Mac, at: Location) {
+        self.segment_mut(segment).neighbors.insert(ip, Neighbor { mac, at });
+    }
+
+    /// A pod as the control plane makes it: guarded, its MAC address fixed, its IP addresses known.
+    pub fn guarded(&mut self, segment: SegmentId, mac: Mac, addresses: &[&str]) -> PortId {
+        let port = self.access(segment);
+        let addresses: Vec<IpAddr> = addresses.iter().map(|ip| ip.parse().unwrap()).collect();
+        for &ip in &addresses {
+            self.to(Prefix::host(ip), NextHop::Local { port, mac });
+            self.neighbor(segment, ip, mac, Location::Port(port));
+        }
+        self.fixed(segment, mac, Location::Port(port));
+        self.port_policy(port).guard = Some(Guard { mac, addresses });
+        port
     }
 
     pub fn segment(&mut self, routed: bool) -> SegmentId {
@@ -57,6 +90,8 @@ impl Net {
             flood: Vec::new(),
             statics: Default::default(),
             routed,
+            policy: SegmentPolicy::default(),
+            neighbors: Default::default(),
         };
         self.tables.segments.push(Some(Arc::new(segment)));
         id
