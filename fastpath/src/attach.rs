@@ -7,9 +7,10 @@ use crate::error::Error;
 use crate::frame::RX_CAPACITY;
 use crate::netdev;
 use crate::program::Link;
-use crate::xsk::{Binding, Options, Socket};
+use crate::stats::SocketStatistics;
+use crate::xsk::{self, Binding, Options, Socket};
 use std::collections::BTreeMap;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::time::Duration;
@@ -29,9 +30,22 @@ pub(crate) struct Port {
     workers: Vec<usize>,
     /// By queue. Kept to read statistics; the workers have the sockets.
     pub sockets: BTreeMap<u32, Arc<OwnedFd>>,
+    /// What the kernel counted on sockets of this port that were closed since.
+    closed: SocketStatistics,
     max_frame: usize,
     /// Detaches the program when dropped.
     link: Option<Link>,
+}
+
+impl Port {
+    /// What the kernel counted on the port's sockets.
+    pub fn kernel_statistics(&self) -> SocketStatistics {
+        let mut sum = self.closed;
+        for fd in self.sockets.values() {
+            sum += xsk::statistics(fd.as_fd()).unwrap_or_default();
+        }
+        sum
+    }
 }
 
 pub(crate) fn attach(engine: &Engine, id: PortId, spec: &AttachSpec) -> Result<Attached, Error> {
@@ -72,6 +86,7 @@ pub(crate) fn attach(engine: &Engine, id: PortId, spec: &AttachSpec) -> Result<A
         slots: available,
         workers: Vec::new(),
         sockets: BTreeMap::new(),
+        closed: SocketStatistics::default(),
         max_frame: (mtu + L2_OVERHEAD) as usize,
         link: Some(link),
     };
@@ -154,6 +169,7 @@ fn release(
     let mut released = Vec::new();
     for (id, socket) in wait(&answer, index)? {
         released.push((*socket.options(), socket.binding()));
+        port.closed += xsk::statistics(socket.as_fd()).unwrap_or_default();
         port.sockets.remove(&socket.options().queue);
         drop(socket);
         worker.mailbox.push(Command::Closed { socket: id });

@@ -12,13 +12,11 @@ use crate::program::Program;
 use crate::stats::{Counters, PortSnapshot};
 use crate::umem::Mapping;
 use crate::worker::{Mailboxes, Worker};
-use crate::xsk;
 use nix::sched::{CpuSet, sched_setaffinity};
 use nix::sys::resource::{Resource, setrlimit};
 use nix::unistd::Pid;
 use std::collections::BTreeMap;
 use std::io;
-use std::os::fd::AsFd;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::sync_channel;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -227,8 +225,8 @@ impl Engine {
             ports = worker.count(ports);
         }
         for (id, sum) in &mut ports {
-            for fd in state.ports.get(id).iter().flat_map(|p| p.sockets.values()) {
-                sum.kernel += xsk::statistics(fd.as_fd()).unwrap_or_default();
+            if let Some(port) = state.ports.get(id) {
+                sum.kernel = port.kernel_statistics();
             }
         }
         let buffers = self.workers.iter();

@@ -1,30 +1,41 @@
-//! How frames get in and out.
+//! How frames get in and out. The only crate with `unsafe`.
 //!
-//! The only crate with `unsafe`. A packet's way: `xsk` receives a batch of `Frame`s from a
-//! socket's ring, `worker` hands it to the pipeline, the pipeline puts each frame on the
-//! transmit ring of its egress port (`io`), and the worker kicks each of those rings once.
+//! A packet's way: the worker looks at its sockets, receives a batch of [`Frame`]s from one, and
+//! hands it to the [`Pipeline`]. That puts each frame on the transmit ring of its egress port, and
+//! the worker kicks each of those rings once.
+//!
+//! | what | where |
+//! |---|---|
+//! | the loop | `worker`, `io`, and `lane` between two workers |
+//! | a socket in its worker's hands: receive, transmit, account | `port`, `fill` |
+//! | AF_XDP | `xsk`, `ring`, `umem`, `sys` |
+//! | buffers | [`Pool`], [`Frame`] |
+//! | the XDP programs, their maps, pinned links | `program`, `bpf/podswitch.bpf.c` |
+//! | the control thread's handle | [`Engine`], `attach`, `command`, `netdev` |
+//! | without an interface | [`MemoryPorts`], [`pcap`] |
 
 mod attach;
 mod command;
 pub mod config;
 pub mod engine;
 pub mod error;
-pub mod fill;
+mod fill;
 pub mod frame;
-pub mod io;
+mod io;
 mod lane;
 pub mod memory;
 mod netdev;
+pub mod pcap;
 pub mod pipeline;
 pub mod pool;
-pub mod port;
-pub mod program;
-pub mod ring;
+mod port;
+mod program;
+mod ring;
 pub mod stats;
 mod sys;
-pub mod umem;
-pub mod worker;
-pub mod xsk;
+mod umem;
+mod worker;
+mod xsk;
 
 pub use config::{AttachMode, AttachSpec, Attached, EngineConfig, Preference, Role, UplinkFilter};
 pub use engine::Engine;

@@ -16,7 +16,7 @@ const CHUNK_SHIFT: u32 = CHUNK.trailing_zeros();
 
 /// A socket as the pool sees it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct SocketId(pub u16);
+pub(crate) struct SocketId(pub u16);
 
 /// Who has a chunk: 0 is us (free or in a frame), `n + 1` is socket `n`.
 type Holder = u16;
@@ -54,7 +54,7 @@ impl Pool {
     }
 
     /// The mapping that holds the buffers.
-    pub fn memory(&self) -> &Arc<Mapping> {
+    pub(crate) fn memory(&self) -> &Arc<Mapping> {
         &self.memory
     }
 

@@ -38,7 +38,7 @@ pub(crate) struct PortSocket {
     /// Seconds without a frame in or out.
     pub silent: u32,
     /// Descriptors that the kernel should not have written.
-    pub bad_descriptors: u64,
+    bad_descriptors: u64,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -357,6 +357,13 @@ impl PortSocket {
         }
         self.reap(pool);
         self.silent += 1;
+        if self.bad_descriptors > 0 {
+            tracing::error!(
+                "port {}: the kernel named {} buffers that it did not have",
+                self.port,
+                core::mem::take(&mut self.bad_descriptors)
+            );
+        }
         self.fill.age();
         self.refill(pool, budget);
     }
