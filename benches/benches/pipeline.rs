@@ -20,21 +20,18 @@ fn main() {
     let mut results = Vec::new();
     for scenario in scenario::ALL {
         // Built when criterion first asks, which for a row that was not chosen it never does.
-        let mut rig = None;
-        let mut samples = Vec::new();
+        let mut rig: Option<Rig> = None;
         let mut group = criterion.benchmark_group(scenario.path);
         group.throughput(Throughput::Elements(VECTOR as u64));
         group.bench_function(scenario.size, |b| {
             b.iter_custom(|vectors| {
                 let rig = rig.get_or_insert_with(|| Rig::new((scenario.build)()));
-                let clocks = rig.run(vectors, batch);
-                samples.push(clocks as f64 / (vectors * VECTOR as u64) as f64);
-                tsc::duration(clocks)
+                tsc::duration(rig.run(vectors, batch))
             });
         });
         group.finish();
-        if !samples.is_empty() {
-            results.push((scenario, table::median(&mut samples)));
+        if let Some(clocks) = rig.as_mut().and_then(Rig::clocks_per_packet) {
+            results.push((scenario, clocks));
         }
     }
     table::print(batch, &results);

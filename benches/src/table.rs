@@ -3,7 +3,7 @@
 use crate::scenario::Scenario;
 use crate::tsc;
 
-/// Prints what was measured: clocks a packet, the median of each row's samples.
+/// Prints what was measured, in clocks a packet.
 pub fn print(batch: usize, rows: &[(&Scenario, f64)]) {
     if rows.is_empty() {
         return;
@@ -36,10 +36,4 @@ fn machine() -> String {
     let info = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let model = info.lines().find_map(|l| l.strip_prefix("model name")?.split(": ").nth(1));
     format!("{}, TSC {:.2} GHz", model.unwrap_or("this processor"), tsc::per_nanosecond())
-}
-
-/// The middle of the samples.
-pub fn median(samples: &mut [f64]) -> f64 {
-    samples.sort_by(f64::total_cmp);
-    samples[samples.len() / 2]
 }
