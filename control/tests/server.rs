@@ -153,7 +153,8 @@ fn a_client_that_does_not_read_stalls_nobody() {
                 sent += n;
                 quiet = 0;
             }
-            Err(_) => {
+            Err(e) => {
+                assert_eq!(e.kind(), std::io::ErrorKind::WouldBlock, "it was given up: {e}");
                 quiet += 1;
                 std::thread::sleep(Duration::from_millis(10));
             }
