@@ -108,8 +108,10 @@ impl Conn {
     }
 
     /// Reads what is there, up to a slice, so that one client cannot keep the others waiting.
+    /// Reads nothing while lines wait to be answered, so that no more than that slice and half a
+    /// line are ever held.
     pub fn fill(&mut self, now: Instant) -> io::Result<()> {
-        if self.closing || self.pending() >= OUTPUT_HIGH {
+        if self.closing || self.more || self.pending() >= OUTPUT_HIGH {
             return Ok(());
         }
         let mut chunk = [0; 16 << 10];
@@ -224,6 +226,26 @@ mod tests {
     }
 
     #[test]
+    fn no_more_is_read_while_lines_wait() {
+        let (mut conn, mut client) = pair();
+        let now = Instant::now();
+        client.write_all(b"a\nb\nc").unwrap();
+        conn.fill(now).unwrap();
+        assert_eq!(conn.next(), Next::Line(b"a".to_vec()));
+        assert!(conn.has_work(), "although the socket has nothing");
+        client.write_all(b"d\n").unwrap();
+        conn.ready(true, false);
+        conn.fill(now).unwrap();
+        assert_eq!(conn.input.rest(), b"b\nc", "b waits to be answered");
+        assert_eq!(conn.next(), Next::Line(b"b".to_vec()));
+        assert_eq!(conn.next(), Next::Wait);
+        conn.fill(now).unwrap();
+        assert_eq!(conn.next(), Next::Line(b"cd".to_vec()));
+        assert_eq!(conn.next(), Next::Wait);
+        assert!(!conn.has_work());
+    }
+
+    #[test]
     fn half_a_line_has_a_deadline_that_more_halves_do_not_move() {
         let (mut conn, mut client) = pair();
         let start = Instant::now();
@@ -246,13 +268,16 @@ mod tests {
     fn an_answer_has_a_deadline_that_reading_moves() {
         let (mut conn, mut client) = pair();
         let start = Instant::now();
+        client.write_all(b"x\ny\n").unwrap();
+        conn.fill(start).unwrap();
+        assert_eq!(conn.next(), Next::Line(b"x".to_vec()));
         let answer = vec![b'a'; 4 << 20];
         conn.answer(&answer, start);
         conn.flush(start).unwrap();
         assert!(conn.pending() > 0, "more than a socket holds");
         assert_eq!(conn.deadline(), Some(start + PATIENCE));
         assert!(!conn.has_work(), "it waits for the client");
-        assert_eq!(conn.next(), Next::Wait);
+        assert_eq!(conn.next(), Next::Wait, "y must wait, too");
 
         let mut read = vec![0; 4 << 20];
         let later = start + PATIENCE / 2;
@@ -270,6 +295,8 @@ mod tests {
         }
         assert!(reader.join().unwrap() == answer);
         assert_eq!(conn.deadline(), None);
+        assert!(conn.has_work());
+        assert_eq!(conn.next(), Next::Line(b"y".to_vec()));
         assert!(conn.output.capacity() <= 64 << 10, "the memory is given back");
     }
 }
