@@ -170,6 +170,16 @@ def pipeline():
     frames("options", (pod, from4("10.244.1.11", options=[IPOption_RR()]) / udp))
     frames("expired", (pod, from4("10.244.1.11", ttl=1) / udp))
 
+    first, second, guarded = "02:00:00:00:07:14", "02:00:00:00:07:15", 8
+    ask = Ether(src=first, dst="ff:ff:ff:ff:ff:ff")
+    frames("suppressed", (guarded, ask / ARP(hwsrc=first, psrc="10.244.1.20", pdst="10.244.1.21")))
+    frames("spoofed_arp", (guarded, ask / ARP(hwsrc=first, psrc="10.244.1.21", pdst="10.244.1.99")))
+    frames("guarded", (guarded, Ether(src=first, dst=second)
+                       / IP(src="10.244.1.20", dst="10.244.1.21", id=1) / udp),
+           (guarded + 1, Ether(src=second, dst=first) / Dot1Q(vlan=0)
+            / IPv6(src="fd00:10:244:1::21", dst="fd00:10:244:1::20") / udp),
+           (guarded + 2, Ether(src=station, dst=first, type=0x88B5) / b"hello"))
+
     learn = Ether(src=station, dst="ff:ff:ff:ff:ff:ff", type=0x88B5) / b"hello"
     answer = Ether(src="02:00:00:00:07:02", dst=station, type=0x88B5) / b"hello"
     under4, under6 = IP(src="192.0.2.2", dst="192.0.2.1", id=1), IPv6(src="2001:db8::2", dst="2001:db8::1")

@@ -22,21 +22,25 @@ use etherparse::{NetSlice, SlicedPacket, TransportSlice};
 use lab::Lab;
 use libfuzzer_sys::fuzz_target;
 use node::{Node, Via};
-use std::cell::RefCell;
+use std::sync::Arc;
 use switch::heap::HeapFrame;
 use switch::{Fdb, PortId};
 
 thread_local! {
-    /// The tables are the same for every input, and building them costs more than most inputs.
-    static NODE: RefCell<Node> = RefCell::new(Node::new(1, Via::Vxlan4));
+    /// The same for every input, and building it costs more than most inputs. What is learned is
+    /// forgotten in between.
+    static NODE: (Node, Arc<Fdb>) = (Node::with(1, Via::Vxlan4, node::policed), Fdb::new(16).into());
 }
 
 fuzz_target!(|input: &[u8]| {
-    NODE.with_borrow(|node| run(node, input));
+    NODE.with(|(node, fdb)| {
+        fdb.flush(|_, _, _| true);
+        run(node, fdb, input);
+    });
 });
 
-fn run(node: &Node, mut input: &[u8]) {
-    let mut lab = Lab::sharing(node.tables.clone(), Fdb::new(16).into());
+fn run(node: &Node, fdb: &Arc<Fdb>, mut input: &[u8]) {
+    let mut lab = Lab::sharing(node.tables.clone(), fdb.clone());
     while let Some((head, rest)) = input.split_first_chunk::<4>() {
         let len = usize::from(u16::from_be_bytes([head[2], head[3]])).min(rest.len());
         let (frame, rest) = rest.split_at(len);

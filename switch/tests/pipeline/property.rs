@@ -4,7 +4,7 @@
 
 use crate::kit::{
     Lab, Node, Packet, UPLINK_MAX_FRAME, Via, arp_request, decode, fill_checksum, gateway_mac,
-    ipip, neighbor_solicit, uplink_mac, vtep_mac, vxlan,
+    ipip, neighbor_solicit, policed, uplink_mac, vtep_mac, vxlan,
 };
 use encap::Mac;
 use proptest::collection::vec;
@@ -27,6 +27,8 @@ fn mac() -> BoxedStrategy<Mac> {
             Mac([2, 0, 0, 1, 0, 11]),
             Mac([2, 0, 0, 0, 7, 1]),
             Mac([2, 0, 0, 0, 7, 2]),
+            Mac([2, 0, 0, 0, 7, 20]),
+            Mac([2, 0, 0, 0, 7, 21]),
             Mac::BROADCAST,
             Mac([0x33, 0x33, 0, 0, 0, 1]),
             Mac([1, 0x80, 0xc2, 0, 0, 0]),
@@ -41,6 +43,8 @@ fn v4() -> BoxedStrategy<IpAddr> {
         "10.244.1.1",
         "10.244.1.10",
         "10.244.1.11",
+        "10.244.1.20",
+        "10.244.1.21",
         "10.244.2.10",
         "10.250.0.1",
         "10.250.1.1",
@@ -73,6 +77,8 @@ fn v6() -> BoxedStrategy<IpAddr> {
         "fd00:10:244:1::1",
         "fd00:10:244:1::10",
         "fd00:10:244:1::11",
+        "fd00:10:244:1::20",
+        "fd00:10:244:1::21",
         "fd00:10:244:2::10",
         "fd00:10:250:0::1",
         "fd00:10:250:1::1",
@@ -279,7 +285,7 @@ proptest! {
         budget in prop_oneof![4 => Just(usize::MAX), 1 => 0usize..4],
         frames in vec((any::<Index>(), frame(), 0u64..400), 1..12),
     ) {
-        let node = Node::new(1, via);
+        let node = Node::with(1, via, policed);
         let mut lab = Lab::new(node.tables.clone());
         lab.budget = budget;
         let ports = ports(&node);

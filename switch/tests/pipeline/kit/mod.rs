@@ -13,6 +13,8 @@ pub use discovery::{
 };
 pub use lab::Lab;
 pub use net::{Net, Pod};
-pub use node::{Node, UPLINK_MAX_FRAME, Via, gateway_mac, host_mac, tunnels, uplink_mac, vtep_mac};
+pub use node::{
+    Node, UPLINK_MAX_FRAME, Via, gateway_mac, host_mac, policed, tunnels, uplink_mac, vtep_mac,
+};
 pub use packet::{Packet, Seen, decode, fill_checksum, ipip, vxlan, vxlan_header};
 pub use wire::{Faults, Wire};

@@ -13,7 +13,8 @@ use super::net::{Net, Pod};
 use encap::Mac;
 use encap::tunnel::OuterHeader;
 use std::net::IpAddr;
-use switch::tables::NextHop;
+use std::sync::Arc;
+use switch::tables::{NextHop, Storm, UnknownUnicast};
 use switch::{PortId, SegmentId, Tables};
 
 /// How a node reaches its peer's pods.
@@ -176,4 +177,21 @@ impl Node {
         let tables = net.build();
         Node { tables, n, routed, blue, green, host, a, b, blue_ports, green_ports, uplink }
     }
+}
+
+/// To be added with [`Node::with`]: a segment under every policy there is, with two guarded pods, and
+/// a bridge port that may flood nothing.
+pub fn policed(net: &mut Net) {
+    let segment = net.segment(true);
+    let policy = net.policy(segment);
+    policy.suppress = true;
+    policy.unknown_unicast = UnknownUnicast::Drop;
+    policy.fdb_limit = Some(4);
+    for i in [20u8, 21] {
+        let mac = Mac([2, 0, 0, 0, 7, i]);
+        net.guarded(segment, mac, &[&format!("10.244.1.{i}"), &format!("fd00:10:244:1::{i}")]);
+    }
+    let port = net.access(segment);
+    net.port_policy(port).fdb_limit = Some(1);
+    net.port_policy(port).storm = Some(Arc::new(Storm::new(0)));
 }
