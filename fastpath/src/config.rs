@@ -18,7 +18,10 @@ pub struct EngineConfig {
     /// Where links of the XDP program are pinned, one file per interface, so that coming back
     /// after a crash never detaches the program from an interface. Not pinned when absent.
     pub pin_dir: Option<PathBuf>,
-    /// How long a worker looks for more work before it sleeps.
+    /// How long a worker looks for more work before it sleeps. Zero by default: where workers share
+    /// their cores with the pods they serve, looking takes time from the pods, and a worker that
+    /// slept finds larger batches. Measured so (TCP, MTU 1500, 0 against 20 µs): 2.3 against 1.5
+    /// Gbit/s. A worker with a core to itself gains latency by a few tens of microseconds here.
     pub spin: Duration,
     /// Microseconds that a system call on a socket may poll the driver (SO_BUSY_POLL); off when
     /// absent.
@@ -34,7 +37,7 @@ impl Default for EngineConfig {
             cpus: None,
             frames_per_worker: 8192,
             pin_dir: None,
-            spin: Duration::from_micros(20),
+            spin: Duration::ZERO,
             busy_poll: None,
             ring_size: 2048,
         }
