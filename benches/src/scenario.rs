@@ -99,7 +99,7 @@ fn fib(n: u32, value: impl Fn(u32) -> u32) -> Arc<Fib> {
 fn tables() -> Tables {
     let port = |id: PortId, role| {
         let (name, policy) = (format!("port{id}"), PortPolicy::default());
-        Some(Arc::new(Port { id, name, role, max_frame: 9014, policy }))
+        Some(Arc::new(Port { id, name, role, max_frame: 9014, mtu: 9000, policy }))
     };
     let segment = Segment {
         id: SEGMENT,
@@ -113,7 +113,8 @@ fn tables() -> Tables {
     };
     let mut underlay = Underlay::default();
     underlay.local.insert(LOCAL.into());
-    let router = Router { mac: ROUTER, addresses: vec![[10, 0, 0, 1].into()], host: None };
+    let router =
+        Router { mac: ROUTER, addresses: vec![[10, 0, 0, 1].into()], host: None, clamp_mss: false };
     Tables {
         ports: vec![
             port(POD, Role::Access(SEGMENT)),
@@ -141,6 +142,9 @@ fn add_vxlan(tables: &mut Tables, i: u32) {
         remote,
         encapsulation: Encapsulation::Vxlan { vni, segment: Some(SEGMENT), local_mac, remote_mac },
         mtu: 8950,
+        overhead: 50,
+        path: Default::default(),
+        outer: Default::default(),
         egress: Some(Egress { port: UPLINK, header }),
     })));
     let underlay = Arc::make_mut(&mut tables.underlay);
@@ -159,6 +163,9 @@ fn add_ipip(tables: &mut Tables) {
         remote,
         encapsulation: Encapsulation::Ipip,
         mtu: 8980,
+        overhead: 20,
+        path: Default::default(),
+        outer: Default::default(),
         egress: Some(Egress { port: UPLINK, header }),
     })));
     Arc::make_mut(&mut tables.underlay).ipip.insert(remote, TunnelId(0));

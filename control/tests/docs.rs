@@ -41,6 +41,7 @@ fn every_key() -> State {
             host_interface: name(),
             segment: name(),
             mtu: Some(1500),
+            clamp_mss: true,
         }),
         uplink: Some(Uplink {
             dev: name(),

@@ -29,6 +29,19 @@ pub trait Frame: Sized {
     /// Calls `f` with the bytes of every segment, in order: for checksums over a whole packet.
     fn for_each_segment(&self, f: impl FnMut(&[u8]));
 
+    /// Copies the frame's bytes from `start` on to `out`, over all segments. What the frame does
+    /// not have is left as it was.
+    fn copy_from(&self, start: usize, out: &mut [u8]) {
+        let (mut skip, mut done) = (start, 0);
+        self.for_each_segment(|segment| {
+            let from = segment.get(skip..).unwrap_or(&[]);
+            let n = from.len().min(out.len() - done);
+            out[done..done + n].copy_from_slice(&from[..n]);
+            skip = skip.saturating_sub(segment.len());
+            done += n;
+        });
+    }
+
     /// Room before the first byte.
     fn headroom(&self) -> usize;
 

@@ -10,7 +10,7 @@ pub const HEADROOM: usize = 256;
 pub const SEGMENT: usize = 4096 - HEADROOM;
 
 /// A frame on the heap.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct HeapFrame {
     buffer: Vec<u8>,
     head: usize,

@@ -179,6 +179,8 @@ pub struct Node {
     /// less the largest tunnel header.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub mtu: Option<u32>,
+    /// Whether the maximum segment size that TCP offers is lowered to what the path carries.
+    pub clamp_mss: bool,
 }
 
 impl Default for Node {
@@ -190,6 +192,7 @@ impl Default for Node {
             host_interface: "podswitch0".to_owned(),
             segment: default_segment(),
             mtu: None,
+            clamp_mss: false,
         }
     }
 }

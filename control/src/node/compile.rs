@@ -5,15 +5,15 @@ use super::ids::Ids;
 use super::stable_hash;
 use encap::tunnel::OuterHeader;
 use encap::{Mac, Prefix};
-use hashbrown::HashMap;
+use hashbrown::{HashMap, HashSet};
 use podswitch_api::state::{DEFAULT_SEGMENT, Node, State, Tunnel as TunnelConfig, Via};
 use podswitch_api::{Attachment, Encapsulation as Wanted};
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 use switch::tables::{
-    Egress, Encapsulation, Fib, Group, HostPort, NextHop, Port, Role, Router, Segment, Tables,
-    Tunnel, Underlay,
+    Egress, Encapsulation, Fib, Group, HostPort, NextHop, OuterPolicy, PathMtu, Port, Role, Router,
+    Segment, Tables, Tunnel, Underlay,
 };
 use switch::{Location, PortId, SegmentId, TunnelId};
 
@@ -27,6 +27,8 @@ pub struct TableIds {
     pub segments: Ids,
     /// Tunnels.
     pub tunnels: Ids,
+    /// What the workers learn of the paths to the peers of tunnels, which outlives the tables.
+    pub paths: HashMap<IpAddr, Arc<PathMtu>>,
 }
 
 /// The tables of a state in a world. What the world does not give yet (a tunnel whose next hop is
@@ -37,7 +39,10 @@ pub fn compile(state: &State, facts: &Facts, ids: &mut TableIds) -> Tables {
     }
     for tunnel in &state.tunnels {
         ids.tunnels.get_or_allocate(&tunnel.name);
+        ids.paths.entry(tunnel.remote).or_default();
     }
+    let remotes: HashSet<IpAddr> = state.tunnels.iter().map(|t| t.remote).collect();
+    ids.paths.retain(|remote, _| remotes.contains(remote));
     let compiler = Compiler { state, facts, ids };
     let tunnels: Vec<Tunnel> = state.tunnels.iter().filter_map(|t| compiler.tunnel(t)).collect();
     let (fib, next_hops, groups) = compiler.routes(&tunnels);
@@ -130,6 +135,7 @@ impl Compiler<'_> {
             mac: router_mac(node)?,
             addresses: node.gateways().map(|a| a.addr()).collect(),
             host: self.facts.host.as_ref().map(|h| HostPort { port: h.id, mac: h.mac }),
+            clamp_mss: node.clamp_mss,
         })
     }
 
@@ -140,6 +146,7 @@ impl Compiler<'_> {
             role,
             max_frame: mtu + LINK_OVERHEAD,
             policy: Default::default(),
+            mtu,
         };
         let mut ports = Vec::new();
         for config in &self.state.ports {
@@ -233,6 +240,9 @@ impl Compiler<'_> {
             remote: config.remote,
             encapsulation,
             mtu: carries.saturating_sub(overhead(config)),
+            overhead: overhead(config),
+            path: self.ids.paths.get(&config.remote).cloned().unwrap_or_default(),
+            outer: OuterPolicy::default(),
             egress: uplink.and_then(|u| self.egress(config, u, local?)),
         })
     }

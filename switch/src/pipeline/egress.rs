@@ -33,7 +33,7 @@ pub(super) fn to_location<F: Frame>(
         Location::Port(port) => to_port(cx, frame, port),
         Location::Tunnel(id) => {
             let tunnel = cx.tables.tunnel(id).ok_or(DropReason::PortDown)?;
-            if frame.len() > tunnel.mtu as usize + HEADER_LEN {
+            if frame.len() > tunnel.path_mtu(cx.now) as usize + HEADER_LEN {
                 return Err(DropReason::MtuExceeded);
             }
             encapsulate_vxlan(tunnel, frame)
@@ -41,19 +41,15 @@ pub(super) fn to_location<F: Frame>(
     }
 }
 
-/// A routed packet, still behind an Ethernet header, into a tunnel: the port it leaves through.
-/// `packet_len` is the length of its IP packet.
+/// A routed packet, still behind an Ethernet header and known to fit, into a tunnel: the port it
+/// leaves through.
 #[inline]
 pub(super) fn to_tunnel<F: Frame>(
     cx: &Context<'_>,
     frame: &mut F,
     id: TunnelId,
-    packet_len: usize,
 ) -> Result<PortId, DropReason> {
     let tunnel = cx.tables.tunnel(id).ok_or(DropReason::PortDown)?;
-    if packet_len > tunnel.mtu as usize {
-        return Err(DropReason::MtuExceeded);
-    }
     match tunnel.encapsulation {
         Encapsulation::Vxlan { local_mac, remote_mac, .. } => {
             ethernet::rewrite(frame.bytes_mut(), remote_mac, local_mac);

@@ -7,13 +7,18 @@
 //!     bridge::forward      L2: check the source, learn, then port, tunnel, router or flood
 //!     router::forward      L3: answer, or look up, count the hop down, rewrite
 //!     egress::*            out of a port, or into a tunnel
-//!   conclude   the verdict carried out: sent, flooded, or dropped and counted
+//!   conclude   the verdict carried out: sent, flooded, fragmented, or dropped and counted
+//!     icmp_error::send     the sender told why
 //! ```
 
 mod answer;
 mod bridge;
 mod egress;
+mod fragment;
 mod guard;
+mod icmp_error;
+mod mtu;
+mod relay;
 mod router;
 mod suppress;
 mod underlay;
@@ -24,6 +29,7 @@ use crate::ids::{Location, PortId, SegmentId, TunnelId};
 use crate::reason::DropReason;
 use crate::tables::{Fdb, Port, Role, Segment, Tables};
 use encap::checksum::Sum;
+use icmp_error::{Limiter, Refusal, Report};
 use std::sync::Arc;
 
 /// Milliseconds on a clock that never runs backwards.
@@ -42,6 +48,7 @@ impl Millis {
 pub struct Worker {
     counters: Arc<WorkerCounters>,
     fdb: Arc<Fdb>,
+    limiter: Limiter,
 }
 
 /// Where a frame came from, once it is out of its tunnel.
@@ -53,6 +60,9 @@ enum Origin {
     Tunnel(TunnelId),
     /// A packet for the router, natively routed on the underlay.
     Native,
+    /// A packet that the underlay could not carry, as an ICMP error quotes it, and what its sender
+    /// is to be told.
+    Underlay(Report),
 }
 
 /// What becomes of a frame that is not dropped.
@@ -62,6 +72,10 @@ enum Verdict {
     Send(PortId),
     /// It goes everywhere in a segment, but not back to where it came from.
     Flood(SegmentId, Location),
+    /// It is sent in pieces of at most so many bytes, each of them routed like any packet.
+    Fragment(u32, Origin),
+    /// It is dropped, and its sender told.
+    Refuse(Refusal),
 }
 
 /// What every step may look at while one batch is processed.
@@ -70,6 +84,7 @@ struct Context<'a> {
     fdb: &'a Fdb,
     port: &'a Port,
     counters: &'a PortCounters,
+    limiter: &'a Limiter,
     /// Seconds.
     now: u32,
     /// Milliseconds.
@@ -79,7 +94,7 @@ struct Context<'a> {
 impl Worker {
     /// An engine that counts in `counters` and learns into `fdb`.
     pub fn new(counters: Arc<WorkerCounters>, fdb: Arc<Fdb>) -> Worker {
-        Worker { counters, fdb }
+        Worker { counters, fdb, limiter: Limiter::new() }
     }
 
     /// The counters it writes.
@@ -107,8 +122,9 @@ impl Worker {
             }
             return;
         };
+        let (fdb, limiter) = (&*self.fdb, &self.limiter);
         let (now, millis) = (now.seconds(), now.0);
-        let cx = Context { tables, fdb: &self.fdb, port, counters, now, millis };
+        let cx = Context { tables, fdb, port, counters, limiter, now, millis };
         for mut frame in batch.drain(..) {
             let verdict = cx.forward(&mut frame);
             cx.conclude(verdict, frame, io);
@@ -126,6 +142,10 @@ impl Context<'_> {
         match origin {
             Origin::Segment(segment, from) => bridge::forward(self, frame, segment, from),
             Origin::Tunnel(_) | Origin::Native => router::forward(self, frame, origin),
+            Origin::Underlay(report) => {
+                let reason = DropReason::UnderlayError;
+                Ok(Verdict::Refuse(Refusal { reason, report, origin }))
+            }
         }
     }
 
@@ -134,6 +154,11 @@ impl Context<'_> {
         match verdict {
             Ok(Verdict::Send(port)) => io.send(port, frame),
             Ok(Verdict::Flood(segment, from)) => self.flood(segment, from, frame, io),
+            Ok(Verdict::Fragment(mtu, origin)) => fragment::send(self, frame, mtu, origin, io),
+            Ok(Verdict::Refuse(refusal)) => {
+                icmp_error::send(self, &refusal, &frame, io);
+                self.drop(refusal.reason, frame, io);
+            }
             Err(reason) => self.drop(reason, frame, io),
         }
     }

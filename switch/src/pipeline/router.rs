@@ -1,8 +1,10 @@
 //! L3: the node's router. RFC 1812 section 5 and RFC 8200 section 3 say what it must do.
 
 use super::answer::Owner;
-use super::{Context, Origin, Verdict, answer, egress};
+use super::icmp_error::{Refusal, Report};
+use super::{Context, Origin, Verdict, answer, egress, mtu};
 use crate::frame::Frame;
+use crate::ids::PortId;
 use crate::reason::DropReason;
 use crate::tables::{NextHop, Router};
 use encap::ethernet::{self, HEADER_LEN, ethertype};
@@ -17,6 +19,10 @@ struct Packet {
     /// Whether an address is valid on its link only: such a packet may reach the router, but not
     /// pass it (RFC 4291 section 2.5.6).
     link_local: bool,
+    /// TTL or hop limit.
+    hops: u8,
+    /// Whether a router may fragment it.
+    may_fragment: bool,
 }
 
 /// A frame for the router: ARP or neighbour discovery for its addresses, a packet to one of them,
@@ -35,51 +41,80 @@ pub(super) fn forward<F: Frame>(
     };
     frame.truncate(HEADER_LEN + packet.len);
 
-    match next_hop(cx, frame, packet.dst)? {
+    let refuse = |reason, report| Ok(Verdict::Refuse(Refusal { reason, report, origin }));
+    let Some(hop) = next_hop(cx, frame, packet.dst) else {
+        return refuse(DropReason::NoRoute, Report::NetworkUnreachable);
+    };
+    match hop {
+        NextHop::Router => return to_router(cx, frame, origin, ethertype),
+        _ if packet.link_local => return Err(DropReason::IpAddressInvalid),
+        NextHop::Host => {
+            if clamps_mss(cx) {
+                mtu::clamp_mss(cx, frame, origin, u32::MAX);
+            }
+            return to_host(cx, frame, origin);
+        }
+        NextHop::Blackhole => return Err(DropReason::RouteBlackhole),
+        NextHop::Unreachable => {
+            return refuse(DropReason::RouteUnreachable, Report::HostUnreachable);
+        }
+        NextHop::Tunnel(id) if origin == Origin::Tunnel(id) => {
+            return Err(DropReason::NestedTunnel);
+        }
+        // The underlay's packets end at this node: it is no transit router.
+        NextHop::Tunnel(_) | NextHop::Direct { .. } if origin == Origin::Native => {
+            return Err(DropReason::NotForUs);
+        }
         // A group has no group among its members.
-        NextHop::Group(_) => Err(DropReason::NoRoute),
-        NextHop::Router => to_router(cx, frame, origin, ethertype),
-        _ if packet.link_local => Err(DropReason::IpAddressInvalid),
-        NextHop::Host => to_host(cx, frame, origin),
-        NextHop::Blackhole => Err(DropReason::RouteBlackhole),
-        NextHop::Unreachable => Err(DropReason::RouteUnreachable),
+        NextHop::Group(_) => return Err(DropReason::NoRoute),
+        NextHop::Local { .. } | NextHop::Tunnel(_) | NextHop::Direct { .. } => {}
+    }
+    // What is refused is quoted as it came: nothing is changed before the last check.
+    if packet.hops < 2 {
+        return refuse(DropReason::TtlExceeded, Report::TimeExceeded);
+    }
+    let mtu = mtu::of_next_hop(cx, &hop)?;
+    if packet.len > mtu as usize {
+        return if packet.may_fragment {
+            Ok(Verdict::Fragment(mtu, origin))
+        } else {
+            refuse(DropReason::MtuExceeded, Report::TooBig(mtu))
+        };
+    }
+    if clamps_mss(cx) {
+        mtu::clamp_mss(cx, frame, origin, mtu);
+    }
+    count_hop(frame, &packet);
+    leave(cx, frame, &hop).map(Verdict::Send)
+}
+
+/// Out by a next hop that takes packets of this size: the port it leaves through.
+#[inline]
+fn leave<F: Frame>(cx: &Context<'_>, frame: &mut F, hop: &NextHop) -> Result<PortId, DropReason> {
+    match *hop {
         NextHop::Local { port, mac } => {
-            count_hop(frame, &packet)?;
             ethernet::rewrite(frame.bytes_mut(), mac, router_mac(cx));
-            egress::to_port(cx, frame, port).map(Verdict::Send)
+            Ok(port)
         }
-        NextHop::Tunnel(id) => {
-            if origin == Origin::Tunnel(id) {
-                return Err(DropReason::NestedTunnel);
-            }
-            // The underlay's packets end at this node: it is no transit router.
-            if origin == Origin::Native {
-                return Err(DropReason::NotForUs);
-            }
-            count_hop(frame, &packet)?;
-            egress::to_tunnel(cx, frame, id, packet.len).map(Verdict::Send)
-        }
+        NextHop::Tunnel(id) => egress::to_tunnel(cx, frame, id),
         NextHop::Direct { port, src, dst } => {
-            if origin == Origin::Native {
-                return Err(DropReason::NotForUs);
-            }
             let dst = dst.ok_or(DropReason::NeighborUnresolved)?;
-            count_hop(frame, &packet)?;
             ethernet::rewrite(frame.bytes_mut(), dst, src);
-            egress::to_port(cx, frame, port).map(Verdict::Send)
+            Ok(port)
         }
+        _ => Err(DropReason::NoRoute),
     }
 }
 
 /// The next hop of the longest prefix that matches; of several of equal cost, the one of the flow.
 #[inline]
-fn next_hop<F: Frame>(cx: &Context<'_>, frame: &F, dst: IpAddr) -> Result<NextHop, DropReason> {
-    match *cx.tables.route(dst).ok_or(DropReason::NoRoute)? {
+fn next_hop<F: Frame>(cx: &Context<'_>, frame: &F, dst: IpAddr) -> Option<NextHop> {
+    match *cx.tables.route(dst)? {
         NextHop::Group(group) => {
             let flow = flow::hash_packet(frame.bytes().get(HEADER_LEN..).unwrap_or(&[]));
-            cx.tables.pick(group, flow).ok_or(DropReason::NoRoute)
+            cx.tables.pick(group, flow)
         }
-        one => Ok(one),
+        one => Some(one),
     }
 }
 
@@ -106,7 +141,13 @@ fn check_v4(bytes: &[u8], available: usize) -> Result<Packet, DropReason> {
         return Err(DropReason::IpAddressInvalid);
     }
     let link_local = src.is_link_local() || dst.is_link_local();
-    Ok(Packet { dst: dst.into(), len: view.total_len(), link_local })
+    Ok(Packet {
+        dst: dst.into(),
+        len: view.total_len(),
+        link_local,
+        hops: view.ttl(),
+        may_fragment: !view.dont_fragment(),
+    })
 }
 
 /// Validates an IPv6 header (RFC 8200 section 3, RFC 4291 section 2.5 for the addresses).
@@ -126,22 +167,33 @@ fn check_v6(bytes: &[u8], available: usize) -> Result<Packet, DropReason> {
         return Err(DropReason::IpAddressInvalid);
     }
     let link_local = src.is_unicast_link_local() || dst.is_unicast_link_local();
-    Ok(Packet { dst: dst.into(), len: view.total_len(), link_local })
+    Ok(Packet {
+        dst: dst.into(),
+        len: view.total_len(),
+        link_local,
+        hops: view.hop_limit(),
+        may_fragment: false,
+    })
 }
 
-/// Takes one from the TTL or hop limit. A packet that has none left ends here.
+/// Takes one from the TTL or hop limit, of which there is more than one left.
 #[inline]
-fn count_hop<F: Frame>(frame: &mut F, packet: &Packet) -> Result<(), DropReason> {
+fn count_hop<F: Frame>(frame: &mut F, packet: &Packet) {
     let bytes = &mut frame.bytes_mut()[HEADER_LEN..];
-    match packet.dst {
+    let counted = match packet.dst {
         IpAddr::V4(_) => ipv4::View::new_unchecked(bytes).decrement_ttl(),
         IpAddr::V6(_) => ipv6::View::new_unchecked(bytes).decrement_hop_limit(),
-    }
-    .map_err(|_| DropReason::TtlExceeded)
+    };
+    debug_assert!(counted.is_ok(), "checked before");
 }
 
 fn router_mac(cx: &Context<'_>) -> Mac {
     cx.tables.router.as_ref().map_or(Mac::ZERO, |r| r.mac)
+}
+
+#[inline]
+fn clamps_mss(cx: &Context<'_>) -> bool {
+    cx.tables.router.as_ref().is_some_and(|r| r.clamp_mss)
 }
 
 /// ARP sent to the router's own MAC address: a neighbour that checks whether it is still there.
@@ -179,31 +231,26 @@ fn to_router<F: Frame>(
     match origin {
         Origin::Segment(_, from) => egress::to_location(cx, frame, from).map(Verdict::Send),
         // The answer is a packet like any other: it finds its way by the routes.
-        Origin::Tunnel(_) | Origin::Native => reply_by_route(cx, frame, ethertype),
+        _ => originate(cx, frame).map(Verdict::Send),
     }
 }
 
-/// Routes an answer of the router to the one who asked.
-fn reply_by_route<F: Frame>(
-    cx: &Context<'_>,
-    frame: &mut F,
-    ethertype: u16,
-) -> Result<Verdict, DropReason> {
+/// Routes a packet of the router's own: the port it leaves through.
+pub(super) fn originate<F: Frame>(cx: &Context<'_>, frame: &mut F) -> Result<PortId, DropReason> {
+    let (_, _, ethertype) = ethernet::header(frame.bytes()).ok_or(DropReason::EthTruncated)?;
     let (bytes, available) = (&frame.bytes()[HEADER_LEN..], frame.len() - HEADER_LEN);
     let packet = match ethertype {
         ethertype::IPV4 => check_v4(bytes, available)?,
         _ => check_v6(bytes, available)?,
     };
-    match next_hop(cx, frame, packet.dst)? {
-        NextHop::Tunnel(id) => egress::to_tunnel(cx, frame, id, packet.len).map(Verdict::Send),
-        NextHop::Direct { port, src, dst } => {
-            let dst = dst.ok_or(DropReason::NeighborUnresolved)?;
-            ethernet::rewrite(frame.bytes_mut(), dst, src);
-            egress::to_port(cx, frame, port).map(Verdict::Send)
-        }
-        NextHop::Host => to_host(cx, frame, Origin::Native),
-        _ => Err(DropReason::NoRoute),
+    let hop = next_hop(cx, frame, packet.dst).ok_or(DropReason::NoRoute)?;
+    if let NextHop::Host | NextHop::Router = hop {
+        return host_port(cx, frame);
     }
+    if packet.len > mtu::of_next_hop(cx, &hop)? as usize {
+        return Err(DropReason::MtuExceeded);
+    }
+    leave(cx, frame, &hop)
 }
 
 /// To the node's kernel, which is the next hop or the destination: it counts the hop down itself.
@@ -212,11 +259,18 @@ fn to_host<F: Frame>(
     frame: &mut F,
     origin: Origin,
 ) -> Result<Verdict, DropReason> {
+    let host = cx.tables.router.as_ref().and_then(|r| r.host);
+    if matches!(origin, Origin::Segment(..)) && host.is_some_and(|h| h.port == cx.port.id) {
+        let (reason, report) = (DropReason::RouteLoop, Report::NetworkUnreachable);
+        return Ok(Verdict::Refuse(Refusal { reason, report, origin }));
+    }
+    host_port(cx, frame).map(Verdict::Send)
+}
+
+/// Out of the host port.
+fn host_port<F: Frame>(cx: &Context<'_>, frame: &mut F) -> Result<PortId, DropReason> {
     let router = cx.tables.router.as_ref().ok_or(DropReason::HostPortMissing)?;
     let host = router.host.ok_or(DropReason::HostPortMissing)?;
-    if matches!(origin, Origin::Segment(..)) && cx.port.id == host.port {
-        return Err(DropReason::RouteLoop);
-    }
     ethernet::rewrite(frame.bytes_mut(), host.mac, router.mac);
-    egress::to_port(cx, frame, host.port).map(Verdict::Send)
+    egress::to_port(cx, frame, host.port)
 }

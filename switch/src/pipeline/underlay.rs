@@ -1,12 +1,12 @@
 //! From the underlay: validate the outer headers, find the tunnel, take them off.
 
-use super::{Context, Origin};
+use super::{Context, Origin, relay};
 use crate::frame::Frame;
 use crate::ids::{Location, TunnelId};
 use crate::reason::DropReason;
 use crate::tables::{Encapsulation, Underlay};
 use encap::ethernet::{self, HEADER_LEN, ethertype};
-use encap::ip::IpVersion;
+use encap::ip::{IpVersion, protocol};
 use encap::tunnel::{Kind, Outer, OuterError, parse_outer};
 use encap::{Mac, ecn, ipv4, ipv6};
 use std::net::IpAddr;
@@ -31,6 +31,9 @@ pub(super) fn receive<F: Frame>(cx: &Context<'_>, frame: &mut F) -> Result<Origi
             decapsulate_ipip(frame, &outer, inner)?;
             ecn::decap_frame(frame.bytes_mut(), outer.tos).map_err(|_| DropReason::EcnInvalid)?;
             Ok(Origin::Tunnel(id))
+        }
+        Kind::Other { protocol: protocol::ICMP | protocol::ICMPV6 } => {
+            relay::receive(cx, frame, &outer)
         }
         Kind::Other { .. } => Err(DropReason::NotForUs),
     }

@@ -6,6 +6,7 @@ mod fdb_counts;
 mod group;
 pub mod lpm;
 mod next_hop;
+mod path_mtu;
 mod port;
 mod segment;
 mod storm;
@@ -16,10 +17,11 @@ pub use fdb::{Fdb, FdbEntry, Learned, Limits};
 pub use group::Group;
 pub use lpm::{Fib, Lpm};
 pub use next_hop::NextHop;
+pub use path_mtu::PathMtu;
 pub use port::{Guard, Port, PortPolicy, Role};
 pub use segment::{Neighbor, Segment, SegmentPolicy, UnknownUnicast};
 pub use storm::Storm;
-pub use tunnel::{Egress, Encapsulation, Tunnel};
+pub use tunnel::{Egress, Encapsulation, OuterPolicy, Tunnel};
 pub use underlay::Underlay;
 
 use crate::ids::{PortId, SegmentId, TunnelId};
@@ -58,6 +60,8 @@ pub struct Router {
     pub addresses: Vec<IpAddr>,
     /// The node's own end of the host port.
     pub host: Option<HostPort>,
+    /// Whether the maximum segment size that a SYN offers is lowered to what the path carries.
+    pub clamp_mss: bool,
 }
 
 /// The port through which the node itself is reached.
@@ -74,6 +78,19 @@ impl Router {
     #[inline]
     pub fn has_address(&self, ip: IpAddr) -> bool {
         self.addresses.contains(&ip)
+    }
+
+    /// The address that the router speaks from to `peer`: of its family, the one that has most in
+    /// common with it, which is the gateway of the pod CIDR that `peer` is in, if it is in one (RFC
+    /// 1812 section 4.3.2.4, RFC 6724 section 5 rule 8).
+    pub fn address_towards(&self, peer: IpAddr) -> Option<IpAddr> {
+        let common = |own: &&IpAddr| match (own, peer) {
+            (IpAddr::V4(a), IpAddr::V4(b)) => (a.to_bits() ^ b.to_bits()).leading_zeros(),
+            (IpAddr::V6(a), IpAddr::V6(b)) => (a.to_bits() ^ b.to_bits()).leading_zeros(),
+            _ => 0,
+        };
+        let of_family = self.addresses.iter().filter(|a| a.is_ipv4() == peer.is_ipv4());
+        of_family.rev().max_by_key(common).copied()
     }
 }
 

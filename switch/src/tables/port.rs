@@ -17,6 +17,8 @@ pub struct Port {
     pub role: Role,
     /// The largest frame it sends: bytes from the Ethernet header on, that header included.
     pub max_frame: u32,
+    /// The largest IP packet that is routed out of it, in bytes.
+    pub mtu: u32,
     /// What it may send into the switch.
     pub policy: PortPolicy,
 }

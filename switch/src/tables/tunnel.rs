@@ -1,9 +1,14 @@
 //! Tunnels to other nodes.
 
 use crate::ids::{PortId, SegmentId, TunnelId};
+use encap::flow;
 use encap::tunnel::OuterHeader;
 use encap::{Mac, Vni};
 use std::net::IpAddr;
+use std::ops::RangeInclusive;
+use std::sync::Arc;
+
+use super::PathMtu;
 
 /// A tunnel to one peer.
 #[derive(Clone, Debug)]
@@ -17,9 +22,47 @@ pub struct Tunnel {
     /// How packets are carried.
     pub encapsulation: Encapsulation,
     /// The largest IP packet it carries, in bytes: what the underlay's MTU leaves.
+    /// [`Tunnel::path_mtu`] is what counts.
     pub mtu: u32,
+    /// Bytes by which the outer packet is longer than the inner IP packet.
+    pub overhead: u32,
+    /// What the underlay told of the path to the peer. Shared by all tunnels to it, and by all
+    /// snapshots.
+    pub path: Arc<PathMtu>,
+    /// What the outer header says besides addresses.
+    pub outer: OuterPolicy,
     /// How to reach the peer; none while the kernel knows no route or neighbour.
     pub egress: Option<Egress>,
+}
+
+/// The choices that an outer header leaves to the operator.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OuterPolicy {
+    /// Whether an outer IPv4 header forbids fragmentation. Without, it has an identification.
+    pub dont_fragment: bool,
+    /// The outer DSCP; none: that of the inner packet (RFC 2983 section 3.1). ECN is always that of
+    /// RFC 6040.
+    pub dscp: Option<u8>,
+    /// VXLAN: the UDP source ports that flows are spread over.
+    pub source_ports: RangeInclusive<u16>,
+}
+
+impl Default for OuterPolicy {
+    fn default() -> OuterPolicy {
+        OuterPolicy { dont_fragment: true, dscp: None, source_ports: flow::DEFAULT_SOURCE_PORTS }
+    }
+}
+
+impl Tunnel {
+    /// The largest IP packet that reaches the peer, in bytes: what the uplink leaves, or less while
+    /// the underlay is known to carry less. `now` is in seconds.
+    #[inline]
+    pub fn path_mtu(&self, now: u32) -> u32 {
+        match self.path.get(now) {
+            None => self.mtu,
+            Some(path) => self.mtu.min(path.saturating_sub(self.overhead)),
+        }
+    }
 }
 
 /// How a tunnel carries packets.

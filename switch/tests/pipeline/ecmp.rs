@@ -90,5 +90,5 @@ fn a_group_that_is_not_there_is_no_route() {
     lab.tables.groups = [].into();
     let dst = "198.51.100.1".parse().unwrap();
     let packet = Packet::new(node.a.mac, node.a.v4, gateway_mac(1), dst);
-    assert_eq!(lab.dropped(node.a.port, &packet.udp((1, 2), b"x")), DropReason::NoRoute);
+    assert_eq!(lab.refused(node.a.port, &packet.udp((1, 2), b"x")).0, DropReason::NoRoute);
 }

@@ -3,11 +3,15 @@
 mod answer;
 mod bridge;
 mod ecmp;
+mod fragment;
 mod guard;
+mod icmp_error;
 mod kit;
 mod limits;
+mod mtu;
 mod property;
 mod reasons;
+mod relay;
 mod replace;
 mod router;
 mod suppress;

@@ -49,6 +49,18 @@ fn example(reason: DropReason) -> By {
     };
 
     let (port, frame) = match reason {
+        DropReason::IcmpRateLimited => {
+            let late = routed("10.244.1.11").ttl(1).udp((1, 2), b"");
+            let mut drops = lab.process(pod, vec![HeapFrame::new(&late); 101]).drops;
+            drops.retain(|d| d.0 != DropReason::TtlExceeded);
+            return By::Pipeline(drops);
+        }
+        DropReason::UnderlayError => {
+            let lost = Packet::text(uplink_mac(1), "192.0.2.1", uplink_mac(2), "192.0.2.2");
+            let lost = ipip(&lost, &inner[14..]);
+            let quoted = [&[11, 1, 0, 0, 0, 0, 0, 0], &lost[14..]].concat();
+            (uplink, outer.icmp(&quoted))
+        }
         DropReason::EthTruncated => (pod, vec![0; 13]),
         DropReason::EthSourceInvalid => (pod, raw(station, Mac::BROADCAST)),
         DropReason::EthReserved => (pod, raw(Mac([1, 0x80, 0xc2, 0, 0, 0]), station)),

@@ -57,7 +57,7 @@ fn counts_the_hop_down() {
                     fill_checksum(&mut frame);
                 }
                 if ttl < 2 {
-                    assert_eq!(lab.dropped(node.a.port, &frame), DropReason::TtlExceeded);
+                    assert_eq!(lab.refused(node.a.port, &frame).0, DropReason::TtlExceeded);
                 } else {
                     let seen = decode(&lab.pass(node.a.port, &frame, node.b.port));
                     assert_eq!(seen.ttl, ttl - 1);
@@ -105,7 +105,7 @@ fn to_the_node() {
     }
     // From the node itself it would come straight back.
     let back = Packet::text(host_mac(1), "10.244.1.1", gateway_mac(1), "198.18.0.1");
-    assert_eq!(lab.dropped(node.host, &back.udp((1, 2), b"")), DropReason::RouteLoop);
+    assert_eq!(lab.refused(node.host, &back.udp((1, 2), b"")).0, DropReason::RouteLoop);
     let to_pod = Packet::new(host_mac(1), "10.244.1.1".parse().unwrap(), gateway_mac(1), node.a.v4);
     let seen = decode(&lab.pass(node.host, &to_pod.udp((1, 2), b""), node.a.port));
     assert_eq!((seen.dst_mac, seen.ttl), (node.a.mac, 63));
@@ -131,7 +131,7 @@ fn routes_that_lead_nowhere() {
     ] {
         for dst in [v4, v6] {
             let frame = from_pod(&node, dst).udp((1, 2), b"");
-            assert_eq!(lab.dropped(node.a.port, &frame), reason, "{dst}");
+            assert_eq!(lab.receive(node.a.port, &frame).drops, [(reason, 1)], "{dst}");
         }
     }
 }
@@ -276,7 +276,7 @@ fn a_packet_larger_than_its_way() {
             let out = lab.pass(node.a.port, &frame, node.uplink);
             assert_eq!(out.len(), 9014, "fills the underlay's MTU: {via:?}");
             let frame = from_pod(&node, dst).udp((1, 2), &vec![1; largest + 1]);
-            assert_eq!(lab.dropped(node.a.port, &frame), DropReason::MtuExceeded, "{via:?}");
+            assert_eq!(lab.refused(node.a.port, &frame).0, DropReason::MtuExceeded, "{via:?}");
         }
     }
 }

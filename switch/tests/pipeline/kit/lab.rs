@@ -113,6 +113,17 @@ impl Lab {
         self.dropped_frame(port, HeapFrame::new(frame))
     }
 
+    /// Processes one frame that must be dropped, and its sender told: the reason, and the error.
+    pub fn refused(&mut self, port: PortId, frame: &[u8]) -> (DropReason, PortId, Vec<u8>) {
+        let mut outcome = self.receive(port, frame);
+        assert_eq!((outcome.sent.len(), outcome.originated), (1, 1), "one error: {outcome:?}");
+        let (egress, error) = outcome.sent.remove(0);
+        match outcome.drops[..] {
+            [(reason, 1)] => (reason, egress, error),
+            ref other => panic!("expected one drop, got {other:?}"),
+        }
+    }
+
     /// Like [`Lab::dropped`] for a frame in a buffer of its own making.
     pub fn dropped_frame(&mut self, port: PortId, frame: HeapFrame) -> DropReason {
         let outcome = self.process(port, vec![frame]);

@@ -39,7 +39,8 @@ impl Net {
     fn port(&mut self, role: Role) -> PortId {
         let id = PortId(self.tables.ports.len() as u16);
         let (name, policy) = (format!("port{id}"), PortPolicy::default());
-        let port = Port { id, name, role, max_frame: MAX_FRAME, policy };
+        let (max_frame, mtu) = (MAX_FRAME, MAX_FRAME - 14);
+        let port = Port { id, name, role, max_frame, mtu, policy };
         self.tables.ports.push(Some(Arc::new(port)));
         id
     }
@@ -50,7 +51,8 @@ impl Net {
 
     /// The largest frame that a port sends.
     pub fn max_frame(&mut self, port: PortId, bytes: u32) {
-        self.port_mut(port).max_frame = bytes;
+        let port = self.port_mut(port);
+        (port.max_frame, port.mtu) = (bytes, bytes - 14);
     }
 
     /// What a port may send into the switch.
@@ -136,7 +138,8 @@ impl Net {
         for &ip in &addresses {
             self.to(Prefix::host(ip), NextHop::Router);
         }
-        self.tables.router = Some(Arc::new(Router { mac, addresses, host: None }));
+        self.tables.router =
+            Some(Arc::new(Router { mac, addresses, host: None, clamp_mss: false }));
     }
 
     /// The port to the node itself, in `segment`.
@@ -172,12 +175,21 @@ impl Net {
     ) -> TunnelId {
         let id = TunnelId(self.tables.tunnels.len() as u16);
         let remote: IpAddr = remote.parse().unwrap();
+        let overhead = match (&encapsulation, remote.is_ipv4()) {
+            (Encapsulation::Vxlan { .. }, true) => 50,
+            (Encapsulation::Vxlan { .. }, false) => 70,
+            (Encapsulation::Ipip, true) => 20,
+            (Encapsulation::Ipip, false) => 40,
+        };
         self.tables.tunnels.push(Some(Arc::new(Tunnel {
             id,
             name: format!("tunnel{id}"),
             remote,
             encapsulation,
             mtu,
+            overhead,
+            path: Default::default(),
+            outer: Default::default(),
             egress: egress.map(|(port, header)| Egress { port, header }),
         })));
         id

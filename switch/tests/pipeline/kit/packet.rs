@@ -22,11 +22,17 @@ pub struct Packet {
     pub options: Vec<u8>,
     /// Offset in units of 8 bytes, and whether more fragments follow.
     pub fragment: Option<(u16, bool)>,
+    /// Whether a whole IPv4 packet may be fragmented.
+    pub may_fragment: bool,
+    /// The identification of an IPv4 packet.
+    pub ident: u16,
 }
 
 impl Packet {
     pub fn new(src_mac: Mac, src: IpAddr, dst_mac: Mac, dst: IpAddr) -> Packet {
-        Packet { src_mac, dst_mac, src, dst, ttl: 64, tos: 0, options: Vec::new(), fragment: None }
+        let (options, fragment) = (Vec::new(), None);
+        let (ttl, tos, ident, may_fragment) = (64, 0, 0, false);
+        Packet { src_mac, dst_mac, src, dst, ttl, tos, options, fragment, may_fragment, ident }
     }
 
     /// The same with addresses as text.
@@ -54,6 +60,12 @@ impl Packet {
         self
     }
 
+    /// Of an IPv4 packet with this identification, without DF.
+    pub fn may_fragment(mut self, ident: u16) -> Packet {
+        (self.may_fragment, self.ident) = (true, ident);
+        self
+    }
+
     fn builder(&self) -> PacketBuilderStep<IpHeaders> {
         let headers = match (self.src, self.dst) {
             (IpAddr::V4(src), IpAddr::V4(dst)) => {
@@ -67,7 +79,8 @@ impl Packet {
                     options: Ipv4Options::try_from(&self.options[..]).unwrap(),
                     fragment_offset: IpFragOffset::try_new(offset).unwrap(),
                     more_fragments: more,
-                    dont_fragment: self.fragment.is_none(),
+                    dont_fragment: self.fragment.is_none() && !self.may_fragment,
+                    identification: self.ident,
                     ..Ipv4Header::default()
                 };
                 IpHeaders::Ipv4(header, Default::default())
@@ -113,6 +126,22 @@ impl Packet {
             builder.icmpv6_echo_request(ident, sequence).write(&mut out, data).unwrap();
         }
         out
+    }
+
+    /// An ICMP or ICMPv6 message of these bytes, its checksum put right.
+    pub fn icmp(&self, message: &[u8]) -> Vec<u8> {
+        let mut message = message.to_vec();
+        message[2..4].fill(0);
+        let (protocol, pseudo) = match (self.src, self.dst) {
+            (IpAddr::V6(src), IpAddr::V6(dst)) => {
+                let len = (message.len() as u32).to_be_bytes();
+                (58, [&src.octets()[..], &dst.octets(), &len, &[0, 0, 0, 58]].concat())
+            }
+            _ => (1, Vec::new()),
+        };
+        let sum = etherparse::checksum::Sum16BitWords::new().add_slice(&pseudo).add_slice(&message);
+        message[2..4].copy_from_slice(&sum.ones_complement().to_ne_bytes());
+        self.carry(protocol, &message)
     }
 
     /// Any upper layer. etherparse refuses to write numbers of extension headers that are not
