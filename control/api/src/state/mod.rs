@@ -1,0 +1,243 @@
+//! The desired state: what an operator or a cluster wants the switch to be.
+//!
+//! One shape everywhere: the TOML configuration file, the JSON of `config.apply`, and the
+//! parameters of `port.add` and its like are these types. Unknown keys are refused. The types say
+//! what can be written; [`State::validate`](crate::State::validate) says what makes sense.
+
+mod port;
+mod route;
+mod tunnel;
+
+use core::fmt;
+use std::path::PathBuf;
+
+use encap::Prefix;
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{MapAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use crate::addr::InterfaceAddr;
+pub use port::{Attachment, PodInterface, Port};
+pub use route::{FdbEntry, Neighbor, Route, Via};
+pub use tunnel::{Encapsulation, Tunnel, TunnelKind};
+
+/// Where the control socket is unless `[switch] socket` says otherwise.
+pub const DEFAULT_SOCKET: &str = "/run/podswitch/podswitch.sock";
+/// The segment that exists without being declared.
+pub const DEFAULT_SEGMENT: &str = "default";
+/// The UDP port of VXLAN (RFC 7348 section 8).
+pub const VXLAN_PORT: u16 = 4789;
+
+/// A configuration file read: the same as the desired state.
+pub type Config = State;
+
+/// The whole desired state.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, remote = "Self")]
+pub struct State {
+    /// Settings of the process, fixed while it runs. Absent in an `apply`: unchanged.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub switch: Option<Switch>,
+    /// What makes the switch a node's router. Absent: a bridge only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub node: Option<Node>,
+    /// The interface towards the other nodes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub uplink: Option<Uplink>,
+    /// Bridge domains; `default` exists without being declared.
+    #[serde(default, rename = "segment", skip_serializing_if = "Vec::is_empty")]
+    pub segments: Vec<Segment>,
+    /// Bridge ports and pods.
+    #[serde(default, rename = "port", skip_serializing_if = "Vec::is_empty")]
+    pub ports: Vec<Port>,
+    /// Tunnels to other nodes.
+    #[serde(default, rename = "tunnel", skip_serializing_if = "Vec::is_empty")]
+    pub tunnels: Vec<Tunnel>,
+    /// Where prefixes go.
+    #[serde(default, rename = "route", skip_serializing_if = "Vec::is_empty")]
+    pub routes: Vec<Route>,
+    /// Static IP neighbours behind bridge ports.
+    #[serde(default, rename = "neighbor", skip_serializing_if = "Vec::is_empty")]
+    pub neighbors: Vec<Neighbor>,
+    /// Static MAC addresses.
+    #[serde(default, rename = "fdb", skip_serializing_if = "Vec::is_empty")]
+    pub fdb: Vec<FdbEntry>,
+}
+
+// `remote = "Self"` makes the derived functions inherent, so that these can go around them.
+impl Serialize for State {
+    fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        State::serialize(self, s)
+    }
+}
+
+impl<'de> Deserialize<'de> for State {
+    fn deserialize<D: Deserializer<'de>>(d: D) -> Result<State, D::Error> {
+        // Never a list, whose elements serde would take as the fields in order: an empty one
+        // would be an empty state, and applying it would remove everything.
+        struct Table;
+        impl<'de> Visitor<'de> for Table {
+            type Value = State;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a table of keys")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<State, A::Error> {
+                State::deserialize(MapAccessDeserializer::new(map))
+            }
+        }
+        d.deserialize_map(Table)
+    }
+}
+
+impl State {
+    /// The settings of the process, defaults where the section is absent.
+    pub fn switch_or_default(&self) -> Switch {
+        self.switch.clone().unwrap_or_default()
+    }
+
+    /// Whether packets for the pod CIDRs may arrive on the uplink without encapsulation: as
+    /// `[uplink] native_routing` says, else when a route has a plain next hop.
+    pub fn native_routing(&self) -> bool {
+        let has_native = || self.routes.iter().any(|r| matches!(r.via, Via::NextHop(_)));
+        self.uplink.as_ref().is_some_and(|u| u.native_routing.unwrap_or_else(has_native))
+    }
+
+    /// Whether a segment of this name exists.
+    pub fn has_segment(&self, name: &str) -> bool {
+        name == DEFAULT_SEGMENT || self.segments.iter().any(|s| s.name == name)
+    }
+}
+
+/// `[switch]`: settings of the process, fixed while it runs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Switch {
+    /// The path of the control socket.
+    pub socket: PathBuf,
+    /// The group that may read from the control socket; root's by default.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub socket_group: Option<String>,
+    /// How many worker threads forward packets.
+    pub workers: u16,
+    /// The CPU of each worker, in order; empty: not pinned.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub cpus: Vec<u16>,
+    /// Packet buffers of 4096 bytes per worker.
+    pub frames: u32,
+    /// The most MAC addresses that can be learned.
+    pub fdb_capacity: u32,
+    /// Seconds after which a learned MAC address that stays silent is forgotten.
+    pub ageing: u32,
+    /// Where objects added over the API are kept across restarts; absent: they are not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub state_file: Option<PathBuf>,
+}
+
+impl Default for Switch {
+    fn default() -> Switch {
+        Switch {
+            socket: PathBuf::from(DEFAULT_SOCKET),
+            socket_group: None,
+            workers: 1,
+            cpus: Vec::new(),
+            frames: 8192,
+            fdb_capacity: 65536,
+            ageing: 300,
+            state_file: None,
+        }
+    }
+}
+
+/// `[node]`: what makes the switch the router of a node's pods.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Node {
+    /// The node's name, for people.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// The prefixes that the addresses of the node's pods come from.
+    pub pod_cidrs: Vec<Prefix>,
+    /// Whether the node has a host port that holds the gateway addresses.
+    pub gateway: bool,
+    /// The node's own interface into the pod network.
+    pub host_interface: String,
+    /// The segment of the gateway.
+    pub segment: String,
+    /// The largest IP packet that may leave the node, in bytes; absent: what the uplink carries
+    /// less the largest tunnel header.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mtu: Option<u32>,
+    /// Whether the maximum segment size that TCP offers is lowered to what the path carries.
+    pub clamp_mss: bool,
+}
+
+impl Default for Node {
+    fn default() -> Node {
+        Node {
+            name: None,
+            pod_cidrs: Vec::new(),
+            gateway: false,
+            host_interface: "podswitch0".to_owned(),
+            segment: default_segment(),
+            mtu: None,
+            clamp_mss: false,
+        }
+    }
+}
+
+impl Node {
+    /// The gateway addresses: the first address of each pod CIDR, none without `gateway`.
+    pub fn gateways(&self) -> impl Iterator<Item = InterfaceAddr> + '_ {
+        let cidrs = if self.gateway { &self.pod_cidrs[..] } else { &[] };
+        cidrs.iter().filter_map(|p| InterfaceAddr::new(p.nth(1)?, p.len()).ok())
+    }
+}
+
+/// `[uplink]`: the interface towards the other nodes. Only tunnel packets, and with native
+/// routing those for the pod CIDRs, are taken from it; all else stays with the kernel.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Uplink {
+    /// The interface.
+    pub dev: String,
+    /// The receive queues to use; empty: all.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub queues: Vec<u32>,
+    /// How the XDP program is attached.
+    #[serde(default)]
+    pub mode: XdpMode,
+    /// Whether to take packets for the pod CIDRs that arrive without encapsulation; absent: when
+    /// any route has a plain IP address as `via`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub native_routing: Option<bool>,
+}
+
+/// How an XDP program is attached to an interface.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum XdpMode {
+    /// In the driver when it can, else generic.
+    #[default]
+    Auto,
+    /// In the driver, or not at all.
+    Native,
+    /// In the network stack: slower, works with every driver.
+    Generic,
+}
+
+/// `[[segment]]`: a bridge domain.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Segment {
+    /// The segment's name.
+    pub name: String,
+    /// Seconds after which a learned address is forgotten; absent: `[switch] ageing`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ageing: Option<u32>,
+}
+
+pub(crate) fn default_segment() -> String {
+    DEFAULT_SEGMENT.to_owned()
+}

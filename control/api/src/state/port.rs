@@ -1,0 +1,127 @@
+//! Ports: existing interfaces and pods.
+
+use std::path::{Path, PathBuf};
+
+use encap::Mac;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use super::default_segment;
+use crate::addr::InterfaceAddr;
+
+/// `[[port]]`: an existing interface taken as a bridge port, or a pod's interface that podswitch
+/// makes. [`Port::attachment`] tells which.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, remote = "Self")]
+pub struct Port {
+    /// The port's name; read as `dev` when absent.
+    #[serde(default)]
+    pub name: String,
+    /// The bridge domain.
+    #[serde(default = "default_segment")]
+    pub segment: String,
+    /// An existing interface of the daemon's network namespace.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dev: Option<String>,
+    /// The pod's network namespace, as a path such as `/run/netns/pod1`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub netns: Option<PathBuf>,
+    /// The name of the interface in the pod.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ifname: Option<String>,
+    /// The pod's addresses.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ip: Vec<InterfaceAddr>,
+    /// The MAC address of the pod's interface; absent: derived from the first address.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mac: Option<Mac>,
+    /// The MTU of the pod's interface, in bytes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mtu: Option<u32>,
+}
+
+/// What a port is attached to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Attachment<'a> {
+    /// An existing interface.
+    Device(&'a str),
+    /// A veth pair into a pod's network namespace.
+    Pod(PodInterface<'a>),
+}
+
+/// The interface of a pod, as desired.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PodInterface<'a> {
+    /// The pod's network namespace.
+    pub netns: &'a Path,
+    /// The interface's name in the pod.
+    pub ifname: &'a str,
+    /// The pod's addresses.
+    pub ip: &'a [InterfaceAddr],
+    /// The interface's MAC address; absent: derived from the first address.
+    pub mac: Option<Mac>,
+    /// The interface's MTU, in bytes.
+    pub mtu: Option<u32>,
+}
+
+impl Port {
+    /// What the port is attached to; none when the keys contradict each other, which
+    /// [`State::validate`](crate::State::validate) refuses.
+    pub fn attachment(&self) -> Option<Attachment<'_>> {
+        match (&self.dev, &self.netns, &self.ifname) {
+            (Some(dev), None, None) => Some(Attachment::Device(dev)),
+            (None, Some(netns), Some(ifname)) => Some(Attachment::Pod(PodInterface {
+                netns,
+                ifname,
+                ip: &self.ip,
+                mac: self.mac,
+                mtu: self.mtu,
+            })),
+            _ => None,
+        }
+    }
+
+    /// A bridge port on the existing interface `dev`, named after it.
+    pub fn device(dev: &str, segment: &str) -> Port {
+        Port {
+            name: dev.to_owned(),
+            segment: segment.to_owned(),
+            dev: Some(dev.to_owned()),
+            netns: None,
+            ifname: None,
+            ip: Vec::new(),
+            mac: None,
+            mtu: None,
+        }
+    }
+
+    /// A pod's port in the default segment.
+    pub fn pod(name: &str, netns: PathBuf, ifname: &str, ip: Vec<InterfaceAddr>) -> Port {
+        Port {
+            name: name.to_owned(),
+            segment: default_segment(),
+            dev: None,
+            netns: Some(netns),
+            ifname: Some(ifname.to_owned()),
+            ip,
+            mac: None,
+            mtu: None,
+        }
+    }
+}
+
+// `remote = "Self"` makes the derived functions inherent, so that the second can fill in the name.
+impl Serialize for Port {
+    fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        Port::serialize(self, s)
+    }
+}
+
+impl<'de> Deserialize<'de> for Port {
+    fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Port, D::Error> {
+        let mut port = Port::deserialize(d)?;
+        if port.name.is_empty() {
+            port.name = port.dev.clone().unwrap_or_default();
+        }
+        Ok(port)
+    }
+}

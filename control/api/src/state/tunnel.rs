@@ -1,0 +1,103 @@
+//! Tunnels to other nodes.
+
+use core::fmt;
+use std::net::IpAddr;
+
+use encap::{Mac, Vni};
+use serde::{Deserialize, Serialize};
+
+use super::VXLAN_PORT;
+
+/// `[[tunnel]]`: an encapsulation to another node. [`Tunnel::encapsulation`] tells which.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Tunnel {
+    /// The tunnel's name, which routes refer to.
+    pub name: String,
+    /// The encapsulation.
+    pub kind: TunnelKind,
+    /// The other node's underlay address.
+    pub remote: IpAddr,
+    /// Our underlay address; absent: the uplink's address of the family.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub local: Option<IpAddr>,
+    /// VXLAN only: the network identifier.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub vni: Option<Vni>,
+    /// VXLAN only: the UDP destination port, [`VXLAN_PORT`] when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub port: Option<u16>,
+    /// VXLAN only: the segment that the tunnel extends. Unknown destinations are flooded into the
+    /// tunnel, and MAC addresses are learned from it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub segment: Option<String>,
+    /// VXLAN only: our VTEP's MAC address; absent: derived from `local`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub local_mac: Option<Mac>,
+    /// VXLAN only: the other VTEP's MAC address; absent: derived from `remote`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub remote_mac: Option<Mac>,
+    /// TTL or hop limit of the outer header.
+    #[serde(default = "default_ttl")]
+    pub ttl: u8,
+}
+
+/// The encapsulation of a tunnel, by name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum TunnelKind {
+    /// Ethernet in UDP (RFC 7348).
+    Vxlan,
+    /// IP in IP (RFC 2003, RFC 2473, RFC 4213).
+    Ipip,
+}
+
+impl fmt::Display for TunnelKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            TunnelKind::Vxlan => "vxlan",
+            TunnelKind::Ipip => "ipip",
+        })
+    }
+}
+
+/// The encapsulation of a tunnel with what belongs to it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Encapsulation<'a> {
+    /// Ethernet in UDP.
+    Vxlan {
+        /// The network identifier.
+        vni: Vni,
+        /// The UDP destination port.
+        port: u16,
+        /// The segment that the tunnel extends.
+        segment: Option<&'a str>,
+        /// Our VTEP's MAC address, when given.
+        local_mac: Option<Mac>,
+        /// The other VTEP's MAC address, when given.
+        remote_mac: Option<Mac>,
+    },
+    /// IP in IP.
+    Ipip,
+}
+
+impl Tunnel {
+    /// The encapsulation; none when VXLAN lacks its VNI, which
+    /// [`State::validate`](crate::State::validate) refuses.
+    pub fn encapsulation(&self) -> Option<Encapsulation<'_>> {
+        Some(match self.kind {
+            TunnelKind::Ipip => Encapsulation::Ipip,
+            TunnelKind::Vxlan => Encapsulation::Vxlan {
+                vni: self.vni?,
+                port: self.port.unwrap_or(VXLAN_PORT),
+                segment: self.segment.as_deref(),
+                local_mac: self.local_mac,
+                remote_mac: self.remote_mac,
+            },
+        })
+    }
+}
+
+fn default_ttl() -> u8 {
+    64
+}
