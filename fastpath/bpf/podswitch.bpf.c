@@ -97,6 +97,67 @@ static __always_inline struct address mapped(__u32 v4)
 	return a;
 }
 
+// Whether a tunnel packet between `local` and `peer` is of a tunnel of ours.
+static __always_inline int is_tunnel(void *payload, void *end, __u8 proto,
+				     const struct address *peer, const struct address *local)
+{
+	if (proto == IPPROTO_UDP) {
+		struct udphdr *udp = payload;
+		if ((void *)(udp + 1) > end)
+			return 0;
+		struct vxlan_key key = { .local = *local, .port = bpf_ntohs(udp->dest) };
+		return bpf_map_lookup_elem(&vxlan, &key) != 0;
+	}
+	if (proto == IPPROTO_IPV4 || proto == IPPROTO_IPV6) {
+		struct ipip_key key = { .peer = *peer, .local = *local };
+		return bpf_map_lookup_elem(&ipip, &key) != 0;
+	}
+	return 0;
+}
+
+static __always_inline int same(const struct address *a, const struct address *b)
+{
+	return a->words[0] == b->words[0] && a->words[1] == b->words[1] &&
+	       a->words[2] == b->words[2] && a->words[3] == b->words[3];
+}
+
+// The header that ICMP (RFC 792) and ICMPv6 (RFC 4443) errors have in common. What they are about
+// follows, from its IP header on.
+struct icmp_error {
+	__u8 type;
+	__u8 code;
+	__u16 checksum;
+	__u32 rest;
+};
+
+// Whether an ICMP error to `local` is about a tunnel packet that we sent. All other ICMP is the
+// kernel's.
+static __always_inline int is_about_tunnel(struct icmp_error *icmp, void *end,
+					   const struct address *local)
+{
+	struct iphdr *ip = (void *)(icmp + 1);
+
+	if ((void *)(ip + 1) > end || (icmp->type != 3 && icmp->type != 11) || ip->version != 4 ||
+	    ip->ihl < 5)
+		return 0;
+	struct address src = mapped(ip->saddr), peer = mapped(ip->daddr);
+	return same(&src, local) && is_tunnel((void *)ip + ip->ihl * 4, end, ip->protocol, &peer,
+					      local);
+}
+
+static __always_inline int is_about_tunnel6(struct icmp_error *icmp, void *end,
+					    const struct address *local)
+{
+	struct ipv6hdr *ip = (void *)(icmp + 1);
+	struct address src, peer;
+
+	if ((void *)(ip + 1) > end || icmp->type < 1 || icmp->type > 3 || ip->version != 6)
+		return 0;
+	__builtin_memcpy(&src, &ip->saddr, sizeof(src));
+	__builtin_memcpy(&peer, &ip->daddr, sizeof(peer));
+	return same(&src, local) && is_tunnel(ip + 1, end, ip->nexthdr, &peer, local);
+}
+
 // Whether a packet from `src` to `dst`, whose payload of protocol `proto` starts at `payload`, is
 // for us. `whole` says that it is no fragment: fragments of tunnel packets are for the kernel,
 // which reassembles and then finds no one to give them to; those of plain packets are routed.
@@ -105,18 +166,12 @@ static __always_inline int is_ours(void *payload, void *end, __u8 proto, int who
 {
 	struct prefix prefix = { .length = 128, .address = *dst };
 
-	if (whole && proto == IPPROTO_UDP) {
-		struct udphdr *udp = payload;
-		if ((void *)(udp + 1) <= end) {
-			struct vxlan_key key = { .local = *dst, .port = bpf_ntohs(udp->dest) };
-			if (bpf_map_lookup_elem(&vxlan, &key))
-				return 1;
-		}
-	} else if (whole && (proto == IPPROTO_IPV4 || proto == IPPROTO_IPV6)) {
-		struct ipip_key key = { .peer = *src, .local = *dst };
-		if (bpf_map_lookup_elem(&ipip, &key))
-			return 1;
-	}
+	if (whole && is_tunnel(payload, end, proto, src, dst))
+		return 1;
+	if (whole && proto == IPPROTO_ICMP && is_about_tunnel(payload, end, dst))
+		return 1;
+	if (whole && proto == IPPROTO_ICMPV6 && is_about_tunnel6(payload, end, dst))
+		return 1;
 	return bpf_map_lookup_elem(&pods, &prefix) != 0;
 }
 
@@ -127,7 +182,8 @@ int podswitch_port(struct xdp_md *ctx)
 	return to_socket(ctx);
 }
 
-// Of an uplink's frames we take what is for a tunnel of ours or for a pod. All else is the
+// Of an uplink's frames we take what is for a tunnel of ours, ICMP errors about one, and what is for
+// a pod. All else is the
 // kernel's: ARP and neighbour discovery, SSH, the kubelet, and frames with a VLAN tag, which belong
 // to a VLAN device on top of this interface.
 SEC("xdp.frags")

@@ -33,6 +33,23 @@ const FRAMES: &[(&str, bool)] = &[
     ("IPv6(src=peer6,dst=\"fd00:10:244:1::5\")/UDP()", true),
     ("IPv6(src=peer6,dst=\"fd00:10:244:2::5\")/UDP()", false),
     ("IPv6(src=peer6,dst=us6)/ICMPv6ND_NS(tgt=us6)", false),
+    // ICMP errors: of a router on the way, about packets that we sent.
+    ("IP(src=hop,dst=us)/ICMP(type=3,code=4,nexthopmtu=1400)/lost/UDP(sport=7,dport=4789)", true),
+    ("IP(src=hop,dst=us)/ICMP(type=11)/lost/UDP(sport=7,dport=8472)/VXLAN(vni=1)/inner", true),
+    ("IP(src=hop,dst=us)/ICMP(type=3,code=1)/IP(src=us,dst=peer,proto=4)/IP()/UDP()", true),
+    ("IP(src=hop,dst=us)/ICMP(type=3,code=1)/IP(src=us,dst=peer,proto=41)/IPv6()/UDP()", true),
+    ("IP(src=hop,dst=us)/ICMP(type=3)/IP(src=us,dst=\"10.0.0.66\",proto=4)/IP()/UDP()", false),
+    ("IP(src=hop,dst=us)/ICMP(type=3,code=1)/lost/UDP(sport=7,dport=53)", false),
+    ("IP(src=hop,dst=us)/ICMP(type=3,code=1)/lost/TCP(sport=7,dport=4789)", false),
+    ("IP(src=hop,dst=us)/ICMP(type=3)/IP(src=\"10.0.0.66\",dst=peer)/UDP(dport=4789)", false),
+    ("IP(src=hop,dst=us)/ICMP(type=12)/lost/UDP(sport=7,dport=4789)", false),
+    ("IP(src=hop,dst=us)/ICMP(type=3)/bytes(19)", false),
+    ("IPv6(src=hop6,dst=us6)/ICMPv6PacketTooBig(mtu=1400)/lost6/UDP(dport=4789)", true),
+    ("IPv6(src=hop6,dst=us6)/ICMPv6TimeExceeded()/lost6/UDP(dport=4789)", true),
+    ("IPv6(src=hop6,dst=us6)/ICMPv6DestUnreach()/IPv6(src=us6,dst=peer6,nh=41)/IPv6()", true),
+    ("IPv6(src=hop6,dst=us6)/ICMPv6DestUnreach()/lost6/UDP(dport=53)", false),
+    ("IPv6(src=hop6,dst=us6)/ICMPv6DestUnreach()/IPv6(src=peer6,dst=us6)/UDP(dport=4789)", false),
+    ("IPv6(src=hop6,dst=us6)/ICMPv6EchoRequest(data=bytes(64))", false),
     ("ARP(psrc=peer,pdst=us)", false),
     ("Dot1Q(vlan=5)/IP(src=peer,dst=us)/UDP(dport=4789)/VXLAN(vni=1)/inner", false),
     ("b\"\\x45\\x00\"", false),
@@ -55,6 +72,8 @@ fn taken(lab: &Lab, engine: &fastpath::Engine, mac: &str) -> Vec<u64> {
          from scapy.all import *\n\
          from scapy.layers.vxlan import VXLAN\n\
          peer, us, peer6, us6 = \"10.0.0.1\", \"10.0.0.254\", \"fd01::1\", \"fd01::254\"\n\
+         hop, hop6 = \"10.0.0.9\", \"fd01::9\"\n\
+         lost, lost6 = IP(src=us, dst=peer), IPv6(src=us6, dst=peer6)\n\
          inner = Ether(src=\"02:00:00:00:00:01\", dst=\"02:00:00:00:00:02\")/IP()/UDP()\n\
          s = conf.L2socket(iface=\"eth0\")\n\
          for p in [{}]:\n\
