@@ -180,6 +180,17 @@ def pipeline():
             / IPv6(src="fd00:10:244:1::21", dst="fd00:10:244:1::20") / udp),
            (guarded + 2, Ether(src=station, dst=first, type=0x88B5) / b"hello"))
 
+    def large(name, packet):
+        data = raw(packet)
+        head = struct.pack("!BBH", pod | 0x80, 1, len(data))
+        write("pipeline", name, head + data.rstrip(b"\0"))
+
+    zeros = UDP(sport=1, dport=2, chksum=0) / bytes(9500)
+    large("large", from4("10.250.0.1") / zeros)
+    large("large_whole", from4("10.250.0.1", flags="DF") / zeros)
+    large("large_ipv6", from6("fd00:10:250:0::1") / zeros)
+    large("large_echo", from4("10.244.1.1") / ICMP(id=1, seq=1) / bytes(60000))
+
     learn = Ether(src=station, dst="ff:ff:ff:ff:ff:ff", type=0x88B5) / b"hello"
     answer = Ether(src="02:00:00:00:07:02", dst=station, type=0x88B5) / b"hello"
     under4, under6 = IP(src="192.0.2.2", dst="192.0.2.1", id=1), IPv6(src="2001:db8::2", dst="2001:db8::1")

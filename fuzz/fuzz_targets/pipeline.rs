@@ -5,7 +5,8 @@
 //! The input is a sequence of frames, each behind a head of four octets: the port, how many times
 //! eight seconds pass before it arrives, and its length, big-endian. A port's low six bits are its
 //! number; with bit 6 set the pool has no buffer for copies of this frame, and with bit 7 set the
-//! checksums of its headers are put right first, which a fuzzer does not guess.
+//! checksums of its headers are put right first, which a fuzzer does not guess. Zeros are added to a
+//! last frame that is shorter than its length says, so that a small input can hold a large frame.
 #![no_main]
 
 #[allow(dead_code)]
@@ -42,13 +43,14 @@ fuzz_target!(|input: &[u8]| {
 fn run(node: &Node, fdb: &Arc<Fdb>, mut input: &[u8]) {
     let mut lab = Lab::sharing(node.tables.clone(), fdb.clone());
     while let Some((head, rest)) = input.split_first_chunk::<4>() {
-        let len = usize::from(u16::from_be_bytes([head[2], head[3]])).min(rest.len());
-        let (frame, rest) = rest.split_at(len);
+        let len = usize::from(u16::from_be_bytes([head[2], head[3]]));
+        let (frame, rest) = rest.split_at(len.min(rest.len()));
         input = rest;
+        let mut frame = frame.to_vec();
+        frame.resize(len, 0);
         let port = PortId(u16::from(head[0] & 0x3f));
         lab.budget = if head[0] & 0x40 == 0 { usize::MAX } else { 0 };
         lab.advance(8 * u64::from(head[1]));
-        let mut frame = frame.to_vec();
         if head[0] & 0x80 != 0 {
             repair(&mut frame);
         }
