@@ -117,6 +117,29 @@ fn unknown_destinations_are_flooded_and_known_ones_are_not() {
 }
 
 #[test]
+fn segments_are_apart_whatever_the_frame() {
+    let Some(lab) = Lab::new() else { return };
+    let Hosts { switch, hosts } = Hosts::silent(&lab, 4);
+    let config = "[[segment]]\nname = \"blue\"\n\
+        [[port]]\ndev = \"eth1\"\n[[port]]\ndev = \"eth2\"\n\
+        [[port]]\ndev = \"eth3\"\nsegment = \"blue\"\n[[port]]\ndev = \"eth4\"\nsegment = \"blue\"\n";
+    let daemon = Daemon::start(&lab, &switch, config);
+    let captures: Vec<_> = hosts.iter().map(|host| Capture::start(host, "eth0")).collect();
+
+    // The same station in both segments, and one that only the other segment knows.
+    send_frames(&hosts[1], "eth0", &[frame(BROADCAST, station(1), 1)]);
+    send_frames(&hosts[3], "eth0", &[frame(BROADCAST, station(1), 2)]);
+    send_frames(&hosts[0], "eth0", &[frame(station(1), station(2), 3)]);
+    send_frames(&hosts[2], "eth0", &[frame(station(1), station(3), 4)]);
+    send_frames(&hosts[2], "eth0", &[frame(station(2), station(3), 5)]);
+
+    let marks = |frames: Vec<Vec<u8>>| frames.iter().map(|f| f[14]).collect::<Vec<u8>>();
+    let seen: Vec<_> = captures.into_iter().map(|capture| marks(capture.end())).collect();
+    assert_eq!(seen, [vec![1], vec![3], vec![2], vec![4, 5]]);
+    daemon.finish();
+}
+
+#[test]
 fn static_entries_win_over_learned_ones() {
     let Some(lab) = Lab::new() else { return };
     let Hosts { switch, hosts } = Hosts::silent(&lab, 3);
