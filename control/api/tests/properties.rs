@@ -54,13 +54,14 @@ fn mac() -> impl Strategy<Value = Mac> {
 }
 
 fn via() -> impl Strategy<Value = Via> {
-    prop_oneof![
+    let one = prop_oneof![
         Just(Via::Host),
         Just(Via::Blackhole),
         Just(Via::Unreachable),
         ip().prop_map(Via::NextHop),
         name().prop_map(|n| Via::from(n.as_str())),
-    ]
+    ];
+    prop_oneof![4 => one.clone(), 1 => vec(one, 0..4).prop_map(Via::of)]
 }
 
 prop_compose! {

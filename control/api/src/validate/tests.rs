@@ -403,6 +403,21 @@ fn routes() {
          of port \"db\"",
         ],
     );
+    let several = |via: Value, expected: &[&str]| breaks("/route/0/via", via, expected);
+    several(json!(["node2", "192.0.2.9"]), &[]);
+    several(json!(["node2"]), &[]);
+    several(
+        json!([]),
+        &["route \"10.244.2.0/24\".via = [0 elements]: expected 2 to 64 tunnels or addresses"],
+    );
+    several(
+        json!(["node2", "host", "node2"]),
+        &[
+            "route \"10.244.2.0/24\".via = host: expected a tunnel or an IP address, when there \
+             are several",
+            "route \"10.244.2.0/24\".via = node2: expected each tunnel or address once",
+        ],
+    );
     let no_node = json!({"route": [{"prefix": "10.0.0.0/8", "via": "host"}]});
     assert_eq!(
         errors(no_node),
