@@ -235,6 +235,7 @@ impl Fib {
     }
 
     /// The value of the longest prefix that holds `ip`.
+    #[inline(always)]
     pub fn lookup(&self, ip: IpAddr) -> Option<u32> {
         match ip {
             IpAddr::V4(a) => self.v4.lookup(u32::from(a)),
