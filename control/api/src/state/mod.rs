@@ -100,7 +100,8 @@ impl State {
     /// Whether packets for the pod CIDRs may arrive on the uplink without encapsulation: as
     /// `[uplink] native_routing` says, else when a route has a plain next hop.
     pub fn native_routing(&self) -> bool {
-        let has_native = || self.routes.iter().any(|r| matches!(r.via, Via::NextHop(_)));
+        let mut paths = self.routes.iter().flat_map(|r| r.via.paths());
+        let has_native = || paths.any(|via| matches!(via, Via::NextHop(_)));
         self.uplink.as_ref().is_some_and(|u| u.native_routing.unwrap_or_else(has_native))
     }
 
@@ -240,4 +241,27 @@ pub struct Segment {
 
 pub(crate) fn default_segment() -> String {
     DEFAULT_SEGMENT.to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn native_routing_follows_the_routes_unless_told() {
+        let native = |uplink: serde_json::Value, via: serde_json::Value| {
+            let routes = json!([{"prefix": "10.244.2.0/24", "via": via}]);
+            let state: State =
+                serde_json::from_value(json!({"uplink": uplink, "route": routes})).unwrap();
+            state.native_routing()
+        };
+        let uplink = json!({"dev": "uplink0"});
+        assert!(native(uplink.clone(), json!("192.0.2.2")));
+        assert!(native(uplink.clone(), json!(["node2", "192.0.2.2"])));
+        assert!(!native(uplink.clone(), json!("node2")));
+        assert!(!native(json!(null), json!("192.0.2.2")), "without an uplink there is none");
+        assert!(native(json!({"dev": "uplink0", "native_routing": true}), json!("node2")));
+        assert!(!native(json!({"dev": "uplink0", "native_routing": false}), json!("192.0.2.2")));
+    }
 }
