@@ -21,6 +21,12 @@ impl Counter {
         self.0.store(self.0.load(Ordering::Relaxed).wrapping_add(n), Ordering::Relaxed);
     }
 
+    /// Takes `n` off: for counters that say how many there are now.
+    #[inline]
+    pub fn sub(&self, n: u64) {
+        self.add(n.wrapping_neg());
+    }
+
     /// The value, as of some moment not long ago.
     #[inline]
     pub fn get(&self) -> u64 {
@@ -32,6 +38,8 @@ impl Counter {
 #[derive(Debug)]
 #[repr(align(64))]
 pub struct PortCounters {
+    /// Frames of this port that wait for a neighbour at present.
+    pub held: Counter,
     /// Frames received from the interface.
     pub rx_frames: Counter,
     /// Bytes received, from the Ethernet header on, without the frame check sequence.
@@ -51,6 +59,7 @@ pub struct PortCounters {
 impl Default for PortCounters {
     fn default() -> PortCounters {
         PortCounters {
+            held: Counter::default(),
             rx_frames: Counter::default(),
             rx_bytes: Counter::default(),
             tx_frames: Counter::default(),

@@ -1,6 +1,6 @@
 //! Frames on the heap: the engine without an interface, for tests, replay and fuzzing.
 
-use crate::frame::{Frame, Io, NoHeadroom};
+use crate::frame::{Frame, Io, NoHeadroom, Waiting};
 use crate::ids::PortId;
 
 /// Room before a received frame, the same as AF_XDP leaves.
@@ -94,11 +94,13 @@ pub struct HeapIo {
     pub discarded: u64,
     /// How many more frames may be allocated or copied.
     pub budget: usize,
+    /// Frames that wait for a neighbour.
+    pub waiting: Waiting<HeapFrame>,
 }
 
 impl Default for HeapIo {
     fn default() -> HeapIo {
-        HeapIo { sent: Vec::new(), discarded: 0, budget: usize::MAX }
+        HeapIo { sent: Vec::new(), discarded: 0, budget: usize::MAX, waiting: Waiting::default() }
     }
 }
 
@@ -121,5 +123,13 @@ impl Io for HeapIo {
     fn duplicate(&mut self, frame: &HeapFrame) -> Option<HeapFrame> {
         self.budget = self.budget.checked_sub(1)?;
         Some(HeapFrame::new(&frame.to_vec()))
+    }
+
+    fn hold(&mut self, queue: u16, frame: HeapFrame) -> Result<(), HeapFrame> {
+        self.waiting.hold(queue, frame)
+    }
+
+    fn release(&mut self, queue: u16) -> Option<HeapFrame> {
+        self.waiting.release(queue)
     }
 }

@@ -15,7 +15,7 @@ pub mod reason;
 pub mod tables;
 
 pub use counters::{Counter, PortCounters, WorkerCounters};
-pub use frame::{Frame, Io, NoHeadroom};
+pub use frame::{Frame, Io, NoHeadroom, Waiting};
 pub use ids::{Location, PortId, SegmentId, TunnelId};
 pub use pipeline::{Millis, Worker};
 pub use reason::DropReason;

@@ -57,6 +57,9 @@ reasons! {
     NoRoute "no_route" "No route matches the destination.";
     RouteBlackhole "route_blackhole" "The route says blackhole.";
     RouteUnreachable "route_unreachable" "The route says unreachable.";
+    NeighborFailed "neighbor_failed" "The next hop did not answer when it was asked for its MAC address.";
+    NeighborQueueFull "neighbor_queue_full" "A newer frame took its place while it waited for its next hop's MAC address.";
+    Consumed "consumed" "An answer to a question of the router's own: it has done its work.";
     NeighborUnresolved "neighbor_unresolved" "The next hop's MAC address is not known yet.";
     MtuExceeded "mtu_exceeded" "The packet is larger than the egress allows and may not be fragmented.";
     IcmpMalformed "icmp_malformed" "An ICMP or ICMPv6 message to the router is truncated or its checksum is wrong.";

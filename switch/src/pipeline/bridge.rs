@@ -88,7 +88,7 @@ fn learn(cx: &Context<'_>, segment: &Segment, src: Mac, from: Location) {
 
 /// Where an address is: as configured, else as learned.
 #[inline]
-fn lookup(cx: &Context<'_>, segment: &Segment, mac: Mac) -> Option<Location> {
+pub(super) fn lookup(cx: &Context<'_>, segment: &Segment, mac: Mac) -> Option<Location> {
     if !segment.statics.is_empty()
         && let Some(&location) = segment.statics.get(&mac)
     {

@@ -19,6 +19,7 @@ mod guard;
 mod icmp_error;
 mod mtu;
 mod relay;
+mod resolve;
 mod router;
 mod suppress;
 mod underlay;
@@ -30,6 +31,8 @@ use crate::reason::DropReason;
 use crate::tables::{Fdb, Port, Role, Segment, Tables};
 use encap::checksum::Sum;
 use icmp_error::{Limiter, Refusal, Report};
+pub use resolve::{MAX_HELD, MAX_PENDING};
+use resolve::{Resolver, Wait};
 use std::sync::Arc;
 
 /// Milliseconds on a clock that never runs backwards.
@@ -49,6 +52,7 @@ pub struct Worker {
     counters: Arc<WorkerCounters>,
     fdb: Arc<Fdb>,
     limiter: Limiter,
+    resolver: Resolver,
 }
 
 /// Where a frame came from, once it is out of its tunnel.
@@ -76,6 +80,8 @@ enum Verdict {
     Fragment(u32, Origin),
     /// It is dropped, and its sender told.
     Refuse(Refusal),
+    /// It waits until its next hop's MAC address is known.
+    Resolve(Wait),
 }
 
 /// What every step may look at while one batch is processed.
@@ -85,6 +91,9 @@ struct Context<'a> {
     port: &'a Port,
     counters: &'a PortCounters,
     limiter: &'a Limiter,
+    resolver: &'a Resolver,
+    /// The counters of all ports, for frames that came in earlier.
+    all: &'a WorkerCounters,
     /// Seconds.
     now: u32,
     /// Milliseconds.
@@ -94,7 +103,7 @@ struct Context<'a> {
 impl Worker {
     /// An engine that counts in `counters` and learns into `fdb`.
     pub fn new(counters: Arc<WorkerCounters>, fdb: Arc<Fdb>) -> Worker {
-        Worker { counters, fdb, limiter: Limiter::new() }
+        Worker { counters, fdb, limiter: Limiter::new(), resolver: Resolver::default() }
     }
 
     /// The counters it writes.
@@ -122,12 +131,25 @@ impl Worker {
             }
             return;
         };
-        let (fdb, limiter) = (&*self.fdb, &self.limiter);
-        let (now, millis) = (now.seconds(), now.0);
-        let cx = Context { tables, fdb, port, counters, limiter, now, millis };
+        let cx = self.context(tables, port, now);
         for mut frame in batch.drain(..) {
             let verdict = cx.forward(&mut frame);
             cx.conclude(verdict, frame, io);
+        }
+        self.tick(tables, now, io);
+    }
+
+    fn context<'a>(&'a self, tables: &'a Tables, port: &'a Port, now: Millis) -> Context<'a> {
+        Context {
+            tables,
+            fdb: &self.fdb,
+            port,
+            counters: self.counters.port(port.id),
+            limiter: &self.limiter,
+            resolver: &self.resolver,
+            all: &self.counters,
+            now: now.seconds(),
+            millis: now.0,
         }
     }
 }
@@ -154,6 +176,7 @@ impl Context<'_> {
         match verdict {
             Ok(Verdict::Send(port)) => io.send(port, frame),
             Ok(Verdict::Flood(segment, from)) => self.flood(segment, from, frame, io),
+            Ok(Verdict::Resolve(wait)) => resolve::hold(self, wait, frame, io),
             Ok(Verdict::Fragment(mtu, origin)) => fragment::send(self, frame, mtu, origin, io),
             Ok(Verdict::Refuse(refusal)) => {
                 icmp_error::send(self, &refusal, &frame, io);

@@ -15,7 +15,7 @@ use encap::{ipv4, ipv6, tcp};
 pub(super) fn of_next_hop(cx: &Context<'_>, hop: &NextHop) -> Result<u32, DropReason> {
     match *hop {
         NextHop::Local { port, .. } | NextHop::Direct { port, .. } => of_port(cx, port),
-        NextHop::Tunnel(id) => of_tunnel(cx, id),
+        NextHop::Tunnel(id) | NextHop::Behind { tunnel: id, .. } => of_tunnel(cx, id),
         _ => Err(DropReason::NoRoute),
     }
 }

@@ -2,9 +2,9 @@
 
 use super::answer::Owner;
 use super::icmp_error::{Refusal, Report};
-use super::{Context, Origin, Verdict, answer, egress, mtu};
+use super::{Context, Origin, Verdict, answer, egress, mtu, resolve};
 use crate::frame::Frame;
-use crate::ids::PortId;
+use crate::ids::{Location, PortId};
 use crate::reason::DropReason;
 use crate::tables::{NextHop, Router};
 use encap::ethernet::{self, HEADER_LEN, ethertype};
@@ -49,6 +49,14 @@ pub(super) fn forward<F: Frame>(
     let Some(hop) = next_hop(cx, frame, packet.dst) else {
         return refuse(DropReason::NoRoute, Report::NetworkUnreachable);
     };
+    let hop = match hop {
+        NextHop::Connected(segment) => match resolve::next_hop(cx, segment, packet.dst, origin) {
+            Ok(hop) => hop,
+            Err(Ok(wait)) => return Ok(Verdict::Resolve(wait)),
+            Err(Err(reason)) => return refuse(reason, Report::HostUnreachable),
+        },
+        known => known,
+    };
     match hop {
         NextHop::Router => return to_router(cx, frame, origin, ethertype),
         _ if packet.link_local => return Err(DropReason::IpAddressInvalid),
@@ -70,8 +78,11 @@ pub(super) fn forward<F: Frame>(
             return Err(DropReason::NotForUs);
         }
         // A group has no group among its members.
-        NextHop::Group(_) => return Err(DropReason::NoRoute),
-        NextHop::Local { .. } | NextHop::Tunnel(_) | NextHop::Direct { .. } => {}
+        NextHop::Group(_) | NextHop::Connected(_) => return Err(DropReason::NoRoute),
+        NextHop::Behind { .. }
+        | NextHop::Local { .. }
+        | NextHop::Tunnel(_)
+        | NextHop::Direct { .. } => {}
     }
     // What is refused is quoted as it came: nothing is changed before the last check.
     if packet.hops < 2 {
@@ -101,6 +112,10 @@ fn leave<F: Frame>(cx: &Context<'_>, frame: &mut F, hop: &NextHop) -> Result<Por
             Ok(port)
         }
         NextHop::Tunnel(id) => egress::to_tunnel(cx, frame, id),
+        NextHop::Behind { tunnel, mac } => {
+            ethernet::rewrite(frame.bytes_mut(), mac, router_mac(cx));
+            egress::to_location(cx, frame, Location::Tunnel(tunnel))
+        }
         NextHop::Direct { port, src, dst } => {
             let dst = dst.ok_or(DropReason::NeighborUnresolved)?;
             ethernet::rewrite(frame.bytes_mut(), dst, src);
@@ -211,6 +226,7 @@ fn arp<F: Frame>(cx: &Context<'_>, frame: &mut F, origin: Origin) -> Result<Verd
         {
             egress::to_location(cx, frame, from).map(Verdict::Send)
         }
+        Origin::Segment(..) if resolve::arp_reply(cx, router, frame) => Err(DropReason::Consumed),
         _ => Err(DropReason::NotForUs),
     }
 }
@@ -233,6 +249,10 @@ fn to_router<F: Frame>(
         }
     };
     if !answered {
+        let is_segment = matches!(origin, Origin::Segment(..));
+        if ethertype == ethertype::IPV6 && is_segment && resolve::advertisement(cx, frame) {
+            return Err(DropReason::Consumed);
+        }
         return to_host(cx, frame, origin);
     }
     match origin {

@@ -49,6 +49,9 @@ pub struct Tables {
     pub groups: Arc<[Group]>,
     /// The router of the node, if it has one.
     pub router: Option<Arc<Router>>,
+    /// The neighbours that the router resolves; none where it resolves none. Like the FDB it is written
+    /// by workers and outlives the snapshots that point to it.
+    pub neighbors: Option<Arc<Neighbors>>,
     /// How frames of the underlay find their tunnel.
     pub underlay: Arc<Underlay>,
 }

@@ -45,9 +45,11 @@ pub struct NeighborEntry {
     pub mac: Option<Mac>,
     /// What is known of it.
     pub state: NeighborState,
+    /// Seconds since that was last confirmed, asked, or found to fail.
+    pub age: u32,
 }
 
-#[derive(Default)]
+#[derive(Debug, Default)]
 #[repr(align(64))]
 struct Slot {
     /// Odd while the entry is written.
@@ -84,7 +86,7 @@ impl Read {
         let v6 = Ipv6Addr::from(self.address);
         let ip = v6.to_ipv4_mapped().map_or(IpAddr::V6(v6), IpAddr::V4);
         let mac = (self.mac != Mac::ZERO).then_some(self.mac);
-        NeighborEntry { segment: self.segment, ip, mac, state }
+        NeighborEntry { segment: self.segment, ip, mac, state, age }
     }
 
     fn is_live(self, now: u32) -> bool {
@@ -93,6 +95,7 @@ impl Read {
 }
 
 /// The neighbours resolved by the router.
+#[derive(Debug)]
 pub struct Neighbors {
     slots: Box<[Slot]>,
 }

@@ -1,6 +1,6 @@
 //! What a route leads to.
 
-use crate::ids::{PortId, TunnelId};
+use crate::ids::{PortId, SegmentId, TunnelId};
 use encap::Mac;
 
 /// What a route leads to.
@@ -10,6 +10,16 @@ pub enum NextHop {
     Local {
         /// The port it is behind.
         port: PortId,
+        /// Its MAC address.
+        mac: Mac,
+    },
+    /// A host on a segment, whose MAC address is to be resolved.
+    Connected(SegmentId),
+    /// A resolved host on a segment that a tunnel carries. Not in tables: what [`NextHop::Connected`]
+    /// comes to.
+    Behind {
+        /// The tunnel it is behind.
+        tunnel: TunnelId,
         /// Its MAC address.
         mac: Mac,
     },
