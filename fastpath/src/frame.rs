@@ -38,6 +38,10 @@ pub struct Frame {
     tail: u32,
 }
 
+// SAFETY: a frame is the only owner of its chunks, and nothing in it refers to the thread it came
+// from; whatever carries it to another thread orders the accesses of the two.
+unsafe impl Send for Frame {}
+
 /// The further segments of a frame.
 pub(crate) struct Tail<'a> {
     next: *mut Link,

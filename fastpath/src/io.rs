@@ -10,7 +10,7 @@ use crate::xsk::Socket;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use switch::ids::MAX_PORTS;
-use switch::{DropReason, Io, PortId, WorkerCounters};
+use switch::{DropReason, Io, PortId, Waiting, WorkerCounters};
 
 /// What readers may see of a worker, besides its counters.
 pub(crate) struct Gauges {
@@ -66,6 +66,8 @@ pub struct WorkerIo {
     pub(crate) counters: Arc<WorkerCounters>,
     pub(crate) gauges: Arc<Gauges>,
     pub(crate) lanes: LaneEnd,
+    /// Frames that wait for a neighbour.
+    waiting: Waiting<Frame>,
 }
 
 impl WorkerIo {
@@ -84,6 +86,7 @@ impl WorkerIo {
             counters,
             gauges,
             lanes,
+            waiting: Waiting::default(),
         }
     }
 
@@ -179,8 +182,11 @@ impl WorkerIo {
         any
     }
 
-    /// Empties the lanes for good, when no worker runs any more.
+    /// Empties the lanes and what waits for good, when no worker runs any more.
     pub(crate) fn close_lanes(&mut self) {
+        for frame in self.waiting.drain() {
+            self.pool.discard(frame);
+        }
         while let Some(frame) = self.lanes.returned() {
             self.pool.discard(frame);
         }
@@ -243,5 +249,13 @@ impl Io for WorkerIo {
 
     fn duplicate(&mut self, frame: &Frame) -> Option<Frame> {
         self.pool.duplicate(frame)
+    }
+
+    fn hold(&mut self, queue: u16, frame: Frame) -> Result<(), Frame> {
+        self.waiting.hold(queue, frame)
+    }
+
+    fn take_held(&mut self, queue: u16) -> Option<Frame> {
+        self.waiting.take_held(queue)
     }
 }

@@ -21,10 +21,6 @@ pub(crate) struct Parcel {
     pub frame: Frame,
 }
 
-// SAFETY: a frame is the only owner of its chunks, and nothing in it refers to the thread it came
-// from. The queue's release and acquire order the accesses of the two threads.
-unsafe impl Send for Parcel {}
-
 #[derive(Default)]
 struct Loop {
     out: Option<ArrayQueue<Parcel>>,

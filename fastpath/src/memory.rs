@@ -6,7 +6,7 @@ use crate::pool::Pool;
 use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
-use switch::{DropReason, Frame as _, Io, PortId, WorkerCounters};
+use switch::{DropReason, Frame as _, Io, PortId, Waiting, WorkerCounters};
 
 /// Frames that one batch holds at most, as in the worker.
 pub use crate::worker::BATCH;
@@ -28,6 +28,8 @@ pub struct MemoryIo {
     /// Frames that a queue out takes before it is full.
     limit: usize,
     counters: Arc<WorkerCounters>,
+    /// Frames that wait for a neighbour.
+    waiting: Waiting<Frame>,
 }
 
 impl MemoryPorts {
@@ -46,6 +48,7 @@ impl MemoryPorts {
                 output: (0..ports).map(|_| Vec::with_capacity(BATCH)).collect(),
                 limit,
                 counters,
+                waiting: Waiting::default(),
             },
         })
     }
@@ -158,11 +161,20 @@ impl Io for MemoryIo {
     fn duplicate(&mut self, frame: &Frame) -> Option<Frame> {
         self.pool.duplicate(frame)
     }
+
+    fn hold(&mut self, queue: u16, frame: Frame) -> Result<(), Frame> {
+        self.waiting.hold(queue, frame)
+    }
+
+    fn take_held(&mut self, queue: u16) -> Option<Frame> {
+        self.waiting.take_held(queue)
+    }
 }
 
 impl Drop for MemoryIo {
     fn drop(&mut self) {
-        for frame in self.output.iter_mut().flat_map(|queue| queue.drain(..)) {
+        let output = self.output.iter_mut().flat_map(|queue| queue.drain(..));
+        for frame in output.chain(self.waiting.drain()) {
             self.pool.discard(frame);
         }
     }

@@ -16,6 +16,11 @@ pub trait Pipeline: Send + 'static {
         io: &mut I,
     );
 
+    /// Called once a second, for what is due without a frame.
+    fn tick<I: Io>(&mut self, now: Millis, io: &mut I) {
+        let _ = (now, io);
+    }
+
     /// Called before the worker sleeps: the place to let go of what is out of date.
     fn refresh(&mut self) {}
 }
@@ -43,6 +48,10 @@ impl Pipeline for Switch {
         io: &mut I,
     ) {
         self.worker.process(self.tables.current(), ingress, now, batch, io);
+    }
+
+    fn tick<I: Io>(&mut self, now: Millis, io: &mut I) {
+        self.worker.tick(self.tables.current(), now, io);
     }
 
     fn refresh(&mut self) {

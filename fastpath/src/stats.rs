@@ -44,7 +44,7 @@ impl PortSnapshot {
             *sum += counters.drops(reason);
         }
         // A frame between two workers is in flight for one and the opposite for the other.
-        self.in_flight = self.in_flight.wrapping_add(in_flight);
+        self.in_flight = self.in_flight.wrapping_add(in_flight).wrapping_add(counters.held.get());
     }
 
     /// Drops under one name.

@@ -230,6 +230,7 @@ impl<P: Pipeline> Worker<P> {
     fn tick(&mut self, now: Instant) {
         self.next_tick = now + TICK;
         let io = &mut self.io;
+        self.pipeline.tick(Millis((now - self.start).as_millis() as u64), io);
         for socket in io.sockets.iter_mut().flatten() {
             socket.tick(&mut io.pool, io.counters.port(socket.port), &mut io.budget);
         }

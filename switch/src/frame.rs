@@ -88,7 +88,7 @@ pub trait Io {
     fn hold(&mut self, queue: u16, frame: Self::Frame) -> Result<(), Self::Frame>;
 
     /// The frame that has waited in a queue for longest.
-    fn release(&mut self, queue: u16) -> Option<Self::Frame>;
+    fn take_held(&mut self, queue: u16) -> Option<Self::Frame>;
 }
 
 /// Queues of frames that wait: what an implementation of [`Io`] needs to hold and release them.
@@ -119,8 +119,8 @@ impl<F> Waiting<F> {
         }
     }
 
-    /// [`Io::release`].
-    pub fn release(&mut self, queue: u16) -> Option<F> {
+    /// [`Io::take_held`].
+    pub fn take_held(&mut self, queue: u16) -> Option<F> {
         self.queues.get_mut(usize::from(queue))?.pop_front()
     }
 

@@ -129,7 +129,7 @@ impl Io for HeapIo {
         self.waiting.hold(queue, frame)
     }
 
-    fn release(&mut self, queue: u16) -> Option<HeapFrame> {
-        self.waiting.release(queue)
+    fn take_held(&mut self, queue: u16) -> Option<HeapFrame> {
+        self.waiting.take_held(queue)
     }
 }

@@ -35,7 +35,8 @@ impl State {
             | Request::RouteList(_)
             | Request::NeighborList(_)
             | Request::FdbList(_)
-            | Request::FdbFlush(_) => Ok(self.clone()),
+            | Request::FdbFlush(_)
+            | Request::NeighborFlush(_) => Ok(self.clone()),
         }
     }
 

@@ -69,6 +69,15 @@ pub struct FdbFilter {
     pub tunnel: Option<String>,
 }
 
+/// Which neighbours `neighbor.flush` forgets.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct NeighborFilter {
+    /// This one only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ip: Option<IpAddr>,
+}
+
 /// The parameters of `config.apply`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -194,6 +203,8 @@ methods! {
     NeighborDel "neighbor.del" write (ByIp) -> Empty;
     /// All neighbours.
     NeighborList "neighbor.list" read (Empty) -> Vec<NeighborInfo>;
+    /// Forgets neighbours that the router resolved.
+    NeighborFlush "neighbor.flush" write (NeighborFilter) -> Flushed;
     /// Adds a static MAC address.
     FdbAdd "fdb.add" write (FdbEntry) -> FdbInfo;
     /// Removes a static MAC address.

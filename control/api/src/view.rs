@@ -237,10 +237,27 @@ pub struct NeighborInfo {
     /// Its MAC address; none while unresolved.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mac: Option<Mac>,
-    /// The port it is behind.
+    /// The port it is behind; for a resolved one, where the bridge last saw it, or its segment.
     pub port: String,
     /// Where the entry comes from.
     pub origin: Origin,
+    /// What is known of a neighbour that the router resolves itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub state: Option<NeighborState>,
+}
+
+/// What is known of a neighbour that the router resolves (RFC 4861 section 7.3.2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum NeighborState {
+    /// Asked for, no answer yet.
+    Incomplete,
+    /// Confirmed within the last 30 seconds.
+    Reachable,
+    /// Confirmed a while ago: used, and asked again.
+    Stale,
+    /// Did not answer.
+    Failed,
 }
 
 /// An FDB entry, in `fdb.list` and as the result of `fdb.add`.

@@ -3,7 +3,8 @@
 use comfy_table::Cell;
 use podswitch_api::Response;
 use podswitch_api::view::{
-    FdbInfo, NeighborInfo, Origin, PortInfo, PortRole, RouteInfo, SegmentInfo, TunnelInfo,
+    FdbInfo, NeighborInfo, NeighborState, Origin, PortInfo, PortRole, RouteInfo, SegmentInfo,
+    TunnelInfo,
 };
 
 use super::out::{list, or_dash, render, state, table};
@@ -27,6 +28,10 @@ pub fn show(response: Response) -> String {
         Response::FdbFlush(f) => match f.flushed {
             1 => "1 address forgotten".to_owned(),
             n => format!("{n} addresses forgotten"),
+        },
+        Response::NeighborFlush(f) => match f.flushed {
+            1 => "1 neighbour forgotten".to_owned(),
+            n => format!("{n} neighbours forgotten"),
         },
         _ => String::new(),
     }
@@ -121,16 +126,26 @@ fn routes(routes: &[RouteInfo]) -> String {
 }
 
 fn neighbors(neighbors: &[NeighborInfo]) -> String {
-    let mut table = table(["ADDRESS", "MAC", "PORT", "ORIGIN"]);
+    let mut table = table(["ADDRESS", "MAC", "PORT", "ORIGIN", "STATE"]);
     for n in neighbors {
         table.add_row([
             Cell::new(n.ip),
             Cell::new(or_dash(n.mac)),
             Cell::new(&n.port),
             Cell::new(origin(n.origin)),
+            Cell::new(or_dash(n.state.map(neighbor_state))),
         ]);
     }
     render(table, &[])
+}
+
+fn neighbor_state(state: NeighborState) -> &'static str {
+    match state {
+        NeighborState::Incomplete => "incomplete",
+        NeighborState::Reachable => "reachable",
+        NeighborState::Stale => "stale",
+        NeighborState::Failed => "failed",
+    }
 }
 
 fn fdb(entries: &[FdbInfo]) -> String {

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use clap::Subcommand;
 use encap::{Mac, Prefix, Vni};
-use podswitch_api::method::{ByIp, ByMac, ByName, ByPrefix, Empty, FdbFilter};
+use podswitch_api::method::{ByIp, ByMac, ByName, ByPrefix, Empty, FdbFilter, NeighborFilter};
 use podswitch_api::state::{self, DEFAULT_SEGMENT, TunnelKind, Via};
 use podswitch_api::{Client, InterfaceAddr, Request};
 
@@ -251,6 +251,11 @@ pub enum Neighbor {
     /// All neighbours.
     #[command(visible_alias = "ls")]
     List,
+    /// Forget neighbours that the router resolved; they are asked for again when they are needed.
+    Flush {
+        /// This one only.
+        ip: Option<IpAddr>,
+    },
 }
 
 impl Neighbor {
@@ -261,6 +266,7 @@ impl Neighbor {
             }
             Neighbor::Del { ip } => Request::NeighborDel(ByIp { ip }),
             Neighbor::List => Request::NeighborList(Empty {}),
+            Neighbor::Flush { ip } => Request::NeighborFlush(NeighborFilter { ip }),
         };
         daemon.call(&request, out, lists::show)
     }

@@ -12,8 +12,8 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 use switch::tables::{
-    Egress, Encapsulation, Fib, Group, HostPort, NextHop, OuterPolicy, PathMtu, Port, Role, Router,
-    Segment, Tables, Tunnel, Underlay,
+    Egress, Encapsulation, Fib, Group, HostPort, Neighbors, NextHop, OuterPolicy, PathMtu, Port,
+    Role, Router, Segment, Tables, Tunnel, Underlay,
 };
 use switch::{Location, PortId, SegmentId, TunnelId};
 
@@ -29,6 +29,8 @@ pub struct TableIds {
     pub tunnels: Ids,
     /// What the workers learn of the paths to the peers of tunnels, which outlives the tables.
     pub paths: HashMap<IpAddr, Arc<PathMtu>>,
+    /// The neighbours that the router resolved, which outlive the tables too.
+    pub neighbors: Arc<Neighbors>,
 }
 
 /// The tables of a state in a world. What the world does not give yet (a tunnel whose next hop is
@@ -55,6 +57,7 @@ pub fn compile(state: &State, facts: &Facts, ids: &mut TableIds) -> Tables {
         next_hops: next_hops.into(),
         groups: groups.into(),
         router: compiler.router().map(Arc::new),
+        neighbors: compiler.resolving_segment().map(|_| ids.neighbors.clone()),
     }
 }
 
@@ -127,6 +130,15 @@ impl Compiler<'_> {
     /// The node, if it routes: it has pods.
     fn node(&self) -> Option<&Node> {
         self.state.node.as_ref().filter(|n| !n.pod_cidrs.is_empty())
+    }
+
+    /// The segment in which the router asks for hosts that it does not know: the node's own, when
+    /// there is more in it than pods.
+    fn resolving_segment(&self) -> Option<SegmentId> {
+        let node = self.node()?;
+        let bridged = self.state.ports.iter().any(|p| p.segment == node.segment && p.dev.is_some());
+        let spans = || self.state.tunnels.iter().any(|t| t.segment.as_ref() == Some(&node.segment));
+        (bridged || spans()).then(|| self.segment_id(&node.segment)).flatten()
     }
 
     fn router(&self) -> Option<Router> {
@@ -300,8 +312,10 @@ impl Compiler<'_> {
                     routes.extend(Prefix::new(any, 0).map(|p| (p, NextHop::Host)));
                 }
             }
-            // An address of ours that no pod has: the kernel would only send it back.
-            routes.extend(node.pod_cidrs.iter().map(|&p| (p, NextHop::Unreachable)));
+            // An address of ours that no pod has: somebody behind a bridged port may have it, else
+            // nobody. The kernel would only send it back.
+            let rest = self.resolving_segment().map_or(NextHop::Unreachable, NextHop::Connected);
+            routes.extend(node.pod_cidrs.iter().map(|&p| (p, rest)));
         }
         for route in &self.state.routes {
             let hop = match &route.via {

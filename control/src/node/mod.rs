@@ -30,6 +30,7 @@ use std::collections::BTreeMap;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+use switch::tables::NeighborEntry;
 use switch::{Fdb, Location, PortId, Tables, TunnelId};
 use world::World;
 
@@ -412,6 +413,12 @@ impl Backend for Node {
             let flushed = self.fdb.flush(matches) as u64;
             return Ok(Response::FdbFlush(Flushed { flushed }));
         }
+        if let Request::NeighborFlush(filter) = &request {
+            let matches = |n: &NeighborEntry| filter.ip.is_none_or(|ip| ip == n.ip);
+            let now = self.engine.now().seconds();
+            let flushed = self.table_ids.neighbors.flush(now, matches) as u64;
+            return Ok(Response::NeighborFlush(Flushed { flushed }));
+        }
         if request.writes() {
             let next = self.desired.edited(&request)?;
             self.transition(next)?;
@@ -447,6 +454,8 @@ impl Backend for Node {
     fn on_timer(&mut self, now: Instant) {
         self.housekeeping = now + HOUSEKEEPING;
         self.engine.collect();
+        let failed = self.engine.failed_worker();
+        self.warn("worker", failed.map(|n| format!("worker {n} has ended: restart the daemon")));
     }
 
     fn stop(&mut self) -> Result<(), Error> {

@@ -8,8 +8,8 @@ use fastpath::{AttachMode, Attached, PortSnapshot};
 use podswitch_api::method::FdbFilter;
 use podswitch_api::state::{DEFAULT_SEGMENT, Neighbor, Route, Segment, Tunnel};
 use podswitch_api::view::{
-    API_VERSION, Counters, FdbInfo, NeighborInfo, Oper, Origin, PortCounters, PortInfo, PortRole,
-    RouteInfo, SegmentInfo, Status, TunnelInfo, UplinkInfo, WorkerInfo,
+    API_VERSION, Counters, FdbInfo, NeighborInfo, NeighborState, Oper, Origin, PortCounters,
+    PortInfo, PortRole, RouteInfo, SegmentInfo, Status, TunnelInfo, UplinkInfo, WorkerInfo,
 };
 use podswitch_api::{Attachment, Code, Encapsulation, Error, InterfaceAddr, Request, Response};
 use std::collections::BTreeMap;
@@ -62,7 +62,7 @@ impl Node {
             Request::RouteDel(_) => Response::RouteDel(EMPTY),
             Request::NeighborDel(_) => Response::NeighborDel(EMPTY),
             Request::FdbDel(_) => Response::FdbDel(EMPTY),
-            Request::ConfigApply(_) | Request::FdbFlush(_) => {
+            Request::ConfigApply(_) | Request::FdbFlush(_) | Request::NeighborFlush(_) => {
                 return Err(Error::new(Code::Internal, "the request was not carried out"));
             }
         })
@@ -279,6 +279,7 @@ impl Node {
                 mac,
                 port: port.name.clone(),
                 origin: Origin::Local,
+                state: None,
             }));
         }
         if let Some(uplink) = &self.facts.uplink {
@@ -289,9 +290,32 @@ impl Node {
                 mac,
                 port: uplink.name.clone(),
                 origin: Origin::Kernel,
+                state: None,
             }));
         }
+        out.extend(self.resolved_neighbors());
         out
+    }
+
+    /// The hosts that the router resolved itself, or tries to.
+    fn resolved_neighbors(&self) -> impl Iterator<Item = NeighborInfo> + '_ {
+        use switch::tables::NeighborState as Known;
+        let now = self.engine.now().seconds();
+        self.table_ids.neighbors.entries(now).into_iter().map(move |n| {
+            let at = n.mac.and_then(|mac| self.fdb.lookup(n.segment, mac, now));
+            let segment = self.tables.segment(n.segment);
+            let port = match at {
+                Some(Location::Port(id)) => self.port_name(id),
+                _ => segment.map_or_else(String::new, |s| s.name.clone()),
+            };
+            let state = Some(match n.state {
+                Known::Incomplete => NeighborState::Incomplete,
+                Known::Reachable => NeighborState::Reachable,
+                Known::Stale => NeighborState::Stale,
+                Known::Failed => NeighborState::Failed,
+            });
+            NeighborInfo { ip: n.ip, mac: n.mac, port, origin: Origin::Learned, state }
+        })
     }
 
     fn static_fdb(&self) -> Vec<FdbInfo> {
@@ -420,7 +444,13 @@ fn row(name: &str, c: &PortSnapshot) -> PortCounters {
 }
 
 fn static_neighbor(n: &Neighbor) -> NeighborInfo {
-    NeighborInfo { ip: n.ip, mac: Some(n.mac), port: n.port.clone(), origin: Origin::Static }
+    NeighborInfo {
+        ip: n.ip,
+        mac: Some(n.mac),
+        port: n.port.clone(),
+        origin: Origin::Static,
+        state: None,
+    }
 }
 
 fn found<T>(info: Option<T>) -> Result<T, Error> {

@@ -81,7 +81,9 @@ impl Memory {
             Request::RouteDel(_) => Response::RouteDel(Empty {}),
             Request::NeighborDel(_) => Response::NeighborDel(Empty {}),
             Request::FdbDel(_) => Response::FdbDel(Empty {}),
-            Request::ConfigApply(_) | Request::FdbFlush(_) => unreachable!("answered before"),
+            Request::ConfigApply(_) | Request::FdbFlush(_) | Request::NeighborFlush(_) => {
+                unreachable!("answered before")
+            }
         }
     }
 
@@ -135,6 +137,7 @@ impl Backend for Memory {
                 }
                 Ok(Response::ConfigApply(Applied { changes, applied: !apply.dry_run }))
             }
+            Request::NeighborFlush(_) => Ok(Response::NeighborFlush(Flushed { flushed: 0 })),
             Request::FdbFlush(_) => {
                 let flushed = self.learned.drain(..).count() as u64;
                 Ok(Response::FdbFlush(Flushed { flushed }))
@@ -241,7 +244,13 @@ fn routes(s: &State) -> Vec<RouteInfo> {
 }
 
 fn neighbor(n: &state::Neighbor) -> NeighborInfo {
-    NeighborInfo { ip: n.ip, mac: Some(n.mac), port: n.port.clone(), origin: Origin::Static }
+    NeighborInfo {
+        ip: n.ip,
+        mac: Some(n.mac),
+        port: n.port.clone(),
+        origin: Origin::Static,
+        state: None,
+    }
 }
 
 fn entry(e: &state::FdbEntry) -> FdbInfo {

@@ -118,7 +118,7 @@ pub(super) fn hold<I: Io>(cx: &Context<'_>, wait: Wait, frame: I::Frame, io: &mu
     };
     if full {
         let oldest = cx.resolver.pending.borrow_mut()[i].held.pop_front();
-        if let (Some((port, _)), Some(old)) = (oldest, io.release(slot)) {
+        if let (Some((port, _)), Some(old)) = (oldest, io.take_held(slot)) {
             let counters = cx.all.port(port);
             counters.held.sub(1);
             counters.drop(DropReason::NeighborQueueFull);
@@ -203,7 +203,7 @@ impl Worker {
     /// Routes what waited once more, now that it is known whether the neighbour is there.
     fn send_on<I: Io>(&self, tables: &Tables, now: Millis, p: &mut Pending, io: &mut I) -> bool {
         while let Some((port, origin)) = p.held.pop_front() {
-            let Some(mut frame) = io.release(p.slot) else { continue };
+            let Some(mut frame) = io.take_held(p.slot) else { continue };
             let counters = self.counters().port(port);
             counters.held.sub(1);
             match tables.port(port).map(|port| self.context(tables, port, now)) {
