@@ -143,7 +143,8 @@ impl Worker {
         }
         self.resolver.heard.set(false);
         // Each taken out in turn, so that frames sent on may themselves find something to resolve.
-        for _ in 0..self.resolver.pending.borrow().len() {
+        let asked = self.resolver.pending.borrow().len();
+        for _ in 0..asked {
             let mut p = self.resolver.pending.borrow_mut().remove(0);
             if !self.attend(tables, now, &mut p, io) {
                 self.resolver.pending.borrow_mut().push(p);

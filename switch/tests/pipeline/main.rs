@@ -13,6 +13,7 @@ mod property;
 mod reasons;
 mod relay;
 mod replace;
+mod resolve;
 mod router;
 mod suppress;
 mod tcp;

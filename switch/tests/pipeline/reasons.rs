@@ -11,6 +11,8 @@ use switch::{DropReason, Frame, PortId, SegmentId};
 enum By {
     /// The pipeline: what it made of a frame.
     Pipeline(Vec<(DropReason, u64)>),
+    /// The pipeline, of frames that waited for a neighbour: `resolve.rs` has each.
+    Resolver,
     /// The ports, which know of rings and interfaces; `fastpath` tests them.
     Ports,
 }
@@ -162,6 +164,9 @@ fn example(reason: DropReason) -> By {
         DropReason::NestedTunnel => {
             let back = Packet::text(Mac::ZERO, "10.244.2.10", Mac::ZERO, "10.250.2.1");
             (uplink, ipip(&outer, &back.udp((1, 2), b"")[14..]))
+        }
+        DropReason::NeighborFailed | DropReason::NeighborQueueFull | DropReason::Consumed => {
+            return By::Resolver;
         }
         DropReason::TxRingFull | DropReason::TxTooManySegments | DropReason::Shutdown => {
             return By::Ports;
