@@ -9,7 +9,7 @@ use common::Running;
 use podswitch::config;
 use podswitch_api::method::METHODS;
 use podswitch_api::state::{
-    DEFAULT_SOCKET, FdbEntry, Neighbor, Node, Port, Route, Segment, State, Switch, Tunnel,
+    DEFAULT_SOCKET, Dscp, FdbEntry, Neighbor, Node, Port, Route, Segment, State, Switch, Tunnel,
     TunnelKind, Uplink, XdpMode,
 };
 use podswitch_api::{Code, Request};
@@ -71,6 +71,9 @@ fn every_key() -> State {
             local_mac: Some(mac),
             remote_mac: Some(mac),
             ttl: 1,
+            df: false,
+            dscp: Dscp::Fixed(1),
+            source_ports: Some([1, 2]),
         }],
         routes: vec![Route { prefix: "10.0.0.0/8".parse().unwrap(), via: "host".into() }],
         neighbors: vec![Neighbor { ip: "10.244.1.5".parse().unwrap(), mac, port: name() }],

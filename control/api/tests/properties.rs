@@ -7,7 +7,7 @@ use encap::{Mac, Prefix, Vni};
 use podswitch_api::diff::{Change, Kind, Object, Op};
 use podswitch_api::rpc::{Call, Id, Message};
 use podswitch_api::state::{
-    FdbEntry, Neighbor, Node, Port, Route, Segment, Switch, Tunnel, TunnelKind, Uplink, Via,
+    Dscp, FdbEntry, Neighbor, Node, Port, Route, Segment, Switch, Tunnel, TunnelKind, Uplink, Via,
     XdpMode,
 };
 use podswitch_api::{InterfaceAddr, Request, State, parse_request};
@@ -111,10 +111,15 @@ prop_compose! {
         name in name(), vxlan in any::<bool>(), remote in ip(), local in of(ip()),
         vni in of(0u32..4), port in of(any::<u16>()), segment in of(self::name()),
         local_mac in of(mac()), remote_mac in of(mac()), ttl in any::<u8>(),
+        df in any::<bool>(), dscp in prop_oneof![Just(Dscp::Inherit), (0..64u8).prop_map(Dscp::Fixed)],
+        source_ports in of(any::<[u16; 2]>()),
     ) -> Tunnel {
         let kind = if vxlan { TunnelKind::Vxlan } else { TunnelKind::Ipip };
         let vni = vni.and_then(Vni::new);
-        Tunnel { name, kind, remote, local, vni, port, segment, local_mac, remote_mac, ttl }
+        Tunnel {
+            name, kind, remote, local, vni, port, segment, local_mac, remote_mac, ttl, df, dscp,
+            source_ports,
+        }
     }
 }
 

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use clap::Subcommand;
 use encap::{Mac, Prefix, Vni};
 use podswitch_api::method::{ByIp, ByMac, ByName, ByPrefix, Empty, FdbFilter, NeighborFilter};
-use podswitch_api::state::{self, DEFAULT_SEGMENT, TunnelKind, Via};
+use podswitch_api::state::{self, DEFAULT_SEGMENT, Dscp, TunnelKind, Via};
 use podswitch_api::{Client, InterfaceAddr, Request};
 
 use super::out::{Failure, Out};
@@ -162,6 +162,32 @@ pub struct TunnelAdd {
     /// TTL or hop limit of the outer header.
     #[arg(long, default_value_t = 64)]
     ttl: u8,
+    /// Whether an outer IPv4 header forbids fragmentation.
+    #[arg(long, default_value_t = true, action = clap::ArgAction::Set)]
+    df: bool,
+    /// The DSCP of the outer header: "inherit", or a number from 0 to 63.
+    #[arg(long, default_value = "inherit", value_parser = dscp)]
+    dscp: Dscp,
+    /// VXLAN: the UDP source ports that flows are spread over, 49152-65535 by default.
+    #[arg(long, value_name = "FIRST-LAST", value_parser = source_ports)]
+    source_ports: Option<SourcePorts>,
+}
+
+/// The first and the last.
+#[derive(Clone, Copy, Debug)]
+struct SourcePorts([u16; 2]);
+
+fn dscp(text: &str) -> Result<Dscp, String> {
+    match (text, text.parse()) {
+        ("inherit", _) => Ok(Dscp::Inherit),
+        (_, Ok(dscp @ 0..64)) => Ok(Dscp::Fixed(dscp)),
+        _ => Err("expected \"inherit\" or a number from 0 to 63".to_owned()),
+    }
+}
+
+fn source_ports(text: &str) -> Result<SourcePorts, String> {
+    let ends = text.split_once('-').and_then(|(a, b)| Some([a.parse().ok()?, b.parse().ok()?]));
+    ends.map(SourcePorts).ok_or_else(|| "expected two ports, such as 49152-65535".to_owned())
 }
 
 fn vni(text: &str) -> Result<Vni, String> {
@@ -183,6 +209,9 @@ impl Tunnel {
                 local_mac: a.local_mac,
                 remote_mac: a.remote_mac,
                 ttl: a.ttl,
+                df: a.df,
+                dscp: a.dscp,
+                source_ports: a.source_ports.map(|p| p.0),
             }),
             Tunnel::Del(by) => Request::TunnelDel(ByName { name: by.name }),
             Tunnel::List => Request::TunnelList(Empty {}),

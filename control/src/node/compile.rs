@@ -6,7 +6,7 @@ use super::stable_hash;
 use encap::tunnel::OuterHeader;
 use encap::{Mac, Prefix};
 use hashbrown::{HashMap, HashSet};
-use podswitch_api::state::{DEFAULT_SEGMENT, Node, State, Tunnel as TunnelConfig, Via};
+use podswitch_api::state::{DEFAULT_SEGMENT, Dscp, Node, State, Tunnel as TunnelConfig, Via};
 use podswitch_api::{Attachment, Encapsulation as Wanted};
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -79,6 +79,19 @@ fn overhead(tunnel: &TunnelConfig) -> u32 {
         // UDP, VXLAN, and the inner Ethernet header.
         Some(Wanted::Vxlan { .. }) => ip + 8 + 8 + 14,
         _ => ip,
+    }
+}
+
+/// What the configuration leaves open of a tunnel's outer header.
+fn outer_policy(tunnel: &TunnelConfig) -> OuterPolicy {
+    let defaults = OuterPolicy::default();
+    OuterPolicy {
+        dont_fragment: tunnel.df,
+        dscp: match tunnel.dscp {
+            Dscp::Inherit => None,
+            Dscp::Fixed(dscp) => Some(dscp),
+        },
+        source_ports: tunnel.source_ports.map_or(defaults.source_ports, |[a, b]| a..=b),
     }
 }
 
@@ -254,7 +267,7 @@ impl Compiler<'_> {
             mtu: carries.saturating_sub(overhead(config)),
             overhead: overhead(config),
             path: self.ids.paths.get(&config.remote).cloned().unwrap_or_default(),
-            outer: OuterPolicy::default(),
+            outer: outer_policy(config),
             egress: uplink.and_then(|u| self.egress(config, u, local?)),
         })
     }

@@ -9,7 +9,7 @@ use encap::checksum::Sum;
 use encap::ethernet::{self, HEADER_LEN};
 use encap::ip::{IpVersion, protocol};
 use encap::ipv4::Fragmentation;
-use encap::{ecn, flow, ipv6, udp};
+use encap::{ecn, flow, ipv4, ipv6, udp};
 
 /// Out of a port as it is, if the port takes frames of its size.
 #[inline]
@@ -36,7 +36,7 @@ pub(super) fn to_location<F: Frame>(
             if frame.len() > tunnel.path_mtu(cx.now) as usize + HEADER_LEN {
                 return Err(DropReason::MtuExceeded);
             }
-            encapsulate_vxlan(tunnel, frame)
+            encapsulate_vxlan(cx, tunnel, frame)
         }
     }
 }
@@ -53,23 +53,32 @@ pub(super) fn to_tunnel<F: Frame>(
     match tunnel.encapsulation {
         Encapsulation::Vxlan { local_mac, remote_mac, .. } => {
             ethernet::rewrite(frame.bytes_mut(), remote_mac, local_mac);
-            encapsulate_vxlan(tunnel, frame)
+            encapsulate_vxlan(cx, tunnel, frame)
         }
-        Encapsulation::Ipip => encapsulate_ipip(tunnel, frame),
+        Encapsulation::Ipip => encapsulate_ipip(cx, tunnel, frame),
     }
 }
 
 /// Pushes the outer headers of RFC 7348 section 5 in front of an Ethernet frame.
-fn encapsulate_vxlan<F: Frame>(tunnel: &Tunnel, frame: &mut F) -> Result<PortId, DropReason> {
+fn encapsulate_vxlan<F: Frame>(
+    cx: &Context<'_>,
+    tunnel: &Tunnel,
+    frame: &mut F,
+) -> Result<PortId, DropReason> {
     let egress = tunnel.egress.as_ref().ok_or(DropReason::NeighborUnresolved)?;
     let header = &egress.header;
     let payload_len = frame.len();
-    let source_port =
-        flow::source_port(flow::hash_frame(frame.bytes()), &flow::DEFAULT_SOURCE_PORTS);
-    let tos = ecn::outer_tos(ecn::frame_tos(frame.bytes()));
+    let flow = flow::hash_frame(frame.bytes());
+    let source_port = flow::source_port(flow, &tunnel.outer.source_ports);
+    let tos = tunnel.outer.tos(ecn::frame_tos(frame.bytes()));
+    let fragmentation = if tunnel.outer.dont_fragment {
+        Fragmentation::Forbidden
+    } else {
+        Fragmentation::Allowed { ident: cx.ident(flow) }
+    };
     let out = push(frame, header.len())?;
     header
-        .write_vxlan(out, payload_len, source_port, tos, OUTER_FRAGMENTATION)
+        .write_vxlan(out, payload_len, source_port, tos, fragmentation)
         .map_err(|_| DropReason::MtuExceeded)?;
     if !header.is_ipv4() {
         // A zero checksum over IPv6 needs the peer's consent (RFC 6935 section 5): send a real one.
@@ -90,23 +99,32 @@ fn fill_udp6_checksum<F: Frame>(frame: &mut F) {
 
 /// Replaces the Ethernet header of an IP packet by an outer Ethernet and IP header (RFC 2003
 /// section 3, RFC 4213 section 3, RFC 2473 section 3).
-fn encapsulate_ipip<F: Frame>(tunnel: &Tunnel, frame: &mut F) -> Result<PortId, DropReason> {
+fn encapsulate_ipip<F: Frame>(
+    cx: &Context<'_>,
+    tunnel: &Tunnel,
+    frame: &mut F,
+) -> Result<PortId, DropReason> {
     let egress = tunnel.egress.as_ref().ok_or(DropReason::NeighborUnresolved)?;
     let header = &egress.header;
     let inner = IpVersion::of(&frame.bytes()[HEADER_LEN..]).ok_or(DropReason::EtherTypeUnrouted)?;
-    let tos = ecn::outer_tos(ecn::frame_tos(frame.bytes()));
+    let tos = tunnel.outer.tos(ecn::frame_tos(frame.bytes()));
+    let packet = &frame.bytes()[HEADER_LEN..];
+    // RFC 2003 section 3.1: what may not be fragmented inside may not be outside.
+    let fragmentation = if tunnel.outer.dont_fragment
+        || inner == IpVersion::V4 && ipv4::View::new_unchecked(packet).dont_fragment()
+    {
+        Fragmentation::Forbidden
+    } else {
+        Fragmentation::Allowed { ident: cx.ident(flow::hash_packet(packet)) }
+    };
     frame.pull(HEADER_LEN);
     let payload_len = frame.len();
     let out = push(frame, header.len())?;
     header
-        .write_ipip(out, payload_len, inner, tos, OUTER_FRAGMENTATION)
+        .write_ipip(out, payload_len, inner, tos, fragmentation)
         .map_err(|_| DropReason::MtuExceeded)?;
     Ok(egress.port)
 }
-
-/// The outer IPv4 header says "don't fragment": the far end does not reassemble, and RFC 2003
-/// section 3.1 wants it wherever the inner packet has it.
-const OUTER_FRAGMENTATION: Fragmentation = Fragmentation::Forbidden;
 
 /// Room for `len` bytes before the frame.
 #[inline]

@@ -33,6 +33,7 @@ use encap::checksum::Sum;
 use icmp_error::{Limiter, Refusal, Report};
 pub use resolve::{MAX_HELD, MAX_PENDING};
 use resolve::{Resolver, Wait};
+use std::cell::Cell;
 use std::sync::Arc;
 
 /// Milliseconds on a clock that never runs backwards.
@@ -53,6 +54,8 @@ pub struct Worker {
     fdb: Arc<Fdb>,
     limiter: Limiter,
     resolver: Resolver,
+    /// The next identification of outer packets that may be fragmented.
+    ident: Cell<u16>,
 }
 
 /// Where a frame came from, once it is out of its tunnel.
@@ -94,6 +97,7 @@ struct Context<'a> {
     resolver: &'a Resolver,
     /// The counters of all ports, for frames that came in earlier.
     all: &'a WorkerCounters,
+    ident: &'a Cell<u16>,
     /// Seconds.
     now: u32,
     /// Milliseconds.
@@ -103,7 +107,13 @@ struct Context<'a> {
 impl Worker {
     /// An engine that counts in `counters` and learns into `fdb`.
     pub fn new(counters: Arc<WorkerCounters>, fdb: Arc<Fdb>) -> Worker {
-        Worker { counters, fdb, limiter: Limiter::new(), resolver: Resolver::default() }
+        Worker {
+            counters,
+            fdb,
+            limiter: Limiter::new(),
+            resolver: Resolver::default(),
+            ident: Cell::new(0),
+        }
     }
 
     /// The counters it writes.
@@ -147,6 +157,7 @@ impl Worker {
             counters: self.counters.port(port.id),
             limiter: &self.limiter,
             resolver: &self.resolver,
+            ident: &self.ident,
             all: &self.counters,
             now: now.seconds(),
             millis: now.0,
@@ -155,6 +166,14 @@ impl Worker {
 }
 
 impl Context<'_> {
+    /// An identification for an outer packet that may be fragmented. Of a flow it does not repeat
+    /// within 65,536 packets of the worker; workers count each for itself, and are kept apart by the
+    /// hashes of their flows (RFC 6864 section 4.3).
+    fn ident(&self, flow: u32) -> u16 {
+        self.ident.set(self.ident.get().wrapping_add(1));
+        self.ident.get().wrapping_add(flow as u16)
+    }
+
     #[inline]
     fn forward<F: Frame>(&self, frame: &mut F) -> Result<Verdict, DropReason> {
         let origin = match self.port.role {

@@ -45,7 +45,7 @@ fn of_origin(cx: &Context<'_>, origin: Origin) -> Result<u32, DropReason> {
 
 /// Lowers the maximum segment size that a SYN offers to what fits the next hop's MTU and that of
 /// the way back, whichever is smaller (RFC 9293 section 3.7.1, RFC 6691: less the fixed headers).
-#[cold]
+#[inline(never)]
 pub(super) fn clamp_mss<F: Frame>(cx: &Context<'_>, frame: &mut F, origin: Origin, mtu: u32) {
     let Ok(mtu) = of_origin(cx, origin).map(|back| mtu.min(back)) else { return };
     let packet = frame.bytes_mut().get_mut(HEADER_LEN..).unwrap_or(&mut []);

@@ -13,9 +13,10 @@ use encap::tunnel::Outer;
 use encap::{Vni, icmpv4, icmpv6, ipv4, ipv6, udp, vxlan};
 use std::net::IpAddr;
 
-/// An MTU below these is not believed, since a forged report must not grind a tunnel to dust: of
-/// IPv4 what Linux has as `min_pmtu`, of IPv6 the smallest there is (RFC 8201 section 4).
+/// An IPv4 MTU below this is not believed, since a forged report must not grind a tunnel to dust; it
+/// is what Linux has as `min_pmtu`.
 const LEAST_V4: u32 = 552;
+/// A report of less than every IPv6 link carries is discarded (RFC 8201 section 4).
 const LEAST_V6: u32 = 1280;
 
 /// What the underlay reports, in its own terms.
@@ -61,8 +62,7 @@ pub(super) fn receive<F: Frame>(
     let tunnel = quote.tunnel(cx).ok_or(DropReason::NotForUs)?;
     let report = match fault {
         Fault::TooBig(mtu) => {
-            let least = if outer.dst.is_ipv4() { LEAST_V4 } else { LEAST_V6 };
-            tunnel.path.learn(mtu.max(least), cx.now);
+            tunnel.path.learn(mtu, cx.now);
             Report::TooBig(tunnel.path_mtu(cx.now))
         }
         Fault::NetworkUnreachable => Report::NetworkUnreachable,
@@ -94,7 +94,7 @@ fn fault_v4(message: &[u8], quoted: &[u8]) -> Result<Fault, DropReason> {
                 0 => plateau_below(quoted),
                 mtu => mtu.into(),
             };
-            Fault::TooBig(mtu)
+            Fault::TooBig(mtu.max(LEAST_V4))
         }
         (kind::UNREACHABLE, unreachable::NETWORK) => Fault::NetworkUnreachable,
         (kind::UNREACHABLE, SOURCE_ROUTE_FAILED) => Fault::Other,
@@ -109,6 +109,7 @@ fn fault_v6(message: &[u8]) -> Result<Fault, DropReason> {
     use icmpv6::message as kind;
     let view = icmpv6::View::new_unchecked(message);
     Ok(match (view.message_type(), view.code()) {
+        (kind::PACKET_TOO_BIG, _) if view.mtu() < LEAST_V6 => Fault::Other,
         (kind::PACKET_TOO_BIG, _) => Fault::TooBig(view.mtu()),
         (kind::UNREACHABLE, _) | (kind::TIME_EXCEEDED, 0) => Fault::HostUnreachable,
         (kind::TIME_EXCEEDED, _) => Fault::Other,

@@ -1,9 +1,8 @@
 //! Tunnels to other nodes.
 
 use crate::ids::{PortId, SegmentId, TunnelId};
-use encap::flow;
 use encap::tunnel::OuterHeader;
-use encap::{Mac, Vni};
+use encap::{Mac, Vni, ecn, flow};
 use std::net::IpAddr;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
@@ -50,6 +49,18 @@ pub struct OuterPolicy {
 impl Default for OuterPolicy {
     fn default() -> OuterPolicy {
         OuterPolicy { dont_fragment: true, dscp: None, source_ports: flow::DEFAULT_SOURCE_PORTS }
+    }
+}
+
+impl OuterPolicy {
+    /// DSCP and ECN of the outer header around a packet whose own are `inner`.
+    #[inline]
+    pub fn tos(&self, inner: u8) -> u8 {
+        let tos = ecn::outer_tos(inner);
+        match self.dscp {
+            None => tos,
+            Some(dscp) => dscp << 2 | tos & 3,
+        }
     }
 }
 

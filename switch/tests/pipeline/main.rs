@@ -9,6 +9,7 @@ mod icmp_error;
 mod kit;
 mod limits;
 mod mtu;
+mod outer;
 mod property;
 mod reasons;
 mod relay;

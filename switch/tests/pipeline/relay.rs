@@ -157,10 +157,14 @@ fn what_is_believed() {
     let frame = from_pod(&node, true).udp((1, 2), &[3; 8000]);
     let seen = relayed(&mut lab, &node, Via::Ipip4, (3, 4), 60_000, &frame);
     assert_eq!(seen.echo.1, 8980);
-    // IPv6 has a floor of its own.
+    // Over IPv6 a report of less than 1280 is discarded (RFC 8201 section 4).
     let (node, mut lab) = self::lab(Via::Ipip6);
-    let seen = relayed(&mut lab, &node, Via::Ipip6, (2, 0), 600, &frame);
-    assert_eq!(seen.echo.1, 1240);
+    for (reported, reason) in [(1279, None), (1280, Some(1240))] {
+        let outer = lab.pass(node.a.port, &frame, node.uplink);
+        let error = error(Via::Ipip6, (2, 0), reported, &outer, usual(Via::Ipip6));
+        let told = lab.receive(node.uplink, &error).sent;
+        assert_eq!(told.first().map(|(_, told)| decode(told).echo.1), reason);
+    }
 }
 
 /// RFC 2003 sections 4.1 and 4.4, RFC 2473 section 8.2.

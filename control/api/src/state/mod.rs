@@ -19,7 +19,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use crate::addr::InterfaceAddr;
 pub use port::{Attachment, PodInterface, Port};
 pub use route::{FdbEntry, Neighbor, Route, Via};
-pub use tunnel::{Encapsulation, Tunnel, TunnelKind};
+pub use tunnel::{Dscp, Encapsulation, Tunnel, TunnelKind};
 
 /// Where the control socket is unless `[switch] socket` says otherwise.
 pub const DEFAULT_SOCKET: &str = "/run/podswitch/podswitch.sock";

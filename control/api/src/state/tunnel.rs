@@ -4,7 +4,8 @@ use core::fmt;
 use std::net::IpAddr;
 
 use encap::{Mac, Vni};
-use serde::{Deserialize, Serialize};
+use serde::de::{Error, Unexpected, Visitor};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::VXLAN_PORT;
 
@@ -40,6 +41,67 @@ pub struct Tunnel {
     /// TTL or hop limit of the outer header.
     #[serde(default = "default_ttl")]
     pub ttl: u8,
+    /// Whether an outer IPv4 header forbids fragmentation (DF). Without, an IPIP tunnel still
+    /// copies the DF of an inner IPv4 packet (RFC 2003 section 3.1).
+    #[serde(default = "default_df")]
+    pub df: bool,
+    /// The DSCP of the outer header.
+    #[serde(default)]
+    pub dscp: Dscp,
+    /// VXLAN only: the first and the last UDP source port that flows are spread over; absent: the
+    /// dynamic ports, 49152 to 65535 (RFC 7348 section 5).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source_ports: Option<[u16; 2]>,
+}
+
+/// The differentiated services code point of an outer header.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Dscp {
+    /// `inherit`: that of the inner packet (RFC 2983 section 3.1).
+    #[default]
+    Inherit,
+    /// A number from 0 to 63, the same for all packets.
+    Fixed(u8),
+}
+
+impl Serialize for Dscp {
+    fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Dscp::Inherit => s.serialize_str("inherit"),
+            Dscp::Fixed(dscp) => s.serialize_u8(*dscp),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Dscp {
+    fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Dscp, D::Error> {
+        struct Word;
+        impl Visitor<'_> for Word {
+            type Value = Dscp;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("\"inherit\" or a number from 0 to 63")
+            }
+
+            fn visit_str<E: Error>(self, s: &str) -> Result<Dscp, E> {
+                match s {
+                    "inherit" => Ok(Dscp::Inherit),
+                    other => Err(E::invalid_value(Unexpected::Str(other), &self)),
+                }
+            }
+
+            fn visit_u64<E: Error>(self, n: u64) -> Result<Dscp, E> {
+                let dscp = u8::try_from(n).map_err(|_| E::invalid_value(Unexpected::Unsigned(n), &self));
+                dscp.map(Dscp::Fixed)
+            }
+
+            fn visit_i64<E: Error>(self, n: i64) -> Result<Dscp, E> {
+                let dscp = u8::try_from(n).map_err(|_| E::invalid_value(Unexpected::Signed(n), &self));
+                dscp.map(Dscp::Fixed)
+            }
+        }
+        d.deserialize_any(Word)
+    }
 }
 
 /// The encapsulation of a tunnel, by name.
@@ -100,4 +162,8 @@ impl Tunnel {
 
 fn default_ttl() -> u8 {
     64
+}
+
+fn default_df() -> bool {
+    true
 }

@@ -345,6 +345,22 @@ fn tunnels() {
     breaks("/tunnel/0/port", json!(0), &["tunnel \"node2\".port = 0: expected 1 to 65535"]);
     breaks("/tunnel/0/ttl", json!(0), &["tunnel \"node2\".ttl = 0: expected 1 to 255"]);
     breaks(
+        "/tunnel/0/dscp",
+        json!(64),
+        &["tunnel \"node2\".dscp = 64: expected \"inherit\" or 0 to 63"],
+    );
+    for ports in [[0, 5], [6, 5]] {
+        let [first, last] = ports;
+        breaks(
+            "/tunnel/0/source_ports",
+            json!(ports),
+            &[&format!(
+                "tunnel \"node2\".source_ports = [{first}, {last}]: expected [first, last], two \
+                 ports from 1 to 65535 in order"
+            )],
+        );
+    }
+    breaks(
         "/tunnel/0/segment",
         json!("red"),
         &["tunnel \"node2\".segment = \"red\": expected a segment that exists: `default`, or one \

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use super::{At, Check};
 use crate::diff::Kind;
-use crate::state::{State, Tunnel, TunnelKind, Via};
+use crate::state::{Dscp, State, Tunnel, TunnelKind, Via};
 
 pub(super) fn tunnels(check: &mut Check, state: &State) {
     check.unique::<Tunnel>(state, "name");
@@ -26,6 +26,9 @@ pub(super) fn tunnels(check: &mut Check, state: &State) {
         }
         if t.ttl == 0 {
             check.wrong(at, "ttl", 0, "1 to 255");
+        }
+        if let Dscp::Fixed(dscp @ 64..) = t.dscp {
+            check.wrong(at, "dscp", dscp, "\"inherit\" or 0 to 63");
         }
         // A packet that arrives is told apart by its sender, and its VNI if it has one.
         if let Some(by) = peers.get(&(t.kind, t.vni, t.remote)) {
@@ -75,6 +78,12 @@ fn vxlan(check: &mut Check, at: At<'_>, state: &State, t: &Tunnel) {
     }
     check.mac(at, "local_mac", t.local_mac);
     check.mac(at, "remote_mac", t.remote_mac);
+    if let Some([first, last]) = t.source_ports
+        && (first == 0 || first > last)
+    {
+        let expected = "[first, last], two ports from 1 to 65535 in order";
+        check.wrong(at, "source_ports", format_args!("[{first}, {last}]"), expected);
+    }
 }
 
 fn ipip(check: &mut Check, at: At<'_>, t: &Tunnel) {
@@ -84,6 +93,7 @@ fn ipip(check: &mut Check, at: At<'_>, t: &Tunnel) {
         ("segment", t.segment.is_some()),
         ("local_mac", t.local_mac.is_some()),
         ("remote_mac", t.remote_mac.is_some()),
+        ("source_ports", t.source_ports.is_some()),
     ];
     for (key, _) in present.into_iter().filter(|(_, is)| *is) {
         check.wrong(at, key, "", "no such key: kind = \"ipip\" carries IP packets, not frames");
