@@ -91,12 +91,14 @@ impl<'de> Deserialize<'de> for Dscp {
             }
 
             fn visit_u64<E: Error>(self, n: u64) -> Result<Dscp, E> {
-                let dscp = u8::try_from(n).map_err(|_| E::invalid_value(Unexpected::Unsigned(n), &self));
+                let dscp =
+                    u8::try_from(n).map_err(|_| E::invalid_value(Unexpected::Unsigned(n), &self));
                 dscp.map(Dscp::Fixed)
             }
 
             fn visit_i64<E: Error>(self, n: i64) -> Result<Dscp, E> {
-                let dscp = u8::try_from(n).map_err(|_| E::invalid_value(Unexpected::Signed(n), &self));
+                let dscp =
+                    u8::try_from(n).map_err(|_| E::invalid_value(Unexpected::Signed(n), &self));
                 dscp.map(Dscp::Fixed)
             }
         }
