@@ -1,7 +1,7 @@
 //! The node: the desired state put into effect on the kernel and the switch.
 //!
 //! One way in for every change: a new desired state, already valid, goes through
-//! [`Node::transition`]. New ports are made first, since that can fail; then the tables are compiled
+//! `Node::transition`. New ports are made first, since that can fail; then the tables are compiled
 //! from the state and the facts (`compile`, a pure function) and published in one step; then what is
 //! not wanted any more is taken down, when no packet can go there. The kernel's own changes (links,
 //! addresses, routes, neighbours) arrive as events and lead to new facts and new tables in the same

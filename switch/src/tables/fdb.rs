@@ -6,7 +6,7 @@
 //!
 //! # Why no entry is torn
 //!
-//! Whoever changes the key of a slot, to insert or to forget, first makes it [`CLAIMED`], then
+//! Whoever changes the key of a slot, to insert or to forget, first makes it `CLAIMED`, then
 //! exchanges the value, then stores the new key. Everybody else loads key,
 //! value, key again. Who read the value of the new key after the old key sees, by the value's
 //! release store, that the key has changed, and treats the entry as unknown: it was dead anyway. Who
