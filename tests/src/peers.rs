@@ -44,7 +44,8 @@ pub fn iperf(client: &Netns, server: &Netns, address: &str, options: &str) -> Va
     report["end"].clone()
 }
 
-/// A UDP stream of one second with iperf3, of which nothing may be lost.
+/// A UDP stream of one second with iperf3, of which nothing may be lost. Keep it slow: the kernel's
+/// default receive buffer holds 90 large datagrams, and on a busy machine iperf3 sleeps that long.
 #[track_caller]
 pub fn iperf_udp(client: &Netns, server: &Netns, address: &str, options: &str) {
     let end = iperf(client, server, address, &format!("--udp {options}"));

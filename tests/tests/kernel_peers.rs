@@ -45,7 +45,7 @@ fn a_segment_over_vxlan(port: u16, underlay: (&str, &str)) {
     ping(&hosts[0], "fd00:9::77");
     iperf(&hosts[0], &peer, "10.9.0.77", "");
     iperf(&hosts[0], &peer, "10.9.0.77", "--reverse");
-    iperf_udp(&hosts[0], &peer, "10.9.0.77", "--bitrate 10M --length 1300");
+    iperf_udp(&hosts[0], &peer, "10.9.0.77", "--bitrate 5M --length 1300");
     let fdb = daemon.json("fdb list").to_string();
     assert!(
         fdb.contains(&peer.mac("vx")),

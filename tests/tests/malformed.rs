@@ -72,6 +72,9 @@ fn node_and_peer(lab: &Lab, way: Way) -> (Node, Netns) {
     let spaces = [lab.netns("n1"), lab.netns("peer")];
     join(&spaces[0], "uplink0", &spaces[1], "eth0");
     hush(&spaces[1]);
+    // A silent peer answers no ARP, and answers to what it sends must not wait for that.
+    let mac = spaces[1].mac("eth0");
+    spaces[0].ip(&format!("neigh add 192.0.2.2 lladdr {mac} dev uplink0 nud permanent"));
     let node = Node::start(lab, &spaces[0], 1, way, "");
     let [_, peer] = spaces;
     (node, peer)

@@ -15,7 +15,7 @@ fn pods_talk(way: Way) {
         let bits = end["sum_received"]["bits_per_second"].as_f64().expect("a number");
         assert!(bits > 20e6, "{bits} bit/s from {} to {address}", from.name);
     }
-    iperf_udp(&one.netns, &two.netns, &two.ip4, "--bitrate 10M --length 1300");
+    iperf_udp(&one.netns, &two.netns, &two.ip4, "--bitrate 5M --length 1300");
     cluster.finish();
 }
 

@@ -12,7 +12,7 @@ fn two_workers_share_the_ports() {
     ping(&hosts[1], "fd00:9::1");
     iperf(&hosts[0], &hosts[1], "10.9.0.2", "--parallel 8");
     iperf(&hosts[0], &hosts[1], "fd00:9::2", "--parallel 8 --reverse");
-    iperf_udp(&hosts[0], &hosts[1], "10.9.0.2", "--bitrate 2M --length 1400 --parallel 8");
+    iperf_udp(&hosts[0], &hosts[1], "10.9.0.2", "--bitrate 1M --length 1400 --parallel 8");
 
     let status = daemon.json("show status");
     assert_eq!(status["workers"].as_array().map(Vec::len), Some(2), "{status}");

@@ -1,0 +1,82 @@
+//! Senders are told what became of their packets: the kernel's ping understands the answers.
+
+use podswitch_tests::{Lab, Netns, TwoNodes, Way, ping};
+
+/// What ping says when its one packet is not answered, options and target given.
+#[track_caller]
+fn complaint(from: &Netns, line: &str) -> String {
+    let result = from.try_sh(&format!("ping -n -c1 -W2 {line}"));
+    assert_ne!(result.code, 0, "nothing should answer: {}", result.stdout);
+    result.stdout + &result.stderr
+}
+
+#[test]
+fn time_exceeded_comes_from_the_gateway() {
+    let Some(lab) = Lab::new() else { return };
+    let cluster = TwoNodes::start(&lab, Way::Vxlan);
+    let ([node, _], [pod, remote]) = (&cluster.nodes, &cluster.pods);
+    ping(&pod.netns, &remote.ip4);
+
+    for (target, gateway) in [(&remote.ip4, node.gateway4()), (&remote.ip6, node.gateway6())] {
+        let said = complaint(&pod.netns, &format!("-t1 {target}"));
+        assert!(said.contains("exceeded") && said.contains(&format!("From {gateway}")), "{said}");
+    }
+    let [counters, _] = cluster.finish();
+    assert_eq!(counters.dropped("ttl_exceeded"), 2);
+}
+
+#[test]
+fn packet_too_big_names_the_mtu_of_the_tunnel() {
+    let Some(lab) = Lab::new() else { return };
+    let cluster = TwoNodes::start(&lab, Way::Vxlan);
+    let ([node, _], [pod, remote]) = (&cluster.nodes, &cluster.pods);
+    // Without the MTU that podswitch gave the pod's route, its kernel must be told by the router.
+    let (gateway4, gateway6) = (node.gateway4(), node.gateway6());
+    pod.netns.ip(&format!("route replace default via {gateway4} dev eth0 onlink"));
+    pod.netns.ip("-6 route delete default");
+    pod.netns.ip(&format!("-6 route add default via {gateway6} dev eth0"));
+    ping(&pod.netns, &remote.ip4);
+    ping(&pod.netns, &remote.ip6);
+
+    let said = complaint(&pod.netns, &format!("-M do -s 1472 {}", remote.ip4));
+    assert!(said.contains("mtu = 1450") || said.contains("mtu=1450"), "{said}");
+    let said = complaint(&pod.netns, &format!("-M do -s 1452 {}", remote.ip6));
+    assert!(said.contains("Packet too big: mtu=1450"), "{said}");
+    // And now it knows: the kernel fragments by itself, in both families.
+    for target in [&remote.ip4, &remote.ip6] {
+        let text = pod.netns.sh(&format!("ping -n -c3 -i0.05 -W1 -s 4000 {target}"));
+        assert!(text.contains(" 0% packet loss"), "{text}");
+    }
+    cluster.finish();
+}
+
+#[test]
+fn large_packets_that_may_be_fragmented_are() {
+    let Some(lab) = Lab::new() else { return };
+    let cluster = TwoNodes::start(&lab, Way::Ipip);
+    let ([node, _], [pod, remote]) = (&cluster.nodes, &cluster.pods);
+    pod.netns.ip(&format!("route replace default via {} dev eth0 onlink", node.gateway4()));
+    ping(&pod.netns, &remote.ip4);
+
+    let text = pod.netns.sh(&format!("ping -n -c3 -i0.05 -W1 -M dont -s 6000 {}", remote.ip4));
+    assert!(text.contains(" 0% packet loss"), "{text}");
+    cluster.finish();
+}
+
+#[test]
+fn unreachable_is_said_and_blackholes_are_silent() {
+    let Some(lab) = Lab::new() else { return };
+    let cluster = TwoNodes::start(&lab, Way::Vxlan);
+    let ([node, _], [pod, remote]) = (&cluster.nodes, &cluster.pods);
+    ping(&pod.netns, &remote.ip4);
+    node.daemon.cli("route add 172.20.0.0/16 unreachable");
+    node.daemon.cli("route add 172.21.0.0/16 blackhole");
+
+    let said = complaint(&pod.netns, "172.20.0.1");
+    assert!(said.contains("Unreachable"), "{said}");
+    let said = complaint(&pod.netns, "172.21.0.1");
+    assert!(!said.contains("From"), "{said}");
+    let [counters, _] = cluster.finish();
+    assert_eq!(counters.dropped("route_unreachable"), 1);
+    assert_eq!(counters.dropped("route_blackhole"), 1);
+}
