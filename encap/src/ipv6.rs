@@ -294,7 +294,8 @@ fn walk(first: u8, packet: &[u8]) -> Result<UpperLayer, Error> {
                 let word = wire::read_u16(header, field::FRAGMENT_OFFSET);
                 let f = Fragment {
                     offset: usize::from(word & !7),
-                    more: word & 1 != 0,
+                    // A piece stays one, whatever a second header inside it says.
+                    more: word & 1 != 0 || fragment.is_some_and(|f: Fragment| f.more),
                     ident: wire::read_u32(header, field::FRAGMENT_IDENT),
                 };
                 fragment = Some(f);

@@ -44,6 +44,10 @@ pub(super) fn arp<F: Frame>(
         return Ok(false);
     }
     let Some(owner) = owner(&request) else { return Ok(false) };
+    if !request.sender_mac.is_valid_source() {
+        // The answer would go to a group, or to nobody (RFC 1812 section 3.3.2).
+        return Err(DropReason::ArpMalformed);
+    }
     ethernet::rewrite(frame.bytes_mut(), request.sender_mac, owner.mac);
     request.reply(owner.mac).emit(&mut frame.bytes_mut()[HEADER_LEN..]);
     Ok(true)
@@ -68,6 +72,10 @@ pub(super) fn neighbor_solicitation<F: Frame>(
     let from = ethernet::View::new_unchecked(frame.bytes()).src();
     let Some(owner) = owner(target.into(), from) else { return Ok(false) };
     let (src, dst) = (header.src(), header.dst());
+    if src.is_multicast() || src.is_loopback() {
+        // RFC 4291 section 2.7: the source of nothing. The answer would go to a group.
+        return Err(DropReason::IpAddressInvalid);
+    }
     ndisc::Repr::parse(&view, src, dst, header.hop_limit())
         .map_err(|_| DropReason::IcmpMalformed)?;
     // Someone who asks before using the address gets the answer on the all-nodes address.

@@ -9,7 +9,7 @@ use crate::reason::DropReason;
 use crate::tables::{NextHop, Router};
 use encap::ethernet::{self, HEADER_LEN, ethertype};
 use encap::{Mac, flow, ipv4, ipv6};
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 
 /// What the router needs to know of a packet.
 struct Packet {
@@ -150,13 +150,9 @@ fn check_v4(bytes: &[u8], available: usize) -> Result<Packet, DropReason> {
     if dst.is_multicast() || dst.is_broadcast() {
         return Err(DropReason::IpMulticastUnrouted);
     }
-    // RFC 1812 section 5.3.7: never forwarded.
-    let invalid = src.is_multicast()
-        || src.is_broadcast()
-        || src.is_loopback()
-        || src.is_unspecified()
-        || dst.is_loopback()
-        || dst.is_unspecified();
+    // RFC 1812 section 5.3.7: never forwarded, network 0 included.
+    let is_nobody = |ip: Ipv4Addr| ip.is_loopback() || ip.octets()[0] == 0;
+    let invalid = src.is_multicast() || src.is_broadcast() || is_nobody(src) || is_nobody(dst);
     if invalid {
         return Err(DropReason::IpAddressInvalid);
     }

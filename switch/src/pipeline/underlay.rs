@@ -32,7 +32,11 @@ pub(super) fn receive<F: Frame>(cx: &Context<'_>, frame: &mut F) -> Result<Origi
             ecn::decap_frame(frame.bytes_mut(), outer.tos).map_err(|_| DropReason::EcnInvalid)?;
             Ok(Origin::Tunnel(id))
         }
-        Kind::Other { protocol: protocol::ICMP | protocol::ICMPV6 } => {
+        // Each family has its own: ICMP over IPv6 means nothing.
+        Kind::Other { protocol: protocol::ICMP } if outer.dst.is_ipv4() => {
+            relay::receive(cx, frame, &outer)
+        }
+        Kind::Other { protocol: protocol::ICMPV6 } if outer.dst.is_ipv6() => {
             relay::receive(cx, frame, &outer)
         }
         Kind::Other { .. } => Err(DropReason::NotForUs),

@@ -82,6 +82,11 @@ fn malformed_arp() {
         bad[at] ^= 0x40;
         assert_eq!(lab.dropped(node.a.port, &bad), DropReason::ArpMalformed, "byte {at}");
     }
+    for sender in [Mac::ZERO, Mac::BROADCAST] {
+        let mut bad = request.clone();
+        bad[22..28].copy_from_slice(&sender.0);
+        assert_eq!(lab.dropped(node.a.port, &bad), DropReason::ArpMalformed, "from {sender}");
+    }
 }
 
 #[test]
@@ -158,6 +163,11 @@ fn an_invalid_solicitation_is_dropped() {
     short.truncate(14 + 40 + 20);
     short[14 + 5] = 20;
     assert_eq!(lab.dropped(node.a.port, &short), DropReason::IcmpMalformed, "truncated");
+    for src in ["ff0e::1", "::1"] {
+        let bad = (node.a.mac, src.parse().unwrap());
+        let bad = neighbor_solicit(bad, SOLICITED, GATEWAY6, 255);
+        assert_eq!(lab.dropped(node.a.port, &bad), DropReason::IpAddressInvalid, "from {src}");
+    }
 }
 
 /// Asserts that the gateway answers an echo request of pod a, and returns its answer.

@@ -177,10 +177,10 @@ fn martians() {
         let frame = Packet::text(node.a.mac, src, gateway_mac(1), dst).udp((1, 2), b"");
         lab.dropped(node.a.port, &frame)
     };
-    for src in ["127.0.0.1", "224.0.0.1", "255.255.255.255", "0.0.0.0"] {
+    for src in ["127.0.0.1", "224.0.0.1", "255.255.255.255", "0.0.0.0", "0.1.2.3"] {
         assert_eq!(between(src, "10.244.1.11"), DropReason::IpAddressInvalid, "from {src}");
     }
-    for dst in ["127.0.0.1", "0.0.0.0"] {
+    for dst in ["127.0.0.1", "0.0.0.0", "0.1.2.3"] {
         assert_eq!(between("10.244.1.10", dst), DropReason::IpAddressInvalid, "to {dst}");
     }
     for src in ["::1", "ff02::1", "::"] {
