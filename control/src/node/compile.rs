@@ -317,19 +317,21 @@ impl Compiler<'_> {
     fn routes(&self, tunnels: &[Tunnel]) -> (Fib, Vec<NextHop>, Vec<Group>) {
         let mut groups: Vec<Group> = Vec::new();
         let mut routes: Vec<(Prefix, NextHop)> = Vec::new();
-        let node = self.node();
-        if let Some(node) = node {
-            if self.facts.host.is_some() {
-                // What no route of ours matches is for the node's kernel to decide.
-                for any in [IpAddr::V4(Ipv4Addr::UNSPECIFIED), IpAddr::V6(Ipv6Addr::UNSPECIFIED)] {
-                    routes.extend(Prefix::new(any, 0).map(|p| (p, NextHop::Host)));
-                }
+        // Only a node routes: without one, packets would leave in the name of no router.
+        let Some(node) = self.node() else {
+            let (fib, hops) = index(routes);
+            return (fib, hops, groups);
+        };
+        if self.facts.host.is_some() {
+            // What no route of ours matches is for the node's kernel to decide.
+            for any in [IpAddr::V4(Ipv4Addr::UNSPECIFIED), IpAddr::V6(Ipv6Addr::UNSPECIFIED)] {
+                routes.extend(Prefix::new(any, 0).map(|p| (p, NextHop::Host)));
             }
-            // An address of ours that no pod has: somebody behind a bridged port may have it, else
-            // nobody. The kernel would only send it back.
-            let rest = self.resolving_segment().map_or(NextHop::Unreachable, NextHop::Connected);
-            routes.extend(node.pod_cidrs.iter().map(|&p| (p, rest)));
         }
+        // An address of ours that no pod has: somebody behind a bridged port may have it, else
+        // nobody. The kernel would only send it back.
+        let rest = self.resolving_segment().map_or(NextHop::Unreachable, NextHop::Connected);
+        routes.extend(node.pod_cidrs.iter().map(|&p| (p, rest)));
         for route in &self.state.routes {
             let hop = match &route.via {
                 Via::Multipath(paths) => self.multipath(paths, tunnels, &mut groups),
@@ -351,9 +353,7 @@ impl Compiler<'_> {
                 routes.extend(pod.ip.iter().map(|a| (Prefix::host(a.addr()), hop)));
             }
         }
-        if let Some(node) = node {
-            routes.extend(node.gateways().map(|a| (Prefix::host(a.addr()), NextHop::Router)));
-        }
+        routes.extend(node.gateways().map(|a| (Prefix::host(a.addr()), NextHop::Router)));
         let (fib, hops) = index(routes);
         (fib, hops, groups)
     }

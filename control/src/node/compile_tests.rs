@@ -177,3 +177,21 @@ fn several_ways_share_the_flows_of_those_that_can_be_used() {
     let t = compile(&state, &facts, &mut TableIds::default());
     assert_eq!(route(&t, "10.244.2.9"), Some(NextHop::Tunnel(TunnelId(0))), "only one is left");
 }
+
+#[test]
+fn without_a_node_nothing_is_routed() {
+    let state = r#"
+        [uplink]
+        dev = "uplink0"
+        [[port]]
+        dev = "eth1"
+        [[neighbor]]
+        ip = "203.0.113.9"
+        mac = "02:00:00:00:00:09"
+        port = "eth1"
+    "#;
+    let state: State = toml::from_str(state).expect("the state is valid");
+    let t = compile(&state, &world(), &mut TableIds::default());
+    assert!(t.router.is_none());
+    assert_eq!(route(&t, "203.0.113.9"), None, "there is no MAC address to route in the name of");
+}
