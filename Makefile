@@ -26,6 +26,7 @@ PACKAGES += tshark             # tests: a decoder that shares no code with ours
 PREFIX ?= /usr/local
 DESTDIR ?=
 FUZZ_SECONDS ?= 20
+PACKETS ?= 1000000
 KEEP ?= 0
 
 ##@ What a newcomer needs
@@ -67,6 +68,11 @@ bench: setup ## the pipeline's cost in clocks and nanoseconds a packet, beside V
 .PHONY: fuzz
 fuzz: ## run each fuzz target for FUZZ_SECONDS (20)
 	@FUZZ_SECONDS=$(FUZZ_SECONDS) scripts/fuzz
+
+.PHONY: oracle
+oracle: setup ## compare PACKETS (1000000) random packets with the Python model, byte for byte
+	cargo build --release --locked -p podswitch-tests --bin replay
+	tests/oracle/run.py target/release/replay --packets $(PACKETS)
 
 .PHONY: clean-host
 clean-host: ## remove what killed demos and tests left on this machine

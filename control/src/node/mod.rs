@@ -14,9 +14,10 @@ mod ports;
 mod report;
 mod world;
 
+pub use compile::{TableIds, compile};
+pub use facts::{Facts, NextHopFacts, PortFacts, UplinkFacts};
+
 use crate::backend::Backend;
-use compile::{TableIds, compile};
-use facts::Facts;
 use fastpath::{Engine, EngineConfig, UplinkFilter};
 use host::{Event, Handle, HostRoute, Monitor};
 use ids::Ids;
