@@ -5,7 +5,6 @@ import struct
 
 import icmp_error
 import model
-import router
 import wire
 
 PLATEAUS = (65535, 32000, 17914, 8166, 4352, 2002, 1492, 1006, 508, 296)  # RFC 1191 section 7
