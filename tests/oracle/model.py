@@ -12,6 +12,7 @@ import icmp_error
 import relay
 import resolve
 import router
+import topology
 import underlay
 import wire
 
@@ -113,7 +114,17 @@ class Model:
                 self.segments[entry.get("segment", "default")].static[wire.mac(entry["mac"])] = where
         self.local = set(map(wire.ip, facts["uplink"]["addresses"])) if facts["uplink"] else set()
         self.local |= {wire.ip(t["local"]) for t in state.get("tunnel", []) if t.get("local")}
+        if topology.HAS_POLICY:
+            self._owners(state)
         self._routes(state)
+
+    def _owners(self, state):
+        """The MAC address of a configured neighbour is in the FDB, unless [[fdb]] knows better."""
+        for neighbor in state.get("neighbor", []):
+            where = self._port_location(neighbor["port"])
+            if where:
+                static = self.segments[self.ports[where[1]][0]].static
+                static.setdefault(wire.mac(neighbor["mac"]), where)
 
     def _port_location(self, name):
         facts = self.facts["ports"].get(name)
@@ -160,15 +171,21 @@ class Model:
             self.routes[ipaddress.ip_network(route["prefix"])] = hop
         for neighbor in state.get("neighbor", []):
             where = self._port_location(neighbor["port"])
-            if where:
+            if where and self._is_routed(where):
                 self._host_route(wire.ip(neighbor["ip"]), ("local", where[1], wire.mac(neighbor["mac"])))
         for config in state.get("port", []):
             port = self.facts["ports"].get(config["name"])
-            for address in config.get("ip", []) if port else []:
+            if not port or not self._is_routed(("port", port["id"])):
+                continue
+            for address in config.get("ip", []):
                 hop = ("local", port["id"], wire.mac(port["mac"]))
                 self._host_route(wire.ip(address.split("/")[0]), hop)
         for gateway in self.gateways:
             self._host_route(gateway, ("router",))
+
+    def _is_routed(self, where):
+        """Whether what is behind a port can be routed to: it is in the node's segment."""
+        return not topology.HAS_POLICY or self.segments[self.ports[where[1]][0]].routed
 
     def _host_route(self, address, hop):
         self.routes[ipaddress.ip_network(address)] = hop
