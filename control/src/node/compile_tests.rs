@@ -84,7 +84,8 @@ fn routes_lead_where_the_state_says() {
     assert_eq!(route(&t, "fd00:10:244:1::5"), Some(pod));
     assert_eq!(route(&t, "10.244.1.1"), Some(NextHop::Router));
     assert_eq!(route(&t, "fd00:10:244:1::1"), Some(NextHop::Router));
-    assert_eq!(route(&t, "10.244.1.6"), Some(NextHop::Unreachable), "no such pod");
+    let connected = NextHop::Connected(SegmentId(0));
+    assert_eq!(route(&t, "10.244.1.6"), Some(connected), "no pod, but maybe a host behind eth1");
     assert_eq!(route(&t, "10.244.2.9"), Some(NextHop::Tunnel(TunnelId(0))));
     assert_eq!(route(&t, "10.244.3.9"), Some(NextHop::Tunnel(TunnelId(1))));
     let direct = NextHop::Direct { port: PortId(4), src: mac(8), dst: Some(mac(104)) };
@@ -92,6 +93,15 @@ fn routes_lead_where_the_state_says() {
     assert_eq!(route(&t, "10.244.5.9"), Some(NextHop::Blackhole));
     assert_eq!(route(&t, "192.0.2.1"), Some(NextHop::Host), "the node itself");
     assert_eq!(route(&t, "198.51.100.1"), Some(NextHop::Host), "the world");
+}
+
+#[test]
+fn with_pods_alone_nobody_is_asked_for() {
+    let mut state: State = toml::from_str(NODE).unwrap();
+    state.ports.retain(|p| p.dev.is_none());
+    let t = compile(&state, &world(), &mut TableIds::default());
+    assert_eq!(route(&t, "10.244.1.6"), Some(NextHop::Unreachable), "no such pod");
+    assert!(t.neighbors.is_none());
 }
 
 #[test]
