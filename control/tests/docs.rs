@@ -10,7 +10,7 @@ use podswitch::config;
 use podswitch_api::method::METHODS;
 use podswitch_api::state::{
     DEFAULT_SOCKET, Dscp, FdbEntry, Neighbor, Node, Port, Route, Segment, State, Switch, Tunnel,
-    TunnelKind, Uplink, XdpMode,
+    TunnelKind, TunnelMode, Uplink, XdpMode,
 };
 use podswitch_api::{Code, Request};
 use serde_json::Value;
@@ -48,6 +48,8 @@ fn every_key() -> State {
             queues: vec![0],
             mode: XdpMode::Auto,
             native_routing: Some(true),
+            vlan: Some(1),
+            vlan_dev: Some(name()),
         }),
         segments: vec![Segment { name: name(), ageing: Some(1) }],
         ports: vec![Port {
@@ -74,6 +76,7 @@ fn every_key() -> State {
             df: false,
             dscp: Dscp::Fixed(1),
             source_ports: Some([1, 2]),
+            mode: TunnelMode::CrossSubnet,
         }],
         routes: vec![Route { prefix: "10.0.0.0/8".parse().unwrap(), via: "host".into() }],
         neighbors: vec![Neighbor { ip: "10.244.1.5".parse().unwrap(), mac, port: name() }],

@@ -80,6 +80,21 @@ struct {
 	__type(value, __u8);
 } pods SEC(".maps");
 
+// The VLAN that an uplink's frames must be tagged with (IEEE 802.1Q); 0: they must have no tag.
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, __u32);
+} uplink_vlan SEC(".maps");
+
+struct vlan_tag {
+	__be16 tci;
+	__be16 proto;
+};
+
+#define VLAN_ID 0x0fff
+
 static __always_inline int to_socket(struct xdp_md *ctx)
 {
 	__u32 ifindex = ctx->ingress_ifindex;
@@ -183,9 +198,8 @@ int podswitch_port(struct xdp_md *ctx)
 }
 
 // Of an uplink's frames we take what is for a tunnel of ours, ICMP errors about one, and what is for
-// a pod. All else is the
-// kernel's: ARP and neighbour discovery, SSH, the kubelet, and frames with a VLAN tag, which belong
-// to a VLAN device on top of this interface.
+// a pod. All else is the kernel's: ARP and neighbour discovery, SSH, the kubelet, and frames of other
+// VLANs than the uplink's, which belong to VLAN devices on top of this interface.
 SEC("xdp.frags")
 int podswitch_uplink(struct xdp_md *ctx)
 {
@@ -195,8 +209,19 @@ int podswitch_uplink(struct xdp_md *ctx)
 
 	if ((void *)(eth + 1) > end)
 		return XDP_PASS;
-	if (eth->h_proto == bpf_htons(ETH_P_IP)) {
-		struct iphdr *ip = (void *)(eth + 1);
+	void *packet = eth + 1;
+	__be16 proto = eth->h_proto;
+	__u32 zero = 0, *vlan = bpf_map_lookup_elem(&uplink_vlan, &zero);
+	if (vlan && *vlan) {
+		struct vlan_tag *tag = packet;
+		if (proto != bpf_htons(ETH_P_8021Q) || (void *)(tag + 1) > end ||
+		    (bpf_ntohs(tag->tci) & VLAN_ID) != *vlan)
+			return XDP_PASS;
+		packet = tag + 1;
+		proto = tag->proto;
+	}
+	if (proto == bpf_htons(ETH_P_IP)) {
+		struct iphdr *ip = packet;
 		if ((void *)(ip + 1) > end || ip->version != 4 || ip->ihl < 5)
 			return XDP_PASS;
 		struct address src = mapped(ip->saddr), dst = mapped(ip->daddr);
@@ -205,8 +230,8 @@ int podswitch_uplink(struct xdp_md *ctx)
 		return is_ours(payload, end, ip->protocol, whole, &src, &dst) ? to_socket(ctx) :
 										XDP_PASS;
 	}
-	if (eth->h_proto == bpf_htons(ETH_P_IPV6)) {
-		struct ipv6hdr *ip = (void *)(eth + 1);
+	if (proto == bpf_htons(ETH_P_IPV6)) {
+		struct ipv6hdr *ip = packet;
 		if ((void *)(ip + 1) > end || ip->version != 6)
 			return XDP_PASS;
 		// Tunnel packets carry no extension headers (RFC 7348, RFC 2473 without options).

@@ -130,4 +130,6 @@ pub struct UplinkFilter {
     pub ipip: Vec<(IpAddr, IpAddr)>,
     /// Destinations that arrive unencapsulated: the pod CIDRs of this node, with native routing.
     pub prefixes: Vec<Prefix>,
+    /// The VLAN (IEEE 802.1Q) whose frames these are; absent: those without a tag.
+    pub vlan: Option<u16>,
 }

@@ -52,6 +52,12 @@ const FRAMES: &[(&str, bool)] = &[
     ("IPv6(src=hop6,dst=us6)/ICMPv6EchoRequest(data=bytes(64))", false),
     ("ARP(psrc=peer,pdst=us)", false),
     ("Dot1Q(vlan=5)/IP(src=peer,dst=us)/UDP(dport=4789)/VXLAN(vni=1)/inner", false),
+    ("Dot1Q(vlan=6)/IP(src=peer,dst=us)/UDP(dport=4789)/VXLAN(vni=1)/inner", false),
+    ("Dot1Q(vlan=5)/Dot1Q(vlan=5)/IP(src=peer,dst=us)/UDP(dport=4789)/VXLAN(vni=1)/inner", false),
+    ("Dot1Q(vlan=5,prio=7)/IPv6(src=peer6,dst=us6)/UDP(dport=4789)/VXLAN(vni=1)/inner", false),
+    ("Dot1Q(vlan=5)/IP(src=peer,dst=\"10.244.1.5\")/UDP()", false),
+    ("Dot1Q(vlan=5)/IP(src=peer,dst=us)/TCP(dport=22)", false),
+    ("Dot1Q(vlan=5)/ARP(psrc=peer,pdst=us)", false),
     ("b\"\\x45\\x00\"", false),
 ];
 
@@ -60,6 +66,7 @@ fn filter() -> UplinkFilter {
     UplinkFilter {
         vxlan: vec![(ip("10.0.0.254"), 4789), (ip("10.0.0.254"), 8472), (ip("fd01::254"), 4789)],
         ipip: vec![(ip("10.0.0.1"), ip("10.0.0.254")), (ip("fd01::1"), ip("fd01::254"))],
+        vlan: None,
         prefixes: vec!["10.244.1.0/24".parse().unwrap(), "fd00:10:244:1::/64".parse().unwrap()],
     }
 }
@@ -134,6 +141,18 @@ fn the_uplink_keeps_what_is_not_ours() {
         FRAMES.iter().zip(&counts).filter(|((_, o), n)| **n != u64::from(*o)).collect();
     assert!(wrong.is_empty(), "{wrong:#?}");
     lab.at(0, "ping -c 2 -i 0.1 -W 1 10.0.0.254");
+
+    // On a VLAN: the same packets, but only those with its tag.
+    engine.set_uplink_filter(&UplinkFilter { vlan: Some(5), ..filter() }).unwrap();
+    let counts = taken(&lab, &engine, &mac);
+    let ours: Vec<&str> =
+        FRAMES.iter().zip(&counts).filter(|(_, n)| **n == 1).map(|((e, _), _)| *e).collect();
+    let of_vlan_5 = [
+        "Dot1Q(vlan=5)/IP(src=peer,dst=us)/UDP(dport=4789)/VXLAN(vni=1)/inner",
+        "Dot1Q(vlan=5,prio=7)/IPv6(src=peer6,dst=us6)/UDP(dport=4789)/VXLAN(vni=1)/inner",
+        "Dot1Q(vlan=5)/IP(src=peer,dst=\"10.244.1.5\")/UDP()",
+    ];
+    assert_eq!(ours, of_vlan_5);
 
     // An empty filter takes nothing.
     engine.set_uplink_filter(&UplinkFilter::default()).unwrap();

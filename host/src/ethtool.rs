@@ -54,6 +54,9 @@ mod et {
 const TX_CHECKSUM: [&str; 4] =
     ["tx-checksum-ipv4", "tx-checksum-ip-generic", "tx-checksum-ipv6", "tx-checksum-sctp"];
 
+/// What `ethtool -K DEV rxvlan on|off` stands for.
+const RX_VLAN: &str = "rx-vlan-hw-parse";
+
 /// A connection to ethtool in one network namespace.
 #[derive(Debug)]
 pub struct Ethtool {
@@ -91,6 +94,11 @@ impl Features {
         TX_CHECKSUM.iter().any(|name| self.has(name))
     }
 
+    /// Whether the device takes the VLAN tag off received frames and hands it over beside them.
+    pub fn rx_vlan(&self) -> bool {
+        self.has(RX_VLAN)
+    }
+
     /// Whether the link is given TCP packets larger than its MTU, to cut up.
     pub fn tso(&self) -> bool {
         self.has("tx-tcp-segmentation") || self.has("tx-tcp6-segmentation")
@@ -105,6 +113,10 @@ impl Features {
     pub fn scatter_gather(&self) -> bool {
         self.has("tx-scatter-gather")
     }
+}
+
+fn on_or_off(on: bool) -> &'static str {
+    if on { "on" } else { "off" }
 }
 
 impl Ethtool {
@@ -150,11 +162,37 @@ impl Ethtool {
     /// # Errors
     /// [`Error::Invalid`] when the driver does not let it be turned off.
     pub fn set_tx_checksum(&self, index: u32, on: bool) -> Result<()> {
-        let what = || {
-            let state = if on { "on" } else { "off" };
-            format!("turn {state} checksum offload of interface {index}")
-        };
-        let bits: Vec<_> = TX_CHECKSUM
+        let what = || format!("turn {} checksum offload of interface {index}", on_or_off(on));
+        self.set_features(index, &TX_CHECKSUM, on, what)?;
+        // The kernel takes a wish for an offload that is fixed without a word.
+        if !on && self.features(index)?.tx_checksum() {
+            return Err(Error::invalid(what(), "the driver keeps it on"));
+        }
+        Ok(())
+    }
+
+    /// Turns on or off that the device takes the VLAN tag off received frames. An XDP program sees
+    /// a frame without the tag then, and cannot ask for it.
+    ///
+    /// # Errors
+    /// When the device does not have it, or keeps it on.
+    pub fn set_rx_vlan(&self, index: u32, on: bool) -> Result<()> {
+        let what = || format!("turn {} VLAN offload of interface {index}", on_or_off(on));
+        self.set_features(index, &[RX_VLAN], on, what)?;
+        if self.features(index)?.rx_vlan() != on {
+            return Err(Error::invalid(what(), "the driver keeps it as it is"));
+        }
+        Ok(())
+    }
+
+    fn set_features(
+        &self,
+        index: u32,
+        names: &[&str],
+        on: bool,
+        what: impl FnOnce() -> String,
+    ) -> Result<()> {
+        let bits: Vec<_> = names
             .iter()
             .map(|name| {
                 let mut bit =
@@ -167,10 +205,6 @@ impl Ethtool {
             .collect();
         let wanted = nest(et::A_FEATURES_WANTED, &[nest(et::A_BITSET_BITS, &bits)]);
         self.ask(et::MSG_FEATURES_SET, index, Some(wanted), what)?;
-        // The kernel takes a wish for an offload that is fixed without a word.
-        if !on && self.features(index)?.tx_checksum() {
-            return Err(Error::invalid(what(), "the driver keeps it on"));
-        }
         Ok(())
     }
 

@@ -3,8 +3,8 @@
 use encap::Mac;
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::link::{
-    AfSpecInet6, AfSpecUnspec, In6AddrGenMode, LinkAttribute, LinkExtentMask, LinkFlags, LinkInfo,
-    LinkMessage, LinkXdp, XdpAttached,
+    AfSpecInet6, AfSpecUnspec, In6AddrGenMode, InfoData, InfoVlan, LinkAttribute, LinkExtentMask,
+    LinkFlags, LinkInfo, LinkMessage, LinkXdp, XdpAttached,
 };
 use nix::errno::Errno;
 
@@ -50,6 +50,8 @@ pub struct Link {
     pub master: Option<u32>,
     /// The kind of a virtual device, such as `veth` or `vxlan`; none for hardware.
     pub kind: Option<String>,
+    /// The VLAN of a VLAN interface (IEEE 802.1Q), 1 to 4094.
+    pub vlan: Option<u16>,
     /// The index of the device below it or of the veth peer, in the namespace
     /// [`Link::link_netnsid`] when that is set.
     pub lower: Option<u32>,
@@ -277,6 +279,7 @@ impl Link {
             group: 0,
             master: None,
             kind: None,
+            vlan: None,
             lower: None,
             link_netnsid: None,
             num_rx_queues: 1,
@@ -306,6 +309,7 @@ impl Link {
                         LinkInfo::Kind(kind) => Some(kind.to_string()),
                         _ => None,
                     });
+                    link.vlan = info.iter().find_map(vlan_id);
                 }
                 _ => {}
             }
@@ -313,6 +317,14 @@ impl Link {
         link.parent = bus.zip(device);
         link
     }
+}
+
+fn vlan_id(info: &LinkInfo) -> Option<u16> {
+    let LinkInfo::Data(InfoData::Vlan(vlan)) = info else { return None };
+    vlan.iter().find_map(|v| match v {
+        InfoVlan::Id(id) => Some(*id),
+        _ => None,
+    })
 }
 
 fn xdp_mode(attributes: &[LinkXdp]) -> Option<XdpMode> {

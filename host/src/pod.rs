@@ -146,6 +146,18 @@ impl PodInterface {
         }))
     }
 
+    /// Gives the routes that [`PodInterface::create`] made another MTU, or the same again. Routes
+    /// that are not there are made.
+    pub fn set_routes(&self, netns: &Path, routes: &[PodRoute]) -> Result<()> {
+        Netns::open(netns)?.run(|| {
+            let pod = Handle::current()?;
+            for route in routes {
+                pod.replace_route(&kernel_route(route, self.pod_index))?;
+            }
+            Ok(())
+        })?
+    }
+
     /// Removes the interface; nothing happens when it is gone already, for instance with its
     /// namespace. Says whether it was there.
     pub fn delete(&self, node: &Handle) -> Result<bool> {
@@ -189,11 +201,15 @@ fn configure(spec: &PodSpec) -> Result<u32> {
     let mut routes = spec.routes.clone();
     routes.sort_by_key(|route| route.via.is_some());
     for route in &routes {
-        let base = match route.via {
-            None => Route::on_link(route.prefix, link.index),
-            Some(gateway) => Route::via(route.prefix, gateway, link.index),
-        };
-        pod.add_route(&Route { mtu: route.mtu, ..base })?;
+        pod.add_route(&kernel_route(route, link.index))?;
     }
     Ok(link.index)
+}
+
+fn kernel_route(route: &PodRoute, link: u32) -> Route {
+    let base = match route.via {
+        None => Route::on_link(route.prefix, link),
+        Some(gateway) => Route::via(route.prefix, gateway, link),
+    };
+    Route { mtu: route.mtu, ..base }
 }

@@ -13,6 +13,7 @@ mod lab;
 mod netns;
 mod nodes;
 mod peers;
+mod wire;
 
 pub use command::{Background, Finished, run, wait_until};
 pub use counters::Counters;
@@ -21,4 +22,7 @@ pub use hosts::{BRIDGE, Hosts, Links, hush};
 pub use lab::Lab;
 pub use netns::{Netns, join};
 pub use nodes::{Node, Pod, TwoNodes, Way};
-pub use peers::{Capture, frames_of, iperf, iperf_udp, ping, send_frames, tool, write_pcap};
+pub use peers::{
+    Capture, exchange, frames_of, iperf, iperf_udp, ping, ping_sized, send_frames, tool, write_pcap,
+};
+pub use wire::{Protocols, Tap, Wire};

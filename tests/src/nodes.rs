@@ -51,9 +51,16 @@ impl Node {
         let (ip4, ip6) = (format!("192.0.2.{number}"), format!("2001:db8::{number}"));
         netns.ip(&format!("addr replace {ip4}/24 dev uplink0"));
         netns.ip(&format!("addr replace {ip6}/64 dev uplink0 nodad"));
+        Node::start_with(lab, netns, number, &(Node::config(number, way) + more))
+    }
+
+    /// A node whose `uplink0` has its addresses already, with a configuration of its own.
+    #[track_caller]
+    pub fn start_with(lab: &Lab, netns: &Netns, number: u8, config: &str) -> Node {
+        let (ip4, ip6) = (format!("192.0.2.{number}"), format!("2001:db8::{number}"));
         netns.sysctl("net.ipv4.ip_forward", "1");
         netns.sysctl("net.ipv6.conf.all.forwarding", "1");
-        let daemon = Daemon::start(lab, netns, &(Node::config(number, way) + more));
+        let daemon = Daemon::start(lab, netns, config);
         Node { netns: netns.clone(), daemon, ip4, ip6, number }
     }
 

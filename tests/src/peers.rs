@@ -30,6 +30,30 @@ pub fn ping(from: &Netns, to: &str) {
     assert!(text.contains(" 0% packet loss"), "{} -> {to}: {text}", from.name());
 }
 
+/// As [`ping`], once each with these many bytes of payload.
+#[track_caller]
+pub fn ping_sized(from: &Netns, to: &str, sizes: &[u32]) {
+    for size in sizes {
+        let text = from.sh(&format!("ping -n -c2 -i0.05 -W1 -s {size} {to}"));
+        assert!(text.contains(" 0% packet loss"), "{} -> {to}, {size}: {text}", from.name());
+    }
+}
+
+/// ICMP, TCP and UDP between two hosts, small and large (in fragments too), each side asking and
+/// each answering: see tools/echo.py. `one` and `other` are the hosts with their addresses.
+#[track_caller]
+pub fn exchange(one: (&Netns, &str), other: (&Netns, &str)) {
+    ping(one.0, other.1);
+    for ((client, _), (server, address)) in [(one, other), (other, one)] {
+        ping_sized(client, address, &[0, 1300, 4000]);
+        let echo = tool("echo.py");
+        let echoing = server.spawn(&format!("{echo} serve {address}")).expect_line("ready");
+        let said = client.sh(&format!("{echo} talk {address}"));
+        assert_eq!(said, "every byte came back\n", "{} -> {address}", client.name());
+        echoing.end();
+    }
+}
+
 /// A TCP stream of one second with iperf3, `options` added at the client. Gives its report.
 #[track_caller]
 pub fn iperf(client: &Netns, server: &Netns, address: &str, options: &str) -> Value {

@@ -7,6 +7,7 @@ import struct
 import sys
 
 ETH_P_ALL = 3
+SO_RCVBUFFORCE = 33  # beyond net.core.rmem_max
 SOL_PACKET = 263
 PACKET_AUXDATA = 8
 TP_STATUS_VLAN_VALID = 1 << 4
@@ -27,7 +28,7 @@ def with_tag(frame, ancillary):
 
 with socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(ETH_P_ALL)) as raw:
     raw.setsockopt(SOL_PACKET, PACKET_AUXDATA, 1)
-    raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 8 << 20)
+    raw.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, 64 << 20)
     raw.bind((sys.argv[1], 0))
     print("ready", flush=True)
     while True:

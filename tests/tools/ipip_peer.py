@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 """ipip_peer.py LOCAL REMOTE: an IPIP tunnel of raw sockets and a TUN device, tun0.
 
-The kernel adds and checks the outer headers (RFC 2003, RFC 4213): nothing here is of ours.
+The kernel adds and checks the outer headers (RFC 2003, RFC 4213, RFC 2473): nothing here is of ours.
 """
 
 import fcntl
@@ -15,11 +15,13 @@ IPPROTO_IPIP, IPPROTO_IPV6 = 4, 41
 TUNSETIFF, IFF_TUN, IFF_NO_PI = 0x400454CA, 1, 0x1000
 
 local, remote = sys.argv[1:]
+family = socket.AF_INET6 if ":" in local else socket.AF_INET
 tun = os.open("/dev/net/tun", os.O_RDWR)
 fcntl.ioctl(tun, TUNSETIFF, struct.pack("16sH22x", b"tun0", IFF_TUN | IFF_NO_PI))
 raw = {}
 for version, protocol in ((4, IPPROTO_IPIP), (6, IPPROTO_IPV6)):
-    raw[version] = socket.socket(socket.AF_INET, socket.SOCK_RAW, protocol)
+    raw[version] = socket.socket(family, socket.SOCK_RAW, protocol)
+    raw[version].setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4 << 20)
     raw[version].bind((local, 0))
 print("ready", flush=True)
 
@@ -31,9 +33,11 @@ while True:
         packet = os.read(tun, 65536)
         raw[packet[0] >> 4].sendto(packet, (remote, 0))
     for sock in set(readable) & set(raw.values()):
-        packet, (source, _) = sock.recvfrom(65536)
-        if source == remote:
+        packet, sender = sock.recvfrom(65536)
+        if sender[0] == remote:
+            # Over IPv4 the outer header is there too.
+            inner = packet[(packet[0] & 15) * 4 :] if family == socket.AF_INET else packet
             try:
-                os.write(tun, packet[(packet[0] & 15) * 4 :])
+                os.write(tun, inner)
             except OSError:
                 pass  # tun0 is not up yet

@@ -225,6 +225,10 @@ pub struct TunnelInfo {
     pub next_hop_mac: Option<Mac>,
     /// The largest inner IP packet in bytes.
     pub mtu: u32,
+    /// Whether routed packets go unencapsulated at present: `mode` is `cross-subnet`, and the
+    /// other node is on our subnet.
+    #[serde(default, skip_serializing_if = "core::ops::Not::not")]
+    pub native: bool,
     /// Whether the next hop is resolved.
     pub state: Oper,
 }

@@ -7,8 +7,8 @@ use encap::{Mac, Prefix, Vni};
 use podswitch_api::diff::{Change, Kind, Object, Op};
 use podswitch_api::rpc::{Call, Id, Message};
 use podswitch_api::state::{
-    Dscp, FdbEntry, Neighbor, Node, Port, Route, Segment, Switch, Tunnel, TunnelKind, Uplink, Via,
-    XdpMode,
+    Dscp, FdbEntry, Neighbor, Node, Port, Route, Segment, Switch, Tunnel, TunnelKind, TunnelMode,
+    Uplink, Via, XdpMode,
 };
 use podswitch_api::{InterfaceAddr, Request, State, parse_request};
 use proptest::collection::vec;
@@ -88,9 +88,11 @@ prop_compose! {
 }
 
 prop_compose! {
-    fn uplink()(dev in name(), queues in vec(0u32..3, 0..3), native_routing in of(any::<bool>()))
-        -> Uplink {
-        Uplink { dev, queues, mode: XdpMode::Native, native_routing }
+    fn uplink()(
+        dev in name(), queues in vec(0u32..3, 0..3), native_routing in of(any::<bool>()),
+        vlan in of(any::<u16>()), vlan_dev in of(name()),
+    ) -> Uplink {
+        Uplink { dev, queues, mode: XdpMode::Native, native_routing, vlan, vlan_dev }
     }
 }
 
@@ -116,9 +118,10 @@ prop_compose! {
     ) -> Tunnel {
         let kind = if vxlan { TunnelKind::Vxlan } else { TunnelKind::Ipip };
         let vni = vni.and_then(Vni::new);
+        let mode = if ttl % 2 == 0 { TunnelMode::CrossSubnet } else { TunnelMode::Always };
         Tunnel {
             name, kind, remote, local, vni, port, segment, local_mac, remote_mac, ttl, df, dscp,
-            source_ports,
+            source_ports, mode,
         }
     }
 }

@@ -93,7 +93,7 @@ fn tunnels(tunnels: &[TunnelInfo]) -> String {
         table.add_row([
             Cell::new(&t.name),
             Cell::new(t.kind),
-            state(t.state),
+            if t.native { Cell::new("native") } else { state(t.state) },
             Cell::new(or_dash(t.local)),
             Cell::new(t.remote),
             Cell::new(or_dash(t.vni)),

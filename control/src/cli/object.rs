@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use clap::Subcommand;
 use encap::{Mac, Prefix, Vni};
 use podswitch_api::method::{ByIp, ByMac, ByName, ByPrefix, Empty, FdbFilter, NeighborFilter};
-use podswitch_api::state::{self, DEFAULT_SEGMENT, Dscp, TunnelKind, Via};
+use podswitch_api::state::{self, DEFAULT_SEGMENT, Dscp, TunnelKind, TunnelMode, Via};
 use podswitch_api::{Client, InterfaceAddr, Request};
 
 use super::out::{Failure, Out};
@@ -162,6 +162,10 @@ pub struct TunnelAdd {
     /// TTL or hop limit of the outer header.
     #[arg(long, default_value_t = 64)]
     ttl: u8,
+    /// Whether to encapsulate routed packets always, or only while the other node is not on our
+    /// own subnet.
+    #[arg(long, default_value = "always", value_parser = ["always", "cross-subnet"])]
+    mode: String,
     /// Whether an outer IPv4 header forbids fragmentation.
     #[arg(long, default_value_t = true, action = clap::ArgAction::Set)]
     df: bool,
@@ -212,6 +216,10 @@ impl Tunnel {
                 df: a.df,
                 dscp: a.dscp,
                 source_ports: a.source_ports.map(|p| p.0),
+                mode: match a.mode.as_str() {
+                    "cross-subnet" => TunnelMode::CrossSubnet,
+                    _ => TunnelMode::Always,
+                },
             }),
             Tunnel::Del(by) => Request::TunnelDel(ByName { name: by.name }),
             Tunnel::List => Request::TunnelList(Empty {}),

@@ -6,14 +6,16 @@ use super::stable_hash;
 use encap::tunnel::OuterHeader;
 use encap::{Mac, Prefix};
 use hashbrown::{HashMap, HashSet};
-use podswitch_api::state::{DEFAULT_SEGMENT, Dscp, Node, State, Tunnel as TunnelConfig, Via};
+use podswitch_api::state::{
+    DEFAULT_SEGMENT, Dscp, Node, State, Tunnel as TunnelConfig, TunnelMode, Via,
+};
 use podswitch_api::{Attachment, Encapsulation as Wanted};
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 use switch::tables::{
     Egress, Encapsulation, Fib, Group, HostPort, Neighbors, NextHop, OuterPolicy, PathMtu, Port,
-    Role, Router, Segment, Tables, Tunnel, Underlay,
+    Role, Router, Segment, Tables, Tunnel, Underlay, UplinkVlan,
 };
 use switch::{Location, PortId, SegmentId, TunnelId};
 
@@ -58,6 +60,7 @@ pub fn compile(state: &State, facts: &Facts, ids: &mut TableIds) -> Tables {
         groups: groups.into(),
         router: compiler.router().map(Arc::new),
         neighbors: compiler.resolving_segment().map(|_| ids.neighbors.clone()),
+        vlan: compiler.vlan(),
     }
 }
 
@@ -102,6 +105,12 @@ pub fn path_mtu(state: &State, uplink_mtu: u32) -> u32 {
     let configured = state.node.as_ref().and_then(|n| n.mtu);
     let largest = state.tunnels.iter().map(overhead).max().unwrap_or(0).max(50);
     configured.unwrap_or(uplink_mtu.saturating_sub(largest))
+}
+
+/// Whether packets for a tunnel's peer go as they are at present: it is on our own subnet, and the
+/// tunnel is for crossing subnets only.
+pub fn goes_natively(tunnel: &TunnelConfig, facts: &Facts) -> bool {
+    tunnel.mode == TunnelMode::CrossSubnet && facts.is_on_our_subnet(tunnel.remote)
 }
 
 /// Every segment: declared, default, or referred to.
@@ -152,6 +161,11 @@ impl Compiler<'_> {
         let bridged = self.state.ports.iter().any(|p| p.segment == node.segment && p.dev.is_some());
         let spans = || self.state.tunnels.iter().any(|t| t.segment.as_ref() == Some(&node.segment));
         (bridged || spans()).then(|| self.segment_id(&node.segment)).flatten()
+    }
+
+    fn vlan(&self) -> Option<UplinkVlan> {
+        let uplink = self.facts.uplink.as_ref()?;
+        Some(UplinkVlan { port: uplink.id, id: uplink.vlan? })
     }
 
     fn router(&self) -> Option<Router> {
@@ -274,8 +288,7 @@ impl Compiler<'_> {
 
     /// Our end of a tunnel: as configured, else the uplink's address of the family.
     fn local_address(&self, config: &TunnelConfig) -> Option<IpAddr> {
-        let uplink = self.facts.uplink.as_ref();
-        config.local.or_else(|| uplink?.address_towards(config.remote))
+        config.local.or_else(|| self.facts.address_towards(config.remote))
     }
 
     fn egress(&self, config: &TunnelConfig, uplink: &UplinkFacts, local: IpAddr) -> Option<Egress> {
@@ -397,13 +410,24 @@ impl Compiler<'_> {
             Via::Blackhole => NextHop::Blackhole,
             Via::Unreachable => NextHop::Unreachable,
             Via::Multipath(paths) => self.next_hop(paths.first()?)?,
-            Via::Tunnel(name) => NextHop::Tunnel(self.tunnel_id(name)?),
-            Via::NextHop(ip) => {
-                let uplink = self.facts.uplink.as_ref()?;
-                let dst = self.facts.next_hops.get(ip).and_then(|h| h.mac);
-                NextHop::Direct { port: uplink.id, src: uplink.mac, dst }
+            Via::Tunnel(name) => {
+                let config = self.state.tunnels.iter().find(|t| t.name == *name)?;
+                if goes_natively(config, self.facts) {
+                    self.direct(config.remote)?
+                } else {
+                    NextHop::Tunnel(self.tunnel_id(name)?)
+                }
             }
+            Via::NextHop(ip) => self.direct(*ip)?,
         })
+    }
+
+    /// Unencapsulated to a node or router of the underlay. Its address may be of the other family
+    /// than the packets': what matters is its MAC address.
+    fn direct(&self, ip: IpAddr) -> Option<NextHop> {
+        let uplink = self.facts.uplink.as_ref()?;
+        let dst = self.facts.next_hops.get(&ip).and_then(|h| h.mac);
+        Some(NextHop::Direct { port: uplink.id, src: uplink.mac, dst })
     }
 }
 

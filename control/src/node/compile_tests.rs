@@ -49,6 +49,7 @@ fn world() -> Facts {
     let port = |id, mtu, m| PortFacts { id: PortId(id), mtu, mac: mac(m) };
     let hop = |last| NextHopFacts {
         ip: IpAddr::from([192, 0, 2, last]),
+        src: Some([192, 0, 2, 1].into()),
         mac: (last != 3).then_some(mac(100 + last)),
         mtu: None,
     };
@@ -62,6 +63,8 @@ fn world() -> Facts {
             mtu: 1500,
             mac: mac(8),
             addresses: vec![[192, 0, 2, 1].into()],
+            subnets: vec!["192.0.2.0/24".parse().unwrap()],
+            vlan: None,
         }),
         next_hops: [2u8, 3, 4].map(|n| (IpAddr::from([192, 0, 2, n]), hop(n))).into(),
     }
@@ -204,4 +207,63 @@ fn without_a_node_nothing_is_routed() {
     let t = compile(&state, &world(), &mut TableIds::default());
     assert!(t.router.is_none());
     assert_eq!(route(&t, "203.0.113.9"), None, "there is no MAC address to route in the name of");
+}
+
+/// The tables when tunnels encapsulate only where they must, in a world changed by `change`.
+fn cross_subnet(change: impl FnOnce(&mut Facts)) -> Tables {
+    let mut state: State = toml::from_str(NODE).unwrap();
+    state.tunnels.iter_mut().for_each(|t| t.mode = TunnelMode::CrossSubnet);
+    assert!(state.native_routing(), "what peers of the subnet send as it is must be taken");
+    let mut facts = world();
+    change(&mut facts);
+    compile(&state, &facts, &mut TableIds::default())
+}
+
+#[test]
+fn a_peer_on_the_subnet_gets_packets_as_they_are() {
+    let t = cross_subnet(|_| {});
+    let direct = |dst| Some(NextHop::Direct { port: PortId(4), src: mac(8), dst });
+    assert_eq!(route(&t, "10.244.2.9"), direct(Some(mac(102))));
+    assert_eq!(route(&t, "10.244.3.9"), direct(None), "its next hop is not resolved");
+    assert!(
+        t.tunnel(TunnelId(0)).unwrap().egress.is_some(),
+        "what it sends in the tunnel is taken"
+    );
+}
+
+#[test]
+fn a_peer_off_the_subnet_gets_packets_in_the_tunnel() {
+    let tunnel = Some(NextHop::Tunnel(TunnelId(0)));
+    let narrow = |f: &mut Facts| {
+        f.uplink.as_mut().unwrap().subnets = vec!["192.0.2.0/31".parse().unwrap()];
+    };
+    assert_eq!(route(&cross_subnet(narrow), "10.244.2.9"), tunnel, "another subnet");
+    let routed = |f: &mut Facts| {
+        f.next_hops.get_mut(&IpAddr::from([192, 0, 2, 2])).unwrap().ip = [192, 0, 2, 254].into();
+    };
+    assert_eq!(route(&cross_subnet(routed), "10.244.2.9"), tunnel, "behind a router all the same");
+    let unknown = |f: &mut Facts| f.next_hops.clear();
+    assert_eq!(route(&cross_subnet(unknown), "10.244.2.9"), tunnel, "no way to it at present");
+    assert_eq!(route(&cross_subnet(|f| f.uplink = None), "10.244.2.9"), tunnel, "no uplink");
+}
+
+#[test]
+fn our_end_is_the_address_that_the_kernel_would_use() {
+    let mut facts = world();
+    let uplink = facts.uplink.as_mut().unwrap();
+    uplink.addresses = vec![[198, 51, 100, 1].into(), [192, 0, 2, 1].into()];
+    let peer = IpAddr::from([192, 0, 2, 2]);
+    assert_eq!(facts.address_towards(peer), Some([192, 0, 2, 1].into()));
+    facts.next_hops.get_mut(&peer).unwrap().src = Some([203, 0, 113, 1].into());
+    assert_eq!(facts.address_towards(peer), Some([198, 51, 100, 1].into()), "not the uplink's");
+}
+
+#[test]
+fn an_uplink_on_a_vlan_says_so() {
+    let state: State = toml::from_str(NODE).unwrap();
+    let mut facts = world();
+    facts.uplink.as_mut().unwrap().vlan = Some(100);
+    let t = compile(&state, &facts, &mut TableIds::default());
+    assert_eq!(t.vlan, Some(UplinkVlan { port: PortId(4), id: 100 }));
+    assert_eq!(tables().vlan, None);
 }

@@ -1,6 +1,6 @@
 //! What the compiler needs to know of the world besides the desired state.
 
-use encap::Mac;
+use encap::{Mac, Prefix};
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 use switch::PortId;
@@ -42,6 +42,10 @@ pub struct UplinkFacts {
     pub mac: Mac,
     /// Its addresses, in the kernel's order.
     pub addresses: Vec<IpAddr>,
+    /// The subnets that these are in.
+    pub subnets: Vec<Prefix>,
+    /// The VLAN that its frames are tagged with.
+    pub vlan: Option<u16>,
 }
 
 /// How the kernel would reach an address of the underlay.
@@ -49,15 +53,28 @@ pub struct UplinkFacts {
 pub struct NextHopFacts {
     /// The next hop: a gateway, or the address itself.
     pub ip: IpAddr,
+    /// The source address that the kernel would use.
+    pub src: Option<IpAddr>,
     /// The next hop's MAC address, once resolved.
     pub mac: Option<Mac>,
     /// The MTU of the route, when it is below the uplink's.
     pub mtu: Option<u32>,
 }
 
-impl UplinkFacts {
-    /// The uplink's first address of the family of `remote`.
+impl Facts {
+    /// Our address towards `remote`: that of the kernel's route, if it is the uplink's, else the
+    /// uplink's first one of the family.
     pub fn address_towards(&self, remote: IpAddr) -> Option<IpAddr> {
-        self.addresses.iter().copied().find(|a| a.is_ipv4() == remote.is_ipv4())
+        let addresses = &self.uplink.as_ref()?.addresses;
+        let src = self.next_hops.get(&remote).and_then(|hop| hop.src);
+        src.filter(|src| addresses.contains(src))
+            .or_else(|| addresses.iter().copied().find(|a| a.is_ipv4() == remote.is_ipv4()))
+    }
+
+    /// Whether `remote` is on a subnet of the uplink and reached without a router.
+    pub fn is_on_our_subnet(&self, remote: IpAddr) -> bool {
+        let covers = |u: &UplinkFacts| u.subnets.iter().any(|subnet| subnet.contains(remote));
+        self.uplink.as_ref().is_some_and(covers)
+            && self.next_hops.get(&remote).is_some_and(|hop| hop.ip == remote)
     }
 }

@@ -243,7 +243,20 @@ impl Node {
             }
         }
         self.warn("kernel", None);
+        let uplink = self.desired.uplink.as_ref().filter(|_| self.facts.uplink.is_none());
+        let stray = uplink.and_then(|u| Some((&u.dev, u.vlan?)));
+        self.warn(
+            "vlan",
+            stray.map(|(dev, vlan)| {
+                format!(
+                    "no interface has the addresses of VLAN {vlan} on {dev}: \
+                     make one with `ip link add link {dev} name {dev}.{vlan} type vlan id {vlan}`, \
+                     or name it in [uplink] vlan_dev"
+                )
+            }),
+        );
         self.sync_filter();
+        self.sync_pod_routes();
         self.tables = Arc::new(compile(&self.desired, &self.facts, &mut self.table_ids));
         self.generation += 1;
         self.engine.publish(self.tables.clone());
@@ -282,10 +295,10 @@ impl Node {
     fn wanted_filter(&self) -> UplinkFilter {
         let mut filter = UplinkFilter::default();
         let Some(uplink) = &self.facts.uplink else { return filter };
+        filter.vlan = uplink.vlan;
         for tunnel in &self.desired.tunnels {
-            let Some(local) = tunnel.local.or_else(|| uplink.address_towards(tunnel.remote)) else {
-                continue;
-            };
+            let local = tunnel.local.or_else(|| self.facts.address_towards(tunnel.remote));
+            let Some(local) = local else { continue };
             match tunnel.encapsulation() {
                 Some(Encapsulation::Vxlan { port, .. }) => filter.vxlan.push((local, port)),
                 Some(Encapsulation::Ipip) => filter.ipip.push((tunnel.remote, local)),
@@ -316,6 +329,22 @@ impl Node {
         let routes: Vec<HostRoute> = local.chain(remote).collect();
         let problem = host.sync_routes(&self.kernel, &routes).err().map(|e| e.to_string());
         self.warn("routes", problem);
+    }
+
+    /// Tells the pods the MTU of what leaves the node, when the uplink's has changed.
+    fn sync_pod_routes(&mut self) {
+        let Some(uplink_mtu) = self.facts.uplink.as_ref().map(|u| u.mtu) else { return };
+        let maker = Maker {
+            kernel: &self.kernel,
+            engine: &self.engine,
+            state: &self.desired,
+            uplink_mtu: Some(uplink_mtu),
+        };
+        for (name, live) in &mut self.live {
+            if let Err(e) = maker.update_routes(live) {
+                tracing::warn!("{name}: the MTU of the pod's routes: {e}");
+            }
+        }
     }
 
     fn apply(&mut self, next: State, dry_run: bool) -> Result<Applied, Error> {
@@ -441,9 +470,10 @@ impl Backend for Node {
                 self.link_gone(*index);
             }
         }
+        let concerned = events.iter().fold(false, |any, e| self.world.note(e) || any);
         let appeared = events.iter().any(|e| matches!(e, Event::LinkNew(_) | Event::Overrun));
         let revived = appeared && self.revive();
-        if revived || events.iter().any(|e| self.world.concerns(e)) {
+        if revived || concerned {
             self.refresh_if_changed(revived);
         }
     }
@@ -457,6 +487,7 @@ impl Backend for Node {
         self.engine.collect();
         let failed = self.engine.failed_worker();
         self.warn("worker", failed.map(|n| format!("worker {n} has ended: restart the daemon")));
+        self.world.ask_again(&self.kernel, &self.facts);
     }
 
     fn stop(&mut self) -> Result<(), Error> {

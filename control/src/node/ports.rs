@@ -5,7 +5,7 @@ use super::facts::PortFacts;
 use super::stable_hash;
 use encap::{Mac, Prefix};
 use fastpath::{AttachSpec, Attached, Engine, PortSnapshot, Preference, Role};
-use host::{Handle, HostPort, HostPortSpec, Link, PodInterface, PodRoute, PodSpec};
+use host::{Ethtool, Handle, HostPort, HostPortSpec, Link, PodInterface, PodRoute, PodSpec};
 use podswitch_api::state::{Node, Port, State, Uplink, XdpMode};
 use podswitch_api::{Attachment, Code, Error};
 use std::collections::BTreeMap;
@@ -47,9 +47,13 @@ enum Object {
     Device {
         promiscuous: bool,
     },
-    Pod(PodInterface),
+    /// With the routes that it was given.
+    Pod(PodInterface, Vec<PodRoute>),
     Host(HostPort),
-    Uplink,
+    /// Whether the driver took VLAN tags off received frames before.
+    Uplink {
+        rx_vlan: bool,
+    },
 }
 
 /// A port that exists.
@@ -82,7 +86,7 @@ impl Live {
 
     /// Whether it is a pod's.
     pub fn is_pod(&self) -> bool {
-        matches!(self.object, Object::Pod(_))
+        matches!(self.object, Object::Pod(..))
     }
 
     /// The host port's interfaces, if that is what it is.
@@ -144,9 +148,12 @@ impl Maker<'_> {
             tracing::warn!("port on {}: {e}", live.dev);
         }
         let done = match &live.object {
-            Object::Device { promiscuous: true } | Object::Uplink => Ok(()),
+            Object::Device { promiscuous: true } | Object::Uplink { rx_vlan: false } => Ok(()),
+            Object::Uplink { rx_vlan: true } => {
+                Ethtool::current().and_then(|e| e.set_rx_vlan(live.ifindex, true))
+            }
             Object::Device { promiscuous: false } => self.kernel.set_promisc(live.ifindex, false),
-            Object::Pod(pod) => pod.delete(self.kernel).map(|_| ()),
+            Object::Pod(pod, _) => pod.delete(self.kernel).map(|_| ()),
             Object::Host(host) => host.delete(self.kernel),
         };
         match done {
@@ -220,7 +227,10 @@ impl Maker<'_> {
 
     fn open_uplink(&self, id: PortId, uplink: &Uplink) -> Result<Live, Error> {
         let link = self.free_link(&uplink.dev)?;
-        let attached = self.attach(id, &uplink.dev, link.index, Role::Uplink, Some(uplink))?;
+        let stacked = stacked(uplink, &link)?;
+        let rx_vlan = uplink.vlan.is_some() && keep_tags(link.index).map_err(kernel_error)?;
+        let wanted = stacked.as_ref().unwrap_or(uplink);
+        let attached = self.attach(id, &uplink.dev, link.index, Role::Uplink, Some(wanted))?;
         Ok(Live {
             id,
             wanted: Wanted::Uplink(uplink.clone()),
@@ -230,7 +240,7 @@ impl Maker<'_> {
             mac: link.mac.unwrap_or_default(),
             attached: Some(attached),
             baseline: PortSnapshot::default(),
-            object: Object::Uplink,
+            object: Object::Uplink { rx_vlan },
         })
     }
 
@@ -272,6 +282,7 @@ impl Maker<'_> {
         let spec = self.pod_spec(port);
         let kept = self.existing_pod(&spec)?;
         let adopted = kept.is_some();
+        let routes = spec.routes.clone();
         let pod = match kept {
             Some(pod) => pod,
             None => PodInterface::create(self.kernel, &spec).map_err(kernel_error)?,
@@ -287,7 +298,7 @@ impl Maker<'_> {
                 mac: pod.mac,
                 attached: Some(attached),
                 baseline: PortSnapshot::default(),
-                object: Object::Pod(pod),
+                object: Object::Pod(pod, routes),
             }),
             Err(e) => {
                 // A pod's interface that was there before is the pod's: it stays.
@@ -313,6 +324,20 @@ impl Maker<'_> {
         }
         self.kernel.delete_link_by_name(&spec.host_name).map_err(kernel_error)?;
         Ok(None)
+    }
+
+    /// Gives a pod's routes the MTU that the uplink leaves them now.
+    pub fn update_routes(&self, live: &mut Live) -> host::Result<()> {
+        let (Wanted::Port(port), Object::Pod(pod, routes)) = (&live.wanted, &mut live.object)
+        else {
+            return Ok(());
+        };
+        let spec = self.pod_spec(port);
+        if spec.routes != *routes {
+            pod.set_routes(&spec.netns, &spec.routes)?;
+            *routes = spec.routes;
+        }
+        Ok(())
     }
 
     fn pod_spec(&self, port: &Port) -> PodSpec {
@@ -346,6 +371,33 @@ impl Maker<'_> {
     fn queues(&self) -> u32 {
         self.state.switch_or_default().workers.into()
     }
+}
+
+/// How to attach a bond: in generic mode, where the bond's own device receives and sends, and the
+/// bonding driver distributes and fails over. A native program on a bond runs on its members, whose
+/// frames the kernel does not give to a socket of the bond (`xsk_rcv_check`). See docs/bond.md.
+fn stacked(uplink: &Uplink, link: &Link) -> Result<Option<Uplink>, Error> {
+    if !matches!(link.kind.as_deref(), Some("bond" | "team")) {
+        return Ok(None);
+    }
+    if uplink.mode == XdpMode::Native {
+        let dev = &uplink.dev;
+        return Err(Error::system(format!(
+            "{dev} is a bond: AF_XDP works on it in generic mode only; set [uplink] mode = \"auto\""
+        )));
+    }
+    Ok(Some(Uplink { mode: XdpMode::Generic, ..uplink.clone() }))
+}
+
+/// Makes a device leave VLAN tags in received frames, where the XDP program looks for them. Whether
+/// it took them out before.
+fn keep_tags(link: u32) -> host::Result<bool> {
+    let ethtool = Ethtool::current()?;
+    let took = ethtool.features(link)?.rx_vlan();
+    if took {
+        ethtool.set_rx_vlan(link, false)?;
+    }
+    Ok(took)
 }
 
 /// The gateways that a pod uses: one per family, from the pod CIDR that its address is in.
@@ -384,4 +436,54 @@ fn host_mac(router: Mac) -> Mac {
 /// restart.
 pub fn host_name(port: &str) -> String {
     format!("psw{:011x}", stable_hash(port.as_bytes()) & 0xfff_ffff_ffff)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn link(kind: Option<&str>) -> Link {
+        Link {
+            index: 2,
+            name: "bond0".into(),
+            mac: None,
+            mtu: 1500,
+            up: true,
+            lower_up: true,
+            loopback: false,
+            group: 0,
+            master: None,
+            kind: kind.map(str::to_owned),
+            vlan: None,
+            lower: None,
+            link_netnsid: None,
+            num_rx_queues: 16,
+            num_tx_queues: 16,
+            promiscuity: 0,
+            xdp: None,
+            parent: None,
+        }
+    }
+
+    #[test]
+    fn a_bond_is_taken_in_generic_mode_or_not_at_all() {
+        let uplink = |mode| Uplink {
+            dev: "bond0".into(),
+            queues: Vec::new(),
+            mode,
+            native_routing: None,
+            vlan: None,
+            vlan_dev: None,
+        };
+        let generic = Some(uplink(XdpMode::Generic));
+        for kind in ["bond", "team"] {
+            assert_eq!(stacked(&uplink(XdpMode::Auto), &link(Some(kind))).unwrap(), generic);
+            assert_eq!(stacked(&uplink(XdpMode::Generic), &link(Some(kind))).unwrap(), generic);
+            let refused = stacked(&uplink(XdpMode::Native), &link(Some(kind))).unwrap_err();
+            assert!(refused.to_string().contains("generic mode only"), "{refused}");
+        }
+        for kind in [None, Some("veth"), Some("bridge")] {
+            assert_eq!(stacked(&uplink(XdpMode::Native), &link(kind)).unwrap(), None);
+        }
+    }
 }

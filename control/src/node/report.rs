@@ -1,6 +1,6 @@
 //! What the node tells about itself.
 
-use super::compile::ageing;
+use super::compile::{ageing, goes_natively};
 use super::ports::{Live, Wanted, gateways};
 use super::{EMPTY, Node};
 use encap::{Mac, Prefix};
@@ -187,8 +187,7 @@ impl Node {
     }
 
     fn tunnel_info(&self, config: &Tunnel) -> TunnelInfo {
-        let uplink = self.facts.uplink.as_ref();
-        let local = config.local.or_else(|| uplink?.address_towards(config.remote));
+        let local = config.local.or_else(|| self.facts.address_towards(config.remote));
         let hop = self.facts.next_hops.get(&config.remote);
         let id = self.table_ids.tunnels.get(&config.name);
         let compiled = id.and_then(|id| self.tables.tunnel(TunnelId(id)));
@@ -206,6 +205,7 @@ impl Node {
             next_hop: hop.map(|h| h.ip),
             next_hop_mac: hop.and_then(|h| h.mac),
             mtu: compiled.map_or(0, |t| t.mtu),
+            native: goes_natively(config, &self.facts),
             state: if up { Oper::Up } else { Oper::Down },
         };
         if let Some(Encapsulation::Vxlan { vni, port, segment, local_mac, remote_mac }) =

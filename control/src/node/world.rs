@@ -2,8 +2,9 @@
 
 use super::facts::{Facts, NextHopFacts, UplinkFacts};
 use super::ports::{Live, Wanted};
-use host::{Event, Handle};
-use podswitch_api::state::{State, Via};
+use encap::Prefix;
+use host::{Address, Event, Handle, Link};
+use podswitch_api::state::{State, Uplink, Via};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
@@ -23,6 +24,7 @@ impl World {
         live: &BTreeMap<String, Live>,
     ) -> host::Result<Facts> {
         let mut facts = Facts::default();
+        // The interface with the uplink's addresses and routes: the uplink itself, or the VLAN's.
         let mut uplink_index = None;
         for (name, port) in live.iter().filter(|(_, p)| p.attached.is_some()) {
             match &port.wanted {
@@ -30,9 +32,11 @@ impl World {
                     facts.ports.insert(name.clone(), port.facts());
                 }
                 Wanted::Host { .. } => facts.host = Some(port.facts()),
-                Wanted::Uplink(_) => {
-                    uplink_index = Some(port.ifindex);
-                    facts.uplink = uplink(kernel, name, port)?;
+                Wanted::Uplink(config) => {
+                    if let Some(link) = underlay_link(kernel, config, port)? {
+                        uplink_index = Some(link.index);
+                        facts.uplink = Some(uplink(kernel, name, port, config, &link)?);
+                    }
                 }
             }
         }
@@ -49,12 +53,31 @@ impl World {
         Ok(facts)
     }
 
-    /// Whether an event may change the facts. Neighbours come and go all the time: only those that
-    /// are next hops count.
-    pub fn concerns(&self, event: &Event) -> bool {
+    /// Takes note of an event. Whether it may change the facts: neighbours come and go all the
+    /// time, and only those that are next hops count.
+    pub fn note(&mut self, event: &Event) -> bool {
         match event {
-            Event::NeighborNew(n) | Event::NeighborDel(n) => self.managed.contains(&(n.link, n.ip)),
+            Event::NeighborNew(n) => self.managed.contains(&(n.link, n.ip)),
+            // The kernel forgets what it keeps resolved when the link goes down: ask once more.
+            Event::NeighborDel(n) => self.managed.remove(&(n.link, n.ip)),
+            Event::Overrun => {
+                self.managed.clear();
+                true
+            }
             _ => true,
+        }
+    }
+
+    /// Asks the kernel once more for the next hops that it could not resolve. Left alone, it would
+    /// try again only every five seconds (`interval_probe_time_ms`).
+    pub fn ask_again(&self, kernel: &Handle, facts: &Facts) {
+        let unresolved = facts.next_hops.values().filter(|hop| hop.mac.is_none());
+        for hop in unresolved {
+            for &(link, ip) in self.managed.iter().filter(|(_, ip)| *ip == hop.ip) {
+                if let Err(e) = kernel.manage_neighbor(link, ip) {
+                    tracing::debug!("next hop {ip}: {e}");
+                }
+            }
         }
     }
 
@@ -90,22 +113,42 @@ fn underlay_destinations(state: &State) -> BTreeSet<IpAddr> {
     state.tunnels.iter().map(|t| t.remote).chain(native).collect()
 }
 
-/// The uplink as it is now; none while its interface is gone.
-fn uplink(kernel: &Handle, name: &str, port: &Live) -> host::Result<Option<UplinkFacts>> {
-    let Some(link) = kernel.link_by_index(port.ifindex)? else { return Ok(None) };
-    let addresses = kernel
-        .addresses(Some(port.ifindex))?
+/// The interface that has the uplink's addresses: itself, or the VLAN's. None while it is gone.
+fn underlay_link(kernel: &Handle, config: &Uplink, port: &Live) -> host::Result<Option<Link>> {
+    match (config.vlan, &config.vlan_dev) {
+        (None, _) => kernel.link_by_index(port.ifindex),
+        (Some(_), Some(dev)) => kernel.link_by_name(dev),
+        (Some(vlan), None) => {
+            let is_ours = |l: &Link| l.vlan == Some(vlan) && l.lower == Some(port.ifindex);
+            Ok(kernel.links()?.into_iter().find(is_ours))
+        }
+    }
+}
+
+/// The uplink as it is now, `link` having its addresses.
+fn uplink(
+    kernel: &Handle,
+    name: &str,
+    port: &Live,
+    config: &Uplink,
+    link: &Link,
+) -> host::Result<UplinkFacts> {
+    let addresses: Vec<Address> = kernel
+        .addresses(Some(link.index))?
         .into_iter()
         .filter(|a| !a.link_local && !a.tentative && !a.dad_failed)
-        .map(|a| a.ip)
         .collect();
-    Ok(Some(UplinkFacts {
+    let device_mtu = kernel.link_by_index(port.ifindex)?.map_or(link.mtu, |device| device.mtu);
+    let subnet = |a: &Address| Prefix::truncating(a.peer.unwrap_or(a.ip), a.prefix_len).ok();
+    Ok(UplinkFacts {
         name: name.to_owned(),
         id: port.id,
-        mtu: link.mtu,
+        mtu: link.mtu.min(device_mtu),
         mac: link.mac.unwrap_or_default(),
-        addresses,
-    }))
+        subnets: addresses.iter().filter_map(subnet).collect(),
+        addresses: addresses.iter().map(|a| a.ip).collect(),
+        vlan: config.vlan,
+    })
 }
 
 /// How the kernel would send to `destination`, if it would use the uplink.
@@ -119,5 +162,5 @@ fn next_hop(
     };
     let ip = route.gateway.unwrap_or(destination);
     let mac = kernel.neighbor(uplink, ip)?.and_then(|n| n.usable_mac());
-    Ok(Some(NextHopFacts { ip, mac, mtu: route.mtu }))
+    Ok(Some(NextHopFacts { ip, src: route.prefsrc, mac, mtu: route.mtu }))
 }

@@ -221,6 +221,7 @@ fn tunnel(t: &state::Tunnel) -> TunnelInfo {
         next_hop: Some(t.remote),
         next_hop_mac: Some(Mac([2, 0, 0, 0, 2, 2])),
         mtu: if vxlan { 1450 } else { 1480 },
+        native: false,
         state: Oper::Up,
     }
 }

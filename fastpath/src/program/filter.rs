@@ -4,7 +4,7 @@ use super::{map_error, take};
 use crate::config::UplinkFilter;
 use crate::error::Error;
 use aya::maps::lpm_trie::Key;
-use aya::maps::{HashMap, LpmTrie, MapData};
+use aya::maps::{Array, HashMap, LpmTrie, MapData};
 use aya::{Ebpf, Pod};
 use encap::Prefix;
 use std::collections::BTreeSet;
@@ -48,6 +48,7 @@ pub struct Filter {
     vxlan: Set<HashMap<MapData, [u8; 20], u8>, [u8; 20]>,
     ipip: Set<HashMap<MapData, [u8; 32], u8>, [u8; 32]>,
     pods: Set<LpmTrie<MapData, [u8; 16], u8>, PodKey>,
+    vlan: Array<MapData, u32>,
 }
 
 impl Filter {
@@ -56,10 +57,12 @@ impl Filter {
             vxlan: Set::new(HashMap::try_from(take(ebpf, "vxlan")?).map_err(map_error)?),
             ipip: Set::new(HashMap::try_from(take(ebpf, "ipip")?).map_err(map_error)?),
             pods: Set::new(LpmTrie::try_from(take(ebpf, "pods")?).map_err(map_error)?),
+            vlan: Array::try_from(take(ebpf, "uplink_vlan")?).map_err(map_error)?,
         })
     }
 
     pub fn set(&mut self, filter: &UplinkFilter) -> Result<(), Error> {
+        self.vlan.set(0, filter.vlan.map_or(0, u32::from), 0).map_err(map_error)?;
         self.vxlan.replace(filter.vxlan.iter().map(|&k| vxlan_key(k)))?;
         self.ipip.replace(filter.ipip.iter().map(|&k| ipip_key(k)))?;
         self.pods.replace(filter.prefixes.iter().map(|&p| pod_key(p)))

@@ -23,6 +23,7 @@ mod resolve;
 mod router;
 mod suppress;
 mod underlay;
+mod vlan;
 
 use crate::counters::{PortCounters, WorkerCounters};
 use crate::frame::{Frame, Io};
@@ -142,9 +143,10 @@ impl Worker {
             return;
         };
         let cx = self.context(tables, port, now);
+        let outlet = &mut vlan::Outlet { io, vlan: tables.vlan, counters: &self.counters };
         for mut frame in batch.drain(..) {
             let verdict = cx.forward(&mut frame);
-            cx.conclude(verdict, frame, io);
+            cx.conclude(verdict, frame, outlet);
         }
         self.tick(tables, now, io);
     }

@@ -5,7 +5,7 @@
 //! What is resolved is in [`crate::tables::Neighbors`], which all workers share. What waits is a
 //! worker's own: a few frames for each of a few neighbours, and when to ask again.
 
-use super::{Context, Millis, Origin, Verdict, Worker, bridge, router};
+use super::{Context, Millis, Origin, Verdict, Worker, bridge, router, vlan};
 use crate::frame::{Frame, Io};
 use crate::ids::{Location, PortId, SegmentId};
 use crate::reason::DropReason;
@@ -141,6 +141,7 @@ impl Worker {
         if self.resolver.is_idle(now.0) {
             return;
         }
+        let io = &mut vlan::Outlet { io, vlan: tables.vlan, counters: self.counters() };
         self.resolver.heard.set(false);
         // Each taken out in turn, so that frames sent on may themselves find something to resolve.
         let asked = self.resolver.pending.borrow().len();

@@ -1,6 +1,6 @@
 //! From the underlay: validate the outer headers, find the tunnel, take them off.
 
-use super::{Context, Origin, relay};
+use super::{Context, Origin, relay, vlan};
 use crate::frame::Frame;
 use crate::ids::{Location, TunnelId};
 use crate::reason::DropReason;
@@ -13,6 +13,9 @@ use std::net::IpAddr;
 
 /// A frame of the uplink: out of its tunnel, or as it is when it is natively routed.
 pub(super) fn receive<F: Frame>(cx: &Context<'_>, frame: &mut F) -> Result<Origin, DropReason> {
+    if let Some(of) = cx.tables.vlan {
+        vlan::untag(of, frame)?;
+    }
     let underlay = &cx.tables.underlay;
     if !is_for_us(underlay, frame.bytes()) {
         return Ok(Origin::Native);

@@ -24,7 +24,7 @@ pub use port::{Guard, Port, PortPolicy, Role};
 pub use segment::{Neighbor, Segment, SegmentPolicy, UnknownUnicast};
 pub use storm::Storm;
 pub use tunnel::{Egress, Encapsulation, OuterPolicy, Tunnel};
-pub use underlay::Underlay;
+pub use underlay::{Underlay, UplinkVlan};
 
 use crate::ids::{PortId, SegmentId, TunnelId};
 use encap::Mac;
@@ -54,6 +54,8 @@ pub struct Tables {
     pub neighbors: Option<Arc<Neighbors>>,
     /// How frames of the underlay find their tunnel.
     pub underlay: Arc<Underlay>,
+    /// The VLAN that the uplink's frames are tagged with, if any.
+    pub vlan: Option<UplinkVlan>,
 }
 
 /// The node's router: what answers for the gateway addresses.

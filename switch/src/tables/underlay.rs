@@ -1,6 +1,6 @@
 //! How frames of the underlay find their tunnel.
 
-use crate::ids::TunnelId;
+use crate::ids::{PortId, TunnelId};
 use crate::reason::DropReason;
 use encap::Vni;
 use hashbrown::{HashMap, HashSet};
@@ -19,6 +19,15 @@ pub struct Underlay {
     pub vnis: HashSet<(u16, Vni)>,
     /// IPIP tunnels by peer.
     pub ipip: HashMap<IpAddr, TunnelId>,
+}
+
+/// An uplink on a VLAN (IEEE 802.1Q): every frame it sends or takes has this tag.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct UplinkVlan {
+    /// The uplink.
+    pub port: PortId,
+    /// The VLAN identifier, 1 to 4094.
+    pub id: u16,
 }
 
 impl Underlay {

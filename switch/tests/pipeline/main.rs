@@ -19,3 +19,4 @@ mod router;
 mod suppress;
 mod tcp;
 mod underlay;
+mod vlan;

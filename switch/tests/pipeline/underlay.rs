@@ -22,7 +22,7 @@ fn outer(v6: bool) -> Packet {
 }
 
 /// A packet from the peer's pod to pod a of node 1, as it is inside of a tunnel.
-fn inner(v6: bool) -> Packet {
+pub fn inner(v6: bool) -> Packet {
     let (src, dst) = if v6 {
         ("fd00:10:244:2::10", "fd00:10:244:1::10")
     } else {
@@ -32,7 +32,7 @@ fn inner(v6: bool) -> Packet {
 }
 
 /// The tunnels that carry routed packets, and how the peer would send `inner` in each.
-fn arriving(via: Via, inner: &[u8]) -> Vec<u8> {
+pub fn arriving(via: Via, inner: &[u8]) -> Vec<u8> {
     match via {
         Via::Vxlan4 => vxlan(&outer(false), 4789, 1, inner),
         Via::Vxlan6 => vxlan(&outer(true), 8472, 6, inner),
@@ -42,7 +42,7 @@ fn arriving(via: Via, inner: &[u8]) -> Vec<u8> {
     }
 }
 
-const TUNNELS: [Via; 4] = [Via::Vxlan4, Via::Vxlan6, Via::Ipip4, Via::Ipip6];
+pub const TUNNELS: [Via; 4] = [Via::Vxlan4, Via::Vxlan6, Via::Ipip4, Via::Ipip6];
 
 #[test]
 fn into_vxlan() {

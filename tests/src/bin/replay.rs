@@ -93,11 +93,13 @@ impl World {
                 mtu: u.mtu,
                 mac: u.mac,
                 addresses: u.addresses.clone(),
+                subnets: Vec::new(),
+                vlan: None,
             }),
             next_hops: self
                 .next_hops
                 .iter()
-                .map(|(&ip, h)| (ip, NextHopFacts { ip, mac: h.mac, mtu: h.mtu }))
+                .map(|(&ip, h)| (ip, NextHopFacts { ip, src: None, mac: h.mac, mtu: h.mtu }))
                 .collect(),
         }
     }

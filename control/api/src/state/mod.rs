@@ -19,7 +19,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use crate::addr::InterfaceAddr;
 pub use port::{Attachment, PodInterface, Port};
 pub use route::{FdbEntry, Neighbor, Route, Via};
-pub use tunnel::{Dscp, Encapsulation, Tunnel, TunnelKind};
+pub use tunnel::{Dscp, Encapsulation, Tunnel, TunnelKind, TunnelMode};
 
 /// Where the control socket is unless `[switch] socket` says otherwise.
 pub const DEFAULT_SOCKET: &str = "/run/podswitch/podswitch.sock";
@@ -98,10 +98,14 @@ impl State {
     }
 
     /// Whether packets for the pod CIDRs may arrive on the uplink without encapsulation: as
-    /// `[uplink] native_routing` says, else when a route has a plain next hop.
+    /// `[uplink] native_routing` says, else when a route has a plain next hop or a tunnel is for
+    /// peers of other subnets only.
     pub fn native_routing(&self) -> bool {
-        let mut paths = self.routes.iter().flat_map(|r| r.via.paths());
-        let has_native = || paths.any(|via| matches!(via, Via::NextHop(_)));
+        let has_native = || {
+            let mut paths = self.routes.iter().flat_map(|r| r.via.paths());
+            paths.any(|via| matches!(via, Via::NextHop(_)))
+                || self.tunnels.iter().any(|t| t.mode == TunnelMode::CrossSubnet)
+        };
         self.uplink.as_ref().is_some_and(|u| u.native_routing.unwrap_or_else(has_native))
     }
 
@@ -213,6 +217,14 @@ pub struct Uplink {
     /// any route has a plain IP address as `via`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub native_routing: Option<bool>,
+    /// The VLAN that the underlay is on (IEEE 802.1Q), 1 to 4094: frames are sent and taken with
+    /// its tag, those of other VLANs and without a tag are the kernel's. Absent: untagged.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub vlan: Option<u16>,
+    /// The interface that has the VLAN's addresses and routes; absent: the kernel's VLAN
+    /// interface over `dev` with this `vlan`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub vlan_dev: Option<String>,
 }
 
 /// How an XDP program is attached to an interface.

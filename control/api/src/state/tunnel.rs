@@ -52,6 +52,9 @@ pub struct Tunnel {
     /// dynamic ports, 49152 to 65535 (RFC 7348 section 5).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub source_ports: Option<[u16; 2]>,
+    /// When packets are encapsulated.
+    #[serde(default, skip_serializing_if = "TunnelMode::is_always")]
+    pub mode: TunnelMode,
 }
 
 /// The differentiated services code point of an outer header.
@@ -103,6 +106,24 @@ impl<'de> Deserialize<'de> for Dscp {
             }
         }
         d.deserialize_any(Word)
+    }
+}
+
+
+/// When a tunnel encapsulates routed packets.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum TunnelMode {
+    /// Always.
+    #[default]
+    Always,
+    /// While the peer is not on the node's own subnet. To a peer that is, packets go as they are.
+    CrossSubnet,
+}
+
+impl TunnelMode {
+    fn is_always(&self) -> bool {
+        *self == TunnelMode::Always
     }
 }
 

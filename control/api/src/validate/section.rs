@@ -78,6 +78,20 @@ pub(super) fn uplink(check: &mut Check, state: &State) {
         let expected = "an interface other than [node] host_interface";
         check.wrong(at, "dev", format_args!("{:?}", u.dev), expected);
     }
+    if let Some(vlan) = u.vlan {
+        // IEEE 802.1Q table 9-2: 0 is no VLAN, 4095 is reserved.
+        check.range(at, "vlan", vlan.into(), 1, 4094);
+    }
+    if let Some(dev) = &u.vlan_dev {
+        check.ifname(at, "vlan_dev", dev);
+        if u.vlan.is_none() {
+            check.wrong(at, "vlan_dev", format_args!("{dev:?}"), "`vlan` beside it");
+        }
+        if *dev == u.dev {
+            let expected = "another interface than `dev`, whose frames have no tag";
+            check.wrong(at, "vlan_dev", format_args!("{dev:?}"), expected);
+        }
+    }
     let distinct: HashSet<_> = u.queues.iter().collect();
     if distinct.len() != u.queues.len() {
         check.wrong(at, "queues", format_args!("{:?}", u.queues), "each queue once");

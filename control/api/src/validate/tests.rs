@@ -136,6 +136,16 @@ fn node() {
 #[test]
 fn uplink() {
     breaks("/uplink/queues", json!([0, 0]), &["uplink.queues = [0, 0]: expected each queue once"]);
+    breaks("/uplink/vlan", json!(0), &["uplink.vlan = 0: expected 1 to 4094"]);
+    breaks("/uplink/vlan", json!(4095), &["uplink.vlan = 4095: expected 1 to 4094"]);
+    breaks(
+        "/uplink/vlan_dev",
+        json!("br0"),
+        &["uplink.vlan_dev = \"br0\": expected `vlan` beside it"],
+    );
+    let same = json!({"dev": "uplink0", "vlan": 100, "vlan_dev": "uplink0"});
+    let expected = "expected another interface than `dev`, whose frames have no tag";
+    breaks("/uplink", same, &[&format!("uplink.vlan_dev = \"uplink0\": {expected}")]);
     breaks(
         "/uplink/dev",
         json!("podswitch0"),
@@ -344,6 +354,13 @@ fn tunnels() {
     );
     breaks("/tunnel/0/port", json!(0), &["tunnel \"node2\".port = 0: expected 1 to 65535"]);
     breaks("/tunnel/0/ttl", json!(0), &["tunnel \"node2\".ttl = 0: expected 1 to 255"]);
+    breaks("/tunnel/0/mode", json!("cross-subnet"), &[]);
+    breaks(
+        "/tunnel/2/mode",
+        json!("cross-subnet"),
+        &["tunnel \"blue2\".mode = \"cross-subnet\": \
+           expected \"always\", since the tunnel carries a segment's frames"],
+    );
     breaks(
         "/tunnel/0/dscp",
         json!(64),
@@ -483,4 +500,14 @@ fn neighbors_and_static_macs() {
     );
     // The same address in two segments is two entries.
     breaks("/fdb/1/mac", json!("02:00:00:00:00:0a"), &[]);
+}
+
+#[test]
+fn cross_subnet_takes_what_comes_natively() {
+    let mut state = base();
+    state["tunnel"][0]["mode"] = json!("cross-subnet");
+    state["uplink"]["native_routing"] = json!(false);
+    let expected = "tunnel \"node2\".mode = \"cross-subnet\": \
+                    expected \"always\", or no native_routing = false in [uplink]";
+    assert_eq!(errors(state), [expected]);
 }

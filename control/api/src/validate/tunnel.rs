@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use super::{At, Check};
 use crate::diff::Kind;
-use crate::state::{Dscp, State, Tunnel, TunnelKind, Via};
+use crate::state::{Dscp, State, Tunnel, TunnelKind, TunnelMode, Via};
 
 pub(super) fn tunnels(check: &mut Check, state: &State) {
     check.unique::<Tunnel>(state, "name");
@@ -30,6 +30,9 @@ pub(super) fn tunnels(check: &mut Check, state: &State) {
         if let Dscp::Fixed(dscp @ 64..) = t.dscp {
             check.wrong(at, "dscp", dscp, "\"inherit\" or 0 to 63");
         }
+        if t.mode == TunnelMode::CrossSubnet {
+            cross_subnet(check, at, state, t);
+        }
         // A packet that arrives is told apart by its sender, and its VNI if it has one.
         if let Some(by) = peers.get(&(t.kind, t.vni, t.remote)) {
             let expected = match t.kind {
@@ -43,6 +46,18 @@ pub(super) fn tunnels(check: &mut Check, state: &State) {
         } else {
             peers.insert((t.kind, t.vni, t.remote), at.to_string());
         }
+    }
+}
+
+/// A peer on our own subnet sends to our pods without encapsulation, as we do to its pods.
+fn cross_subnet(check: &mut Check, at: At<'_>, state: &State, t: &Tunnel) {
+    if t.segment.is_some() {
+        let expected = "\"always\", since the tunnel carries a segment's frames";
+        check.wrong(at, "mode", "\"cross-subnet\"", expected);
+    }
+    if state.uplink.as_ref().is_some_and(|u| u.native_routing == Some(false)) {
+        let expected = "\"always\", or no native_routing = false in [uplink]";
+        check.wrong(at, "mode", "\"cross-subnet\"", expected);
     }
 }
 

@@ -1,0 +1,87 @@
+//! The tag of an uplink on a VLAN (IEEE 802.1Q clause 9): off behind the receiver, on before the
+//! sender, so that nothing in between knows of it.
+
+use crate::counters::WorkerCounters;
+use crate::frame::{Frame, Io, NoHeadroom};
+use crate::ids::PortId;
+use crate::reason::DropReason;
+use crate::tables::UplinkVlan;
+use encap::ethernet::{HEADER_LEN, ethertype};
+use encap::vlan;
+
+/// Destination and source: what stands before the tag.
+const ADDRESSES: usize = 12;
+/// The tag with its EtherType.
+const TAG_LEN: usize = 4;
+
+/// Takes the tag off a received frame.
+pub(super) fn untag<F: Frame>(of: UplinkVlan, frame: &mut F) -> Result<(), DropReason> {
+    let header =
+        frame.bytes_mut().get_mut(..HEADER_LEN + TAG_LEN).ok_or(DropReason::EthTruncated)?;
+    let tag = vlan::View::new_unchecked(&header[HEADER_LEN..]);
+    if header[ADDRESSES..HEADER_LEN] != ethertype::VLAN.to_be_bytes() || tag.vid() != of.id {
+        return Err(DropReason::NotForUs);
+    }
+    header.copy_within(..ADDRESSES, TAG_LEN);
+    frame.pull(TAG_LEN);
+    Ok(())
+}
+
+/// The world as the pipeline sees it: what it sends out of the uplink gets the tag on its way.
+pub(super) struct Outlet<'a, I> {
+    pub io: &'a mut I,
+    pub vlan: Option<UplinkVlan>,
+    /// Where a frame without room for the tag is counted.
+    pub counters: &'a WorkerCounters,
+}
+
+impl<I: Io> Io for Outlet<'_, I> {
+    type Frame = I::Frame;
+
+    #[inline(always)]
+    fn send(&mut self, port: PortId, mut frame: I::Frame) {
+        if let Some(vlan) = self.vlan
+            && vlan.port == port
+            && tag(vlan, &mut frame).is_err()
+        {
+            self.counters.port(port).drop(DropReason::NoHeadroom);
+            return self.io.discard(frame);
+        }
+        self.io.send(port, frame);
+    }
+
+    #[inline(always)]
+    fn discard(&mut self, frame: I::Frame) {
+        self.io.discard(frame);
+    }
+
+    #[inline(always)]
+    fn alloc(&mut self) -> Option<I::Frame> {
+        self.io.alloc()
+    }
+
+    #[inline(always)]
+    fn duplicate(&mut self, frame: &I::Frame) -> Option<I::Frame> {
+        self.io.duplicate(frame)
+    }
+
+    #[inline(always)]
+    fn hold(&mut self, queue: u16, frame: I::Frame) -> Result<(), I::Frame> {
+        self.io.hold(queue, frame)
+    }
+
+    #[inline(always)]
+    fn take_held(&mut self, queue: u16) -> Option<I::Frame> {
+        self.io.take_held(queue)
+    }
+}
+
+/// Puts the tag on a frame that is to be sent, with priority 0.
+fn tag<F: Frame>(of: UplinkVlan, frame: &mut F) -> Result<(), NoHeadroom> {
+    frame.push(TAG_LEN)?;
+    let header = frame.bytes_mut().get_mut(..ADDRESSES + TAG_LEN).ok_or(NoHeadroom)?;
+    header.copy_within(TAG_LEN.., 0);
+    header[ADDRESSES..ADDRESSES + 2].copy_from_slice(&ethertype::VLAN.to_be_bytes());
+    header[ADDRESSES + 2..].copy_from_slice(&of.id.to_be_bytes());
+    Ok(())
+}

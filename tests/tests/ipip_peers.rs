@@ -1,0 +1,113 @@
+//! IPIP in all four combinations, to the kernel's raw sockets and a TUN device.
+
+use podswitch_tests::{
+    Capture, Daemon, Lab, Netns, Wire, exchange, frames_of, ping, send_frames, tool,
+};
+
+/// The node's configuration: pods of both families through one IPIP tunnel to `remote`.
+fn config(remote: &str) -> String {
+    format!(
+        r#"
+        [node]
+        pod_cidrs = ["10.244.1.0/24", "fd00:10:244:1::/64"]
+        gateway = true
+        [uplink]
+        dev = "uplink0"
+        [[tunnel]]
+        name = "peer"
+        kind = "ipip"
+        remote = "{remote}"
+        [[route]]
+        prefix = "10.244.2.0/24"
+        via = "peer"
+        [[route]]
+        prefix = "fd00:10:244:2::/64"
+        via = "peer"
+        "#
+    )
+}
+
+fn node(lab: &Lab, wire: &Wire, remote: &str) -> (Netns, Netns, Daemon) {
+    let (us, pod) = (lab.netns("n1"), lab.netns("pod1"));
+    wire.plug(&us, "uplink0");
+    us.ip("addr add 192.0.2.1/24 dev uplink0");
+    us.ip("addr add 2001:db8::1/64 dev uplink0 nodad");
+    let daemon = Daemon::start(lab, &us, &config(remote));
+    daemon.cli(&format!(
+        "port add --netns {} --ifname eth0 --ip 10.244.1.5/24 --ip fd00:10:244:1::5/64 pod1",
+        pod.path()
+    ));
+    (us, pod, daemon)
+}
+
+/// Both families of pods over one family of the underlay.
+fn over(ours: &str, theirs: &str, outer: &str) {
+    let Some(lab) = Lab::new() else { return };
+    let (wire, peer) = (Wire::new(&lab), lab.netns("peer"));
+    wire.plug_kernel(&peer, "eth0", &["192.0.2.2/24", "2001:db8::2/64"]);
+    let line = format!("{} {theirs} {ours}", tool("ipip_peer.py"));
+    let _tunnel = peer.spawn(&line).expect_line("ready");
+    peer.ip("link set tun0 up mtu 1460");
+    peer.ip("addr add 10.244.2.5/32 dev tun0");
+    peer.ip("addr add fd00:10:244:2::5/128 dev tun0 nodad");
+    peer.ip("route add 10.244.1.0/24 dev tun0 src 10.244.2.5");
+    peer.ip("-6 route add fd00:10:244:1::/64 dev tun0 src fd00:10:244:2::5");
+    let (_us, pod, daemon) = node(&lab, &wire, theirs);
+
+    let tap = wire.tap();
+    exchange((&pod, "10.244.1.5"), (&peer, "10.244.2.5"));
+    exchange((&pod, "fd00:10:244:1::5"), (&peer, "fd00:10:244:2::5"));
+    let seen = tap.end(&lab);
+    for inner in ["ip:tcp", "ip:udp", "ip:icmp", "ipv6:tcp", "ipv6:udp", "ipv6:icmpv6"] {
+        seen.assert_seen(&format!("eth:ethertype:{outer}:{inner}"));
+    }
+    daemon.finish();
+}
+
+#[test]
+fn ipv4_and_ipv6_in_ipv4() {
+    over("192.0.2.1", "192.0.2.2", "ip");
+}
+
+#[test]
+fn ipv4_and_ipv6_in_ipv6() {
+    over("2001:db8::1", "2001:db8::2", "ipv6");
+}
+
+/// From a peer of a tunnel the packet comes to the pod; from anyone else it is the kernel's, which
+/// has no use for it.
+fn only_from_the_peer(us: &str, peer: &str, stranger: &str) {
+    let Some(lab) = Lab::new() else { return };
+    let (wire, other) = (Wire::new(&lab), lab.netns("peer"));
+    wire.plug_kernel(&other, "eth0", &["192.0.2.2/24", "2001:db8::2/64"]);
+    let (netns, pod, daemon) = node(&lab, &wire, peer);
+    ping(&netns, peer);
+    let mac = netns.mac("uplink0");
+    let frames =
+        frames_of(&format!("{} ipip {mac} {us} {peer} {stranger}", tool("tunnel_packets.py")));
+
+    let before = daemon.counters().port("uplink0", "rx_frames");
+    let capture = Capture::start(&pod, "eth0");
+    for (_, frame) in &frames {
+        send_frames(&other, "eth0", std::slice::from_ref(frame));
+    }
+    let arrived = capture.end();
+    for (name, _) in &frames {
+        let came = arrived.iter().any(|f| f.windows(name.len()).any(|w| w == name.as_bytes()));
+        assert_eq!(came, name.starts_with("taken"), "{name}");
+    }
+    let taken = frames.iter().filter(|(name, _)| name.starts_with("taken")).count() as u64;
+    let after = daemon.counters().port("uplink0", "rx_frames");
+    assert_eq!(after - before, taken, "the others stay with the kernel");
+    daemon.finish();
+}
+
+#[test]
+fn only_peers_are_heard_over_ipv4() {
+    only_from_the_peer("192.0.2.1", "192.0.2.2", "192.0.2.66");
+}
+
+#[test]
+fn only_peers_are_heard_over_ipv6() {
+    only_from_the_peer("2001:db8::1", "2001:db8::2", "2001:db8::66");
+}

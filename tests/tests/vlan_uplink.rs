@@ -1,0 +1,103 @@
+//! An uplink on a VLAN: tunnels and native routes behind the tag, all else left to the kernel.
+
+use std::path::Path;
+
+use podswitch_tests::{Lab, Netns, Node, Pod, Way, Wire, exchange, ping, run};
+
+const VLAN: u16 = 100;
+
+fn ifindex(netns: &Netns, dev: &str) -> String {
+    netns.ip(&format!("-o link show dev {dev}")).split(':').next().expect("an index").to_owned()
+}
+
+/// Gives a namespace an interface `vlan100` over its `uplink0`: the kernel's own VLAN interfaces are
+/// a module that not every kernel has, so that tc and two BPF programs stand in (tools/vlan.bpf.c).
+#[track_caller]
+fn add_vlan_interface(lab: &Lab, netns: &Netns) {
+    netns.ip("link add vlan100 type veth peer name vlan100x");
+    netns.ip(&format!("link set vlan100 address {} mtu 1500", netns.mac("uplink0")));
+    netns.sh("ethtool -K vlan100 tx off");
+    for dev in ["vlan100", "vlan100x"] {
+        netns.ip(&format!("link set {dev} up"));
+    }
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tools/vlan.bpf.c");
+    let object = lab.folder().join(format!("{}.o", netns.name()));
+    let (source, object) = (source.to_str().expect("UTF-8"), object.to_str().expect("ASCII"));
+    let defines = [
+        format!("-DVID={VLAN}"),
+        format!("-DUPLINK={}", ifindex(netns, "uplink0")),
+        format!("-DNEAR={}", ifindex(netns, "vlan100x")),
+        format!("-I/usr/include/{}-linux-gnu", std::env::consts::ARCH),
+    ];
+    let mut clang = vec!["clang", "-O2", "-g", "-target", "bpf"];
+    clang.extend(defines.iter().map(String::as_str));
+    clang.extend(["-c", source, "-o", object]);
+    run(&clang).success();
+    for (dev, section) in [("vlan100x", "tag"), ("uplink0", "untag")] {
+        netns.sh(&format!("tc qdisc add dev {dev} clsact"));
+        netns.sh(&format!("tc filter add dev {dev} ingress bpf da obj {object} sec {section}"));
+    }
+}
+
+/// Two nodes that reach each other on VLAN 100 of a wire, and untagged as 203.0.113.1 and .2.
+fn nodes(lab: &Lab, wire: &Wire, way: Way) -> ([Node; 2], [Pod; 2]) {
+    let nodes = [1u8, 2].map(|number| {
+        let netns = lab.netns(&format!("n{number}"));
+        let end = wire.plug(&netns, "uplink0");
+        // A bridge takes the tag out of the frame, and a veth hands it over beside the frame, where
+        // no XDP program sees it. A cable and a NIC with `rxvlan off` leave it in its place.
+        wire.netns.sh(&format!("ethtool -K {end} txvlan off"));
+        netns.ip(&format!("addr add 203.0.113.{number}/24 dev uplink0"));
+        add_vlan_interface(lab, &netns);
+        netns.ip(&format!("addr add 192.0.2.{number}/24 dev vlan100"));
+        netns.ip(&format!("addr add 2001:db8::{number}/64 dev vlan100 nodad"));
+        let vlan = format!("dev = \"uplink0\"\nvlan = {VLAN}\nvlan_dev = \"vlan100\"");
+        let config = Node::config(number, way).replace("dev = \"uplink0\"", &vlan);
+        let node = Node::start_with(lab, &netns, number, &config);
+        let offload = netns.sh("ethtool -k uplink0");
+        assert!(offload.contains("rx-vlan-offload: off"), "{offload}");
+        node
+    });
+    let pods = [nodes[0].add_pod(lab, 5), nodes[1].add_pod(lab, 5)];
+    (nodes, pods)
+}
+
+fn over(way: Way, outer: &str) {
+    let Some(lab) = Lab::new() else { return };
+    let wire = Wire::new(&lab);
+    let (nodes, pods) = nodes(&lab, &wire, way);
+    let tap = wire.tap();
+    exchange((&pods[0].netns, &pods[0].ip4), (&pods[1].netns, &pods[1].ip4));
+    exchange((&pods[0].netns, &pods[0].ip6), (&pods[1].netns, &pods[1].ip6));
+    let seen = tap.end(&lab);
+    for inner in ["ip:tcp", "ip:udp", "ip:icmp", "ipv6:tcp", "ipv6:udp", "ipv6:icmpv6"] {
+        seen.assert_seen(&format!("eth:ethertype:vlan:ethertype:{outer}{inner}"));
+        // Neighbour discovery is the kernels' and goes without a tag too.
+        let untagged = format!("eth:ethertype:{outer}{inner}");
+        assert!(inner.contains("icmp") || !seen.has(&untagged), "{inner} without a tag");
+    }
+    // The nodes' own packets, with the tag and without, are their kernels'.
+    ping(&nodes[0].netns, "192.0.2.2");
+    ping(&nodes[0].netns, "203.0.113.2");
+    let spaces = nodes.each_ref().map(|node| node.netns.clone());
+    for node in nodes {
+        node.daemon.finish();
+    }
+    let offload = spaces[0].sh("ethtool -k uplink0");
+    assert!(offload.contains("rx-vlan-offload: on"), "as it was before: {offload}");
+}
+
+#[test]
+fn vxlan_on_a_vlan() {
+    over(Way::Vxlan, "ip:udp:vxlan:eth:ethertype:");
+}
+
+#[test]
+fn ipip_on_a_vlan() {
+    over(Way::Ipip, "ip:");
+}
+
+#[test]
+fn native_on_a_vlan() {
+    over(Way::Native, "");
+}
