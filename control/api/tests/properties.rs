@@ -118,7 +118,7 @@ prop_compose! {
     ) -> Tunnel {
         let kind = if vxlan { TunnelKind::Vxlan } else { TunnelKind::Ipip };
         let vni = vni.and_then(Vni::new);
-        let mode = if ttl % 2 == 0 { TunnelMode::CrossSubnet } else { TunnelMode::Always };
+        let mode = if ttl.is_multiple_of(2) { TunnelMode::CrossSubnet } else { TunnelMode::Always };
         Tunnel {
             name, kind, remote, local, vni, port, segment, local_mac, remote_mac, ttl, df, dscp,
             source_ports, mode,
