@@ -470,7 +470,8 @@ impl Backend for Node {
                 self.link_gone(*index);
             }
         }
-        let concerned = events.iter().fold(false, |any, e| self.world.note(e) || any);
+        // Every event is noted, also after the first that matters.
+        let concerned = events.iter().filter(|e| self.world.note(e)).count() > 0;
         let appeared = events.iter().any(|e| matches!(e, Event::LinkNew(_) | Event::Overrun));
         let revived = appeared && self.revive();
         if revived || concerned {

@@ -109,7 +109,6 @@ impl<'de> Deserialize<'de> for Dscp {
     }
 }
 
-
 /// When a tunnel encapsulates routed packets.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
