@@ -30,7 +30,7 @@ enum Event {
     /// A frame in hexadecimal is received by a port at a time in milliseconds.
     Frame(u16, u64, String),
     /// The tables are replaced.
-    Tables { state: State, facts: World },
+    Tables { state: Box<State>, facts: World },
 }
 
 /// [`Facts`] as JSON.
@@ -63,12 +63,15 @@ struct NextHopWorld {
     mtu: Option<u32>,
 }
 
+/// What became of a frame: what was sent, as (port, hexadecimal), and what was dropped, as (port,
+/// reason).
+type Fate = (Vec<(u16, String)>, Vec<(u16, &'static str)>);
+
 /// What became of one case.
 #[derive(Serialize)]
 struct Answer {
-    /// For each frame in turn what was sent, as (port, hexadecimal), and what was dropped, as
-    /// (port, reason).
-    frames: Vec<(Vec<(u16, String)>, Vec<(u16, &'static str)>)>,
+    /// Of each frame in turn.
+    frames: Vec<Fate>,
     /// For each port received frames, received bytes and originated frames.
     counters: BTreeMap<u16, [u64; 3]>,
     /// Empty, or why the engine contradicts itself.
