@@ -59,9 +59,10 @@ fn discovers_the_mtu(way: Way) {
         for (from, to_pod, address) in
             [(one, two, to), (two, one, if headers == 28 { &one.ip4 } else { &one.ip6 })]
         {
-            let end = iperf(&from.netns, &to_pod.netns, address, "--bitrate 20M");
+            let end = iperf(&from.netns, &to_pod.netns, address, "--bitrate 10M");
             let bits = end["sum_received"]["bits_per_second"].as_f64().expect("a number");
-            assert!(bits > 10e6, "{bits} bit/s from {} to {address}", from.name);
+            // A black hole would let next to nothing through; speed is for the benches.
+            assert!(bits > 1e6, "{bits} bit/s from {} to {address}", from.name);
         }
     }
     let known = one.netns.ip(&format!("route get {}", two.ip4));
