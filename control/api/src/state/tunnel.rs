@@ -43,10 +43,10 @@ pub struct Tunnel {
     pub ttl: u8,
     /// Whether an outer IPv4 header forbids fragmentation (DF). Without, an IPIP tunnel still
     /// copies the DF of an inner IPv4 packet (RFC 2003 section 3.1).
-    #[serde(default = "default_df")]
+    #[serde(default = "default_df", skip_serializing_if = "is_default_df")]
     pub df: bool,
     /// The DSCP of the outer header.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Dscp::is_inherited")]
     pub dscp: Dscp,
     /// VXLAN only: the first and the last UDP source port that flows are spread over; absent: the
     /// dynamic ports, 49152 to 65535 (RFC 7348 section 5).
@@ -65,6 +65,12 @@ pub enum Dscp {
     Inherit,
     /// A number from 0 to 63, the same for all packets.
     Fixed(u8),
+}
+
+impl Dscp {
+    fn is_inherited(&self) -> bool {
+        *self == Dscp::Inherit
+    }
 }
 
 impl Serialize for Dscp {
@@ -188,4 +194,8 @@ fn default_ttl() -> u8 {
 
 fn default_df() -> bool {
     true
+}
+
+fn is_default_df(df: &bool) -> bool {
+    *df == default_df()
 }
