@@ -105,9 +105,9 @@ fn objects_are_added_listed_and_removed() {
     );
     assert_eq!(
         prints(s, &["segment", "list"]),
-        "SEGMENT  AGEING  LEARNED  UNKNOWN UNICAST  SUPPRESS  PORTS         TUNNELS\n\
-         default   300 s        0  flood            yes       web,eth1,vm   -\n\
-         blue       60 s      0/9  drop             no        lab           blue2\n"
+        "SEGMENT  AGEING  LEARNED  UNKNOWN UNICAST  SUPPRESS  PORTS        TUNNELS\n\
+         default   300 s        0  flood            yes       web,eth1,vm  -\n\
+         blue       60 s      0/9  drop             no        lab          blue2\n"
     );
     assert_eq!(
         prints(s, &["neighbor", "list"]),
