@@ -67,19 +67,21 @@ fn objects_are_added_listed_and_removed() {
     let added = prints(s, &words(add));
     assert_eq!(
         added,
-        "PORT  KIND  SEGMENT  STATE  DEVICE          MODE      MTU  MAC                ADDRESSES\n\
-         web   pod   default  up     psw5f1d7a80c34  native  65535  0a:58:0a:f4:01:05  10.244.1.5/24\n"
+        "PORT  KIND  SEGMENT  STATE  DEVICE          MODE      MTU  MAC                LEARNED  ADDRESSES\n\
+         web   pod   default  up     psw5f1d7a80c34  native  65535  0a:58:0a:f4:01:05        0  10.244.1.5/24\n"
     );
     for line in [
         "port add --dev eth1",
-        "segment add blue --ageing 60",
-        "port add --dev eth2 --segment blue lab",
+        "segment add blue --ageing 60 --fdb-limit 9 --unknown-unicast drop --suppress false",
+        "port add --dev eth2 --segment blue --fdb-limit 7 --storm-limit 1000 lab",
+        "port add --netns /run/netns/vm --ifname eth0 --anti-spoof false vm",
         "tunnel add --remote 192.0.2.2 --vni 1 node2",
         "tunnel add --kind ipip --remote 192.0.2.3 node3",
         "tunnel add --remote 192.0.2.2 --vni 7 --segment blue blue2",
         "route add 10.244.2.0/24 node2",
         "route add 10.0.0.0/8 unreachable",
         "neighbor add 10.244.1.9 02:00:00:00:00:09 eth1",
+        "neighbor add 10.9.0.2 02:00:00:00:00:0b --tunnel blue2",
         "fdb add 02:00:00:00:00:0a --port eth1",
         "fdb add 02:00:00:00:00:0b --segment blue --tunnel blue2",
     ] {
@@ -88,7 +90,7 @@ fn objects_are_added_listed_and_removed() {
     }
     let ports = prints(s, &["port", "list"]);
     let names: Vec<&str> = ports.lines().map(|l| l.split(' ').next().unwrap()).collect();
-    assert_eq!(names, ["PORT", "web", "eth1", "lab"]);
+    assert_eq!(names, ["PORT", "web", "eth1", "lab", "vm"]);
     assert_eq!(
         prints(s, &["route", "list"]),
         "PREFIX         VIA          ORIGIN  STATE\n\
@@ -101,6 +103,22 @@ fn objects_are_added_listed_and_removed() {
         "MAC                SEGMENT  BEHIND        ORIGIN  AGE\n\
          02:00:00:00:00:0b  blue     tunnel blue2  static    -\n"
     );
+    assert_eq!(
+        prints(s, &["segment", "list"]),
+        "SEGMENT  AGEING  LEARNED  UNKNOWN UNICAST  SUPPRESS  PORTS        TUNNELS\n\
+         default   300 s        0  flood            yes       web,eth1,vm  -\n\
+         blue       60 s      0/9  drop             no        lab          blue2\n"
+    );
+    assert_eq!(
+        prints(s, &["neighbor", "list"]),
+        "ADDRESS     MAC                BEHIND        ORIGIN\n\
+         10.244.1.9  02:00:00:00:00:09  port eth1     static\n\
+         10.9.0.2    02:00:00:00:00:0b  tunnel blue2  static\n"
+    );
+    let config = prints(s, &["show", "config"]);
+    for key in ["anti_spoof = false", "storm_limit = 1000", "fdb_limit = 7"] {
+        assert!(config.contains(key), "{key}: {config}");
+    }
     let tables = prints(s, &["show", "tables"]);
     for heading in ["PORT ", "SEGMENT ", "PREFIX ", "TUNNEL ", "ADDRESS ", "MAC "] {
         assert!(tables.lines().any(|l| l.starts_with(heading)), "{heading}: {tables}");
@@ -117,7 +135,7 @@ fn objects_are_added_listed_and_removed() {
         assert_eq!(prints(s, &words(line)), "", "{line}");
     }
     let left: Value = serde_json::from_str(&prints(s, &words("--json port list"))).unwrap();
-    assert_eq!(left.as_array().unwrap().len(), 2);
+    assert_eq!(left.as_array().unwrap().len(), 3);
 }
 
 fn words(line: &str) -> Vec<&str> {
@@ -134,8 +152,8 @@ fn what_is_shown() {
     assert_eq!(prints(s, &words("show status")), status);
     assert_eq!(
         prints(s, &words("show counters")),
-        "PORT  RX FRAMES  RX BYTES  TX FRAMES  TX BYTES  ORIGINATED  DROPPED\n\
-         eth1       1000     64000        990     63360           0       10\n\
+        "PORT  RX FRAMES  RX BYTES  TX FRAMES  TX BYTES  ORIGINATED  DROPPED  NOT LEARNED\n\
+         eth1       1000     64000        990     63360           0       10            0\n\
          received 1000 + originated 0 = sent 990 + dropped 10 + in flight 0\n"
     );
     assert_eq!(

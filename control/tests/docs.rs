@@ -10,7 +10,7 @@ use podswitch::config;
 use podswitch_api::method::METHODS;
 use podswitch_api::state::{
     DEFAULT_SOCKET, Dscp, FdbEntry, Neighbor, Node, Port, Route, Segment, State, Switch, Tunnel,
-    TunnelKind, TunnelMode, Uplink, XdpMode,
+    TunnelKind, TunnelMode, UnknownUnicast, Uplink, XdpMode,
 };
 use podswitch_api::{Code, Request};
 use serde_json::Value;
@@ -51,7 +51,13 @@ fn every_key() -> State {
             vlan: Some(1),
             vlan_dev: Some(name()),
         }),
-        segments: vec![Segment { name: name(), ageing: Some(1) }],
+        segments: vec![Segment {
+            name: name(),
+            ageing: Some(1),
+            fdb_limit: Some(1),
+            unknown_unicast: UnknownUnicast::Drop,
+            suppress: false,
+        }],
         ports: vec![Port {
             name: name(),
             segment: name(),
@@ -61,6 +67,9 @@ fn every_key() -> State {
             ip: vec![ip],
             mac: Some(mac),
             mtu: Some(1500),
+            anti_spoof: Some(true),
+            storm_limit: Some(1),
+            fdb_limit: Some(1),
         }],
         tunnels: vec![Tunnel {
             name: name(),
@@ -79,7 +88,12 @@ fn every_key() -> State {
             mode: TunnelMode::CrossSubnet,
         }],
         routes: vec![Route { prefix: "10.0.0.0/8".parse().unwrap(), via: "host".into() }],
-        neighbors: vec![Neighbor { ip: "10.244.1.5".parse().unwrap(), mac, port: name() }],
+        neighbors: vec![Neighbor {
+            ip: "10.244.1.5".parse().unwrap(),
+            mac,
+            port: Some(name()),
+            tunnel: Some(name()),
+        }],
         fdb: vec![FdbEntry { mac, segment: name(), port: Some(name()), tunnel: Some(name()) }],
     }
 }

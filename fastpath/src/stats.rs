@@ -19,6 +19,8 @@ pub struct PortSnapshot {
     pub tx_bytes: u64,
     /// Frames made by the switch while it processed frames of this port.
     pub originated: u64,
+    /// Frames whose source address could not be learned; what became of them is counted apart.
+    pub not_learned: u64,
     /// Frames dropped, by reason, in the order of [`DropReason::ALL`].
     pub drops: Vec<u64>,
     /// Frames on their way out of this port: in its transmit ring or between two workers.
@@ -40,6 +42,7 @@ impl PortSnapshot {
         self.tx_frames += counters.tx_frames.get();
         self.tx_bytes += counters.tx_bytes.get();
         self.originated += counters.originated.get();
+        self.not_learned += counters.not_learned.get();
         for (sum, &reason) in self.drops.iter_mut().zip(DropReason::ALL) {
             *sum += counters.drops(reason);
         }
@@ -66,6 +69,7 @@ impl PortSnapshot {
             tx_frames: self.tx_frames - earlier.tx_frames,
             tx_bytes: self.tx_bytes - earlier.tx_bytes,
             originated: self.originated - earlier.originated,
+            not_learned: self.not_learned - earlier.not_learned,
             drops: drops.map(|(now, then)| now - then).collect(),
             in_flight: self.in_flight,
             kernel: self.kernel,
@@ -82,6 +86,7 @@ impl core::ops::AddAssign<&PortSnapshot> for PortSnapshot {
         self.tx_frames += o.tx_frames;
         self.tx_bytes += o.tx_bytes;
         self.originated += o.originated;
+        self.not_learned += o.not_learned;
         self.drops.resize(self.drops.len().max(o.drops.len()), 0);
         for (sum, n) in self.drops.iter_mut().zip(&o.drops) {
             *sum += n;

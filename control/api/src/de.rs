@@ -152,7 +152,8 @@ mod tests {
             (json!({"prot": []}), "prot: expected a known key; did you mean `port`?"),
             (
                 json!({"segment": [{"name": "a", "zzzzzz": 1}]}),
-                "segment[0].zzzzzz: expected one of the keys name, ageing",
+                "segment[0].zzzzzz: expected one of the keys name, ageing, fdb_limit, unknown_unicast, \
+                 suppress",
             ),
             (
                 json!({"switch": {"workers": "two"}}),

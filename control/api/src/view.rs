@@ -11,7 +11,7 @@ use encap::{Mac, Prefix, Vni};
 use serde::{Deserialize, Serialize};
 
 use crate::addr::InterfaceAddr;
-use crate::state::{TunnelKind, Via};
+use crate::state::{TunnelKind, UnknownUnicast, Via};
 
 /// The version of this API. It grows when a change would break a client.
 pub const API_VERSION: u32 = 1;
@@ -144,6 +144,18 @@ pub struct PortInfo {
     /// The gateway addresses that the pod uses.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub gateways: Vec<IpAddr>,
+    /// Pods: whether frames must come from the pod's own addresses.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub anti_spoof: Option<bool>,
+    /// Broadcast and multicast frames that may come in per second.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub storm_limit: Option<u32>,
+    /// How many MAC addresses are learned behind the port.
+    #[serde(default)]
+    pub fdb: u32,
+    /// The most MAC addresses to be learned behind the port.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fdb_limit: Option<u32>,
 }
 
 /// A segment, in `segment.list` and as the result of `segment.add`.
@@ -153,6 +165,18 @@ pub struct SegmentInfo {
     pub name: String,
     /// Seconds after which a learned address is forgotten.
     pub ageing: u32,
+    /// How many MAC addresses are learned in it.
+    #[serde(default)]
+    pub fdb: u32,
+    /// The most MAC addresses to be learned in it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fdb_limit: Option<u32>,
+    /// What becomes of frames to a MAC address that is not known.
+    #[serde(default)]
+    pub unknown_unicast: UnknownUnicast,
+    /// Whether ARP and ND requests for known addresses are answered on the spot.
+    #[serde(default)]
+    pub suppress: bool,
     /// The names of its ports.
     pub ports: Vec<String>,
     /// The names of the tunnels that extend it.
@@ -242,7 +266,11 @@ pub struct NeighborInfo {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mac: Option<Mac>,
     /// The port it is behind; for a resolved one, where the bridge last saw it, or its segment.
-    pub port: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub port: Option<String>,
+    /// The tunnel it is behind.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tunnel: Option<String>,
     /// Where the entry comes from.
     pub origin: Origin,
     /// What is known of a neighbour that the router resolves itself.
@@ -319,6 +347,10 @@ pub struct PortCounters {
     pub tx_bytes: u64,
     /// Frames that the switch made while it handled this port's: copies and replies.
     pub originated: u64,
+    /// Frames whose source MAC address could not be learned, because the table is full or a
+    /// `fdb_limit` is reached. They are forwarded all the same, and no part of the sum.
+    #[serde(default)]
+    pub not_learned: u64,
     /// Dropped frames by reason; reasons that never occurred are left out.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub drops: BTreeMap<String, u64>,

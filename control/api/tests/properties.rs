@@ -8,7 +8,7 @@ use podswitch_api::diff::{Change, Kind, Object, Op};
 use podswitch_api::rpc::{Call, Id, Message};
 use podswitch_api::state::{
     Dscp, FdbEntry, Neighbor, Node, Port, Route, Segment, Switch, Tunnel, TunnelKind, TunnelMode,
-    Uplink, Via, XdpMode,
+    UnknownUnicast, Uplink, Via, XdpMode,
 };
 use podswitch_api::{InterfaceAddr, Request, State, parse_request};
 use proptest::collection::vec;
@@ -100,11 +100,25 @@ prop_compose! {
     fn port()(
         name in name(), segment in name(), dev in of(name()), netns in of("/[a-c]{0,2}"),
         ifname in of(self::name()), ip in vec(address(), 0..3), mac in of(mac()),
-        mtu in of(any::<u32>()),
+        mtu in of(any::<u32>()), anti_spoof in of(any::<bool>()),
+        storm_limit in of(any::<u32>()), fdb_limit in of(any::<u32>()),
     ) -> Port {
         // As the parser makes it: a port's name is its device's by default.
         let name = if name.is_empty() { dev.clone().unwrap_or_default() } else { name };
-        Port { name, segment, dev, netns: netns.map(Into::into), ifname, ip, mac, mtu }
+        let netns = netns.map(Into::into);
+        Port {
+            name, segment, dev, netns, ifname, ip, mac, mtu, anti_spoof, storm_limit, fdb_limit,
+        }
+    }
+}
+
+prop_compose! {
+    fn segment()(
+        name in name(), ageing in of(any::<u32>()), fdb_limit in of(any::<u32>()),
+        floods in any::<bool>(), suppress in any::<bool>(),
+    ) -> Segment {
+        let unknown_unicast = if floods { UnknownUnicast::Flood } else { UnknownUnicast::Drop };
+        Segment { name, ageing, fdb_limit, unknown_unicast, suppress }
     }
 }
 
@@ -129,18 +143,18 @@ prop_compose! {
 prop_compose! {
     fn state()(
         switch in of(switch()), node in of(node()), uplink in of(uplink()),
-        segments in vec((name(), of(any::<u32>())), 0..3),
+        segments in vec(segment(), 0..3),
         ports in vec(port(), 0..4), tunnels in vec(tunnel(), 0..4),
         routes in vec((prefix(), via()), 0..4),
-        neighbors in vec((ip(), mac(), name()), 0..3),
+        neighbors in vec((ip(), mac(), of(name()), of(name())), 0..3),
         fdb in vec((mac(), name(), of(name()), of(name())), 0..3),
     ) -> State {
         State {
             switch, node, uplink, ports, tunnels,
-            segments: segments.into_iter().map(|(name, ageing)| Segment { name, ageing }).collect(),
+            segments,
             routes: routes.into_iter().map(|(prefix, via)| Route { prefix, via }).collect(),
             neighbors: neighbors.into_iter()
-                .map(|(ip, mac, port)| Neighbor { ip, mac, port }).collect(),
+                .map(|(ip, mac, port, tunnel)| Neighbor { ip, mac, port, tunnel }).collect(),
             fdb: fdb.into_iter()
                 .map(|(mac, segment, port, tunnel)| FdbEntry { mac, segment, port, tunnel })
                 .collect(),

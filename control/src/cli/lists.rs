@@ -38,8 +38,18 @@ pub fn show(response: Response) -> String {
 }
 
 fn ports(ports: &[PortInfo]) -> String {
-    let mut table =
-        table(["PORT", "KIND", "SEGMENT", "STATE", "DEVICE", "MODE", "MTU", "MAC", "ADDRESSES"]);
+    let mut table = table([
+        "PORT",
+        "KIND",
+        "SEGMENT",
+        "STATE",
+        "DEVICE",
+        "MODE",
+        "MTU",
+        "MAC",
+        "LEARNED",
+        "ADDRESSES",
+    ]);
     for p in ports {
         let role = match p.role {
             PortRole::Device => "device",
@@ -56,23 +66,36 @@ fn ports(ports: &[PortInfo]) -> String {
             Cell::new(&p.mode),
             Cell::new(p.mtu),
             Cell::new(p.mac),
+            Cell::new(learned(p.fdb, p.fdb_limit)),
             Cell::new(list(&p.ip)),
         ]);
     }
-    render(table, &[6])
+    render(table, &[6, 8])
 }
 
 fn segments(segments: &[SegmentInfo]) -> String {
-    let mut table = table(["SEGMENT", "AGEING", "PORTS", "TUNNELS"]);
+    let mut table =
+        table(["SEGMENT", "AGEING", "LEARNED", "UNKNOWN UNICAST", "SUPPRESS", "PORTS", "TUNNELS"]);
     for s in segments {
         table.add_row([
             Cell::new(&s.name),
             Cell::new(format!("{} s", s.ageing)),
+            Cell::new(learned(s.fdb, s.fdb_limit)),
+            Cell::new(s.unknown_unicast),
+            Cell::new(if s.suppress { "yes" } else { "no" }),
             Cell::new(list(&s.ports)),
             Cell::new(list(&s.tunnels)),
         ]);
     }
-    render(table, &[1])
+    render(table, &[1, 2])
+}
+
+/// How many addresses are learned, of how many that may be.
+fn learned(count: u32, limit: Option<u32>) -> String {
+    match limit {
+        Some(limit) => format!("{count}/{limit}"),
+        None => count.to_string(),
+    }
 }
 
 fn tunnels(tunnels: &[TunnelInfo]) -> String {
@@ -126,12 +149,12 @@ fn routes(routes: &[RouteInfo]) -> String {
 }
 
 fn neighbors(neighbors: &[NeighborInfo]) -> String {
-    let mut table = table(["ADDRESS", "MAC", "PORT", "ORIGIN", "STATE"]);
+    let mut table = table(["ADDRESS", "MAC", "BEHIND", "ORIGIN", "STATE"]);
     for n in neighbors {
         table.add_row([
             Cell::new(n.ip),
             Cell::new(or_dash(n.mac)),
-            Cell::new(&n.port),
+            Cell::new(behind(n.port.as_ref(), n.tunnel.as_ref())),
             Cell::new(origin(n.origin)),
             Cell::new(or_dash(n.state.map(neighbor_state))),
         ]);
@@ -151,21 +174,24 @@ fn neighbor_state(state: NeighborState) -> &'static str {
 fn fdb(entries: &[FdbInfo]) -> String {
     let mut table = table(["MAC", "SEGMENT", "BEHIND", "ORIGIN", "AGE"]);
     for e in entries {
-        let behind = match (&e.port, &e.tunnel) {
-            (Some(port), _) => format!("port {port}"),
-            (None, Some(tunnel)) => format!("tunnel {tunnel}"),
-            (None, None) => "-".to_owned(),
-        };
         let age = e.age.map(|a| format!("{a} s"));
         table.add_row([
             Cell::new(e.mac),
             Cell::new(&e.segment),
-            Cell::new(behind),
+            Cell::new(behind(e.port.as_ref(), e.tunnel.as_ref())),
             Cell::new(origin(e.origin)),
             Cell::new(or_dash(age)),
         ]);
     }
     render(table, &[4])
+}
+
+fn behind(port: Option<&String>, tunnel: Option<&String>) -> String {
+    match (port, tunnel) {
+        (Some(port), _) => format!("port {port}"),
+        (None, Some(tunnel)) => format!("tunnel {tunnel}"),
+        (None, None) => "-".to_owned(),
+    }
 }
 
 fn origin(origin: Origin) -> &'static str {

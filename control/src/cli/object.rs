@@ -6,7 +6,9 @@ use std::path::PathBuf;
 use clap::Subcommand;
 use encap::{Mac, Prefix, Vni};
 use podswitch_api::method::{ByIp, ByMac, ByName, ByPrefix, Empty, FdbFilter, NeighborFilter};
-use podswitch_api::state::{self, DEFAULT_SEGMENT, Dscp, TunnelKind, TunnelMode, Via};
+use podswitch_api::state::{
+    self, DEFAULT_SEGMENT, Dscp, TunnelKind, TunnelMode, UnknownUnicast, Via,
+};
 use podswitch_api::{Client, InterfaceAddr, Request};
 
 use super::out::{Failure, Out};
@@ -51,6 +53,15 @@ pub struct PortAdd {
     /// The bridge domain.
     #[arg(long, value_name = "NAME", default_value = DEFAULT_SEGMENT)]
     segment: String,
+    /// Whether frames must come from the pod's own addresses; they must by default.
+    #[arg(long, value_name = "BOOL", requires = "netns")]
+    anti_spoof: Option<bool>,
+    /// Broadcast and multicast frames that may come in per second.
+    #[arg(long, value_name = "FRAMES")]
+    storm_limit: Option<u32>,
+    /// The most MAC addresses to be learned behind the port.
+    #[arg(long, value_name = "COUNT")]
+    fdb_limit: Option<u32>,
     /// The port's name; the interface's by default.
     name: Option<String>,
 }
@@ -74,6 +85,9 @@ impl Port {
                 ip: a.ip,
                 mac: a.mac,
                 mtu: a.mtu,
+                anti_spoof: a.anti_spoof,
+                storm_limit: a.storm_limit,
+                fdb_limit: a.fdb_limit,
             }),
             Port::Del(by) => Request::PortDel(ByName { name: by.name }),
             Port::List => Request::PortList(Empty {}),
@@ -97,6 +111,15 @@ pub enum Segment {
         /// Seconds after which a learned address is forgotten.
         #[arg(long, value_name = "SECONDS")]
         ageing: Option<u32>,
+        /// The most MAC addresses to be learned in it.
+        #[arg(long, value_name = "COUNT")]
+        fdb_limit: Option<u32>,
+        /// What becomes of frames to a MAC address that is not known.
+        #[arg(long, value_name = "POLICY", default_value = "flood", value_parser = ["flood", "drop"])]
+        unknown_unicast: String,
+        /// Whether ARP and ND requests for known addresses are answered on the spot.
+        #[arg(long, value_name = "BOOL", default_value_t = true, action = clap::ArgAction::Set)]
+        suppress: bool,
     },
     /// Remove a bridge domain.
     Del(Named),
@@ -108,7 +131,19 @@ pub enum Segment {
 impl Segment {
     pub fn run(self, daemon: &Daemon, out: &Out) -> Result<(), Failure> {
         let request = match self {
-            Segment::Add { name, ageing } => Request::SegmentAdd(state::Segment { name, ageing }),
+            Segment::Add { name, ageing, fdb_limit, unknown_unicast, suppress } => {
+                let unknown_unicast = match unknown_unicast.as_str() {
+                    "drop" => UnknownUnicast::Drop,
+                    _ => UnknownUnicast::Flood,
+                };
+                Request::SegmentAdd(state::Segment {
+                    name,
+                    ageing,
+                    fdb_limit,
+                    unknown_unicast,
+                    suppress,
+                })
+            }
             Segment::Del(by) => Request::SegmentDel(ByName { name: by.name }),
             Segment::List => Request::SegmentList(Empty {}),
         };
@@ -270,15 +305,20 @@ impl Route {
 #[derive(Debug, Subcommand)]
 pub enum Neighbor {
     /// Add a static neighbour.
-    #[command(after_help = "Example:
-  podswitch neighbor add 10.244.1.9 02:00:00:00:00:09 eth1")]
+    #[command(after_help = "Examples:
+  podswitch neighbor add 10.244.1.9 02:00:00:00:00:09 eth1
+  podswitch neighbor add 10.9.0.2 02:00:00:00:00:0b --tunnel blue-node2")]
     Add {
         /// Its address.
         ip: IpAddr,
         /// Its MAC address.
         mac: Mac,
         /// The port it is behind.
-        port: String,
+        #[arg(required_unless_present = "tunnel")]
+        port: Option<String>,
+        /// The tunnel it is behind, one that extends a segment.
+        #[arg(long, value_name = "NAME", conflicts_with = "port")]
+        tunnel: Option<String>,
     },
     /// Remove a static neighbour.
     Del {
@@ -298,8 +338,8 @@ pub enum Neighbor {
 impl Neighbor {
     pub fn run(self, daemon: &Daemon, out: &Out) -> Result<(), Failure> {
         let request = match self {
-            Neighbor::Add { ip, mac, port } => {
-                Request::NeighborAdd(state::Neighbor { ip, mac, port })
+            Neighbor::Add { ip, mac, port, tunnel } => {
+                Request::NeighborAdd(state::Neighbor { ip, mac, port, tunnel })
             }
             Neighbor::Del { ip } => Request::NeighborDel(ByIp { ip }),
             Neighbor::List => Request::NeighborList(Empty {}),

@@ -100,8 +100,16 @@ fn duration(seconds: u64) -> String {
 }
 
 fn counters(c: &Counters) -> String {
-    let mut table =
-        table(["PORT", "RX FRAMES", "RX BYTES", "TX FRAMES", "TX BYTES", "ORIGINATED", "DROPPED"]);
+    let mut table = table([
+        "PORT",
+        "RX FRAMES",
+        "RX BYTES",
+        "TX FRAMES",
+        "TX BYTES",
+        "ORIGINATED",
+        "DROPPED",
+        "NOT LEARNED",
+    ]);
     for p in &c.ports {
         table.add_row([
             Cell::new(&p.port),
@@ -111,9 +119,10 @@ fn counters(c: &Counters) -> String {
             Cell::new(p.tx_bytes),
             Cell::new(p.originated),
             Cell::new(p.dropped()),
+            Cell::new(p.not_learned),
         ]);
     }
-    format!("{}\n{}", render(table, &[1, 2, 3, 4, 5, 6]), sum(c))
+    format!("{}\n{}", render(table, &[1, 2, 3, 4, 5, 6, 7]), sum(c))
 }
 
 /// The books: what came in and was made is what went out, was dropped, or is still queued.

@@ -7,15 +7,17 @@ use encap::tunnel::OuterHeader;
 use encap::{Mac, Prefix};
 use hashbrown::{HashMap, HashSet};
 use podswitch_api::state::{
-    DEFAULT_SEGMENT, Dscp, Node, State, Tunnel as TunnelConfig, TunnelMode, Via,
+    DEFAULT_SEGMENT, Dscp, Node, Port as PortConfig, Segment as SegmentConfig, State,
+    Tunnel as TunnelConfig, TunnelMode, UnknownUnicast as Unknown, Via,
 };
 use podswitch_api::{Attachment, Encapsulation as Wanted};
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 use switch::tables::{
-    Egress, Encapsulation, Fib, Group, HostPort, Neighbors, NextHop, OuterPolicy, PathMtu, Port,
-    Role, Router, Segment, Tables, Tunnel, Underlay, UplinkVlan,
+    Egress, Encapsulation, Fib, Group, Guard, HostPort, Neighbor, Neighbors, NextHop, OuterPolicy,
+    PathMtu, Port, PortPolicy, Role, Router, Segment, SegmentPolicy, Storm, Tables, Tunnel,
+    Underlay, UnknownUnicast, UplinkVlan,
 };
 use switch::{Location, PortId, SegmentId, TunnelId};
 
@@ -33,6 +35,8 @@ pub struct TableIds {
     pub paths: HashMap<IpAddr, Arc<PathMtu>>,
     /// The neighbours that the router resolved, which outlive the tables too.
     pub neighbors: Arc<Neighbors>,
+    /// Token buckets by port, which live on as long as their rate stays.
+    storms: BTreeMap<String, Arc<Storm>>,
 }
 
 /// The tables of a state in a world. What the world does not give yet (a tunnel whose next hop is
@@ -47,6 +51,7 @@ pub fn compile(state: &State, facts: &Facts, ids: &mut TableIds) -> Tables {
     }
     let remotes: HashSet<IpAddr> = state.tunnels.iter().map(|t| t.remote).collect();
     ids.paths.retain(|remote, _| remotes.contains(remote));
+    ids.storms = storms(state, &ids.storms);
     let compiler = Compiler { state, facts, ids };
     let tunnels: Vec<Tunnel> = state.tunnels.iter().filter_map(|t| compiler.tunnel(t)).collect();
     let (fib, next_hops, groups) = compiler.routes(&tunnels);
@@ -64,6 +69,17 @@ pub fn compile(state: &State, facts: &Facts, ids: &mut TableIds) -> Tables {
     }
 }
 
+/// The token buckets of a state: those of before where the rate is the same.
+fn storms(state: &State, before: &BTreeMap<String, Arc<Storm>>) -> BTreeMap<String, Arc<Storm>> {
+    let limits = state.ports.iter().filter_map(|p| Some((&p.name, p.storm_limit?)));
+    limits
+        .map(|(name, rate)| {
+            let kept = before.get(name).filter(|s| s.rate() == rate).cloned();
+            (name.clone(), kept.unwrap_or_else(|| Arc::new(Storm::new(rate))))
+        })
+        .collect()
+}
+
 /// The router's MAC address: derived from the first gateway address, so that it survives restarts.
 pub fn router_mac(node: &Node) -> Option<Mac> {
     Some(Mac::derived_from(node.pod_cidrs.first()?.nth(1)?))
@@ -73,6 +89,24 @@ pub fn router_mac(node: &Node) -> Option<Mac> {
 pub fn ageing(state: &State, segment: &str) -> u32 {
     let own = state.segments.iter().find(|s| s.name == segment).and_then(|s| s.ageing);
     own.unwrap_or_else(|| state.switch_or_default().ageing)
+}
+
+/// What a segment floods and learns: as declared, else as by default.
+fn segment_policy(state: &State, name: &str) -> SegmentPolicy {
+    let declared = segment(state, name);
+    SegmentPolicy {
+        unknown_unicast: match declared.unknown_unicast {
+            Unknown::Flood => UnknownUnicast::Flood,
+            Unknown::Drop => UnknownUnicast::Drop,
+        },
+        suppress: declared.suppress,
+        fdb_limit: declared.fdb_limit,
+    }
+}
+
+/// A segment as declared; `default` need not be.
+pub fn segment(state: &State, name: &str) -> SegmentConfig {
+    state.segments.iter().find(|s| s.name == name).cloned().unwrap_or_default()
 }
 
 /// Bytes that a tunnel adds to an IP packet.
@@ -184,7 +218,7 @@ impl Compiler<'_> {
             name: name.to_owned(),
             role,
             max_frame: mtu + LINK_OVERHEAD,
-            policy: Default::default(),
+            policy: PortPolicy::default(),
             mtu,
         };
         let mut ports = Vec::new();
@@ -192,7 +226,9 @@ impl Compiler<'_> {
             if let Some(facts) = self.facts.ports.get(&config.name)
                 && let Some(segment) = self.segment_id(&config.segment)
             {
-                ports.push(port(facts.id, &config.name, Role::Access(segment), facts.mtu));
+                let role = Role::Access(segment);
+                let policy = self.port_policy(config, facts.mac);
+                ports.push(Port { policy, ..port(facts.id, &config.name, role, facts.mtu) });
             }
         }
         if let (Some(node), Some(host)) = (self.node(), &self.facts.host)
@@ -206,15 +242,58 @@ impl Compiler<'_> {
         ports
     }
 
+    fn port_policy(&self, config: &PortConfig, mac: Mac) -> PortPolicy {
+        let guard = || Guard { mac, addresses: config.ip.iter().map(|a| a.addr()).collect() };
+        PortPolicy {
+            guard: config.is_guarded().then(guard),
+            storm: self.ids.storms.get(&config.name).cloned(),
+            fdb_limit: config.fdb_limit,
+        }
+    }
+
+    /// The IP addresses whose owner is configured: segment, address, owner.
+    fn neighbors(&self) -> Vec<(SegmentId, IpAddr, Neighbor)> {
+        let mut out = Vec::new();
+        for port in &self.state.ports {
+            if let (Some(facts), Some(segment)) =
+                (self.facts.ports.get(&port.name), self.segment_id(&port.segment))
+            {
+                let owner = Neighbor { mac: facts.mac, at: Location::Port(facts.id) };
+                out.extend(port.ip.iter().map(|a| (segment, a.addr(), owner)));
+            }
+        }
+        for neighbor in &self.state.neighbors {
+            let port = neighbor.port.as_deref().and_then(|name| {
+                let port = self.state.ports.iter().find(|p| p.name == name)?;
+                Some((&port.segment, Location::Port(self.port_id(name)?)))
+            });
+            let tunnel = neighbor.tunnel.as_deref().and_then(|name| {
+                let tunnel = self.state.tunnels.iter().find(|t| t.name == name)?;
+                Some((tunnel.segment.as_ref()?, Location::Tunnel(self.tunnel_id(name)?)))
+            });
+            if let Some((segment, at)) = port.or(tunnel)
+                && let Some(segment) = self.segment_id(segment)
+            {
+                out.push((segment, neighbor.ip, Neighbor { mac: neighbor.mac, at }));
+            }
+        }
+        out
+    }
+
+    /// Whether the node's router serves a segment.
+    fn is_routed(&self, segment: &str) -> bool {
+        self.node().is_some_and(|n| n.segment == segment)
+    }
+
     fn segments(&self, tunnels: &[Tunnel]) -> Vec<Segment> {
         let mut segments: BTreeMap<SegmentId, Segment> = segment_names(self.state)
             .filter_map(|name| {
                 let id = self.segment_id(name)?;
-                let routed = self.node().is_some_and(|n| n.segment == name);
+                let routed = self.is_routed(name);
                 let (flood, statics) = (Vec::new(), HashMap::new());
                 let ageing = ageing(self.state, name);
                 let name = name.to_owned();
-                let (policy, neighbors) = Default::default();
+                let (policy, neighbors) = (segment_policy(self.state, &name), HashMap::new());
                 Some((id, Segment { id, name, ageing, flood, statics, routed, policy, neighbors }))
             })
             .collect();
@@ -253,6 +332,13 @@ impl Compiler<'_> {
                 && let Some(segment) = segments.get_mut(&id)
             {
                 segment.statics.insert(entry.mac, location);
+            }
+        }
+        for (id, ip, owner) in self.neighbors() {
+            if let Some(segment) = segments.get_mut(&id) {
+                segment.neighbors.insert(ip, owner);
+                // Who is answered for is found, too; an [[fdb]] entry knows better.
+                segment.statics.entry(owner.mac).or_insert(owner.at);
             }
         }
         segments.into_values().collect()
@@ -353,12 +439,15 @@ impl Compiler<'_> {
             routes.extend(hop.map(|hop| (route.prefix, hop)));
         }
         for neighbor in &self.state.neighbors {
-            if let Some(port) = self.port_id(&neighbor.port) {
+            if let Some(name) = &neighbor.port
+                && self.state.ports.iter().any(|p| p.name == *name && self.is_routed(&p.segment))
+                && let Some(port) = self.port_id(name)
+            {
                 let hop = NextHop::Local { port, mac: neighbor.mac };
                 routes.push((Prefix::host(neighbor.ip), hop));
             }
         }
-        for port in &self.state.ports {
+        for port in self.state.ports.iter().filter(|p| self.is_routed(&p.segment)) {
             if let (Some(Attachment::Pod(pod)), Some(facts)) =
                 (port.attachment(), self.facts.ports.get(&port.name))
             {

@@ -267,3 +267,113 @@ fn an_uplink_on_a_vlan_says_so() {
     assert_eq!(t.vlan, Some(UplinkVlan { port: PortId(4), id: 100 }));
     assert_eq!(tables().vlan, None);
 }
+
+/// A state with a second segment, and everything that a segment and a port may restrict.
+const RESTRICTED: &str = r#"
+    [node]
+    pod_cidrs = ["10.244.1.0/24", "fd00:10:244:1::/64"]
+    gateway = true
+    [uplink]
+    dev = "uplink0"
+    [[segment]]
+    name = "blue"
+    fdb_limit = 100
+    unknown_unicast = "drop"
+    suppress = false
+    [[port]]
+    name = "pod-a"
+    netns = "/run/netns/a"
+    ifname = "eth0"
+    ip = ["10.244.1.5/24", "fd00:10:244:1::5/64"]
+    storm_limit = 500
+    [[port]]
+    name = "eth1"
+    netns = "/run/netns/a"
+    ifname = "eth1"
+    segment = "blue"
+    ip = ["10.9.0.5/24"]
+    anti_spoof = false
+    fdb_limit = 7
+    [[tunnel]]
+    name = "blue2"
+    kind = "vxlan"
+    remote = "192.0.2.2"
+    vni = 7
+    segment = "blue"
+    [[neighbor]]
+    ip = "10.9.0.9"
+    mac = "02:00:00:00:00:09"
+    tunnel = "blue2"
+    [[neighbor]]
+    ip = "10.244.1.9"
+    mac = "02:00:00:00:00:0a"
+    port = "pod-a"
+"#;
+
+fn restricted() -> State {
+    let state: State = toml::from_str(RESTRICTED).expect("the state is valid");
+    assert_eq!(state.validate(), Ok(()));
+    state
+}
+
+#[test]
+fn a_pods_port_is_guarded_unless_told_otherwise() {
+    let t = compile(&restricted(), &world(), &mut TableIds::default());
+    let policy = |id| &t.port(PortId(id)).unwrap().policy;
+    let addresses = ["10.244.1.5", "fd00:10:244:1::5"].map(|ip| ip.parse().unwrap()).to_vec();
+    assert_eq!(policy(1).guard, Some(Guard { mac: mac(5), addresses }));
+    assert_eq!(policy(1).storm.as_ref().map(|s| s.rate()), Some(500));
+    assert_eq!(policy(1).fdb_limit, None);
+    assert_eq!((policy(2).guard.as_ref(), policy(2).fdb_limit), (None, Some(7)));
+    assert!(policy(3).guard.is_none() && policy(4).guard.is_none(), "the node and the uplink");
+    assert!(tables().port(PortId(2)).unwrap().policy.guard.is_none(), "what is behind is unknown");
+}
+
+#[test]
+fn a_segment_floods_learns_and_answers_as_declared() {
+    let t = compile(&restricted(), &world(), &mut TableIds::default());
+    let [default, blue] = [0, 1].map(|id| t.segment(SegmentId(id)).unwrap());
+    let by_default = SegmentPolicy { suppress: true, ..SegmentPolicy::default() };
+    assert_eq!(default.policy, by_default, "what is not declared");
+    assert_eq!(
+        blue.policy,
+        SegmentPolicy {
+            unknown_unicast: UnknownUnicast::Drop,
+            suppress: false,
+            fdb_limit: Some(100),
+        }
+    );
+    let ip = |text: &str| text.parse::<IpAddr>().unwrap();
+    let owner = |n, at| Some(Neighbor { mac: mac(n), at });
+    let (pod, port) = (Location::Port(PortId(1)), Location::Port(PortId(2)));
+    let tunnel = Location::Tunnel(TunnelId(0));
+    assert_eq!(default.neighbors.get(&ip("10.244.1.5")).copied(), owner(5, pod));
+    assert_eq!(default.neighbors.get(&ip("fd00:10:244:1::5")).copied(), owner(5, pod));
+    assert_eq!(default.neighbors.get(&ip("10.244.1.9")).copied(), owner(10, pod));
+    assert_eq!(blue.neighbors.get(&ip("10.9.0.5")).copied(), owner(6, port));
+    assert_eq!(blue.neighbors.get(&ip("10.9.0.9")).copied(), owner(9, tunnel));
+    assert_eq!((default.neighbors.len(), blue.neighbors.len()), (3, 2));
+    assert_eq!(blue.statics.get(&mac(9)), Some(&tunnel), "who is answered for is found");
+}
+
+/// Segments are apart in L3 too: only the gateway's is routed.
+#[test]
+fn what_is_in_another_segment_is_not_routed_to() {
+    let t = compile(&restricted(), &world(), &mut TableIds::default());
+    assert_eq!(route(&t, "10.9.0.5"), Some(NextHop::Host));
+    let pod = NextHop::Local { port: PortId(1), mac: mac(5) };
+    assert_eq!(route(&t, "10.244.1.5"), Some(pod));
+    let neighbor = NextHop::Local { port: PortId(1), mac: mac(10) };
+    assert_eq!(route(&t, "10.244.1.9"), Some(neighbor));
+}
+
+#[test]
+fn a_token_bucket_lives_as_long_as_its_rate() {
+    let (mut state, mut ids) = (restricted(), TableIds::default());
+    let storm = |t: &Tables| t.port(PortId(1)).unwrap().policy.storm.clone().unwrap();
+    let first = storm(&compile(&state, &world(), &mut ids));
+    let again = storm(&compile(&state, &world(), &mut ids));
+    assert!(Arc::ptr_eq(&first, &again), "an unrelated change fills no bucket");
+    state.ports[0].storm_limit = Some(600);
+    assert_eq!(storm(&compile(&state, &world(), &mut ids)).rate(), 600);
+}

@@ -39,6 +39,10 @@ use world::World;
 /// came back.
 const HOUSEKEEPING: Duration = Duration::from_secs(1);
 
+/// Buckets of the forwarding database to be freed of aged out addresses at a time: 4 MiB are read in
+/// about a millisecond, and hold more than the default capacity.
+const SWEEP: usize = 1 << 16;
+
 /// The node: the desired state, and what was made of it.
 pub struct Node {
     desired: State,
@@ -489,6 +493,7 @@ impl Backend for Node {
         let failed = self.engine.failed_worker();
         self.warn("worker", failed.map(|n| format!("worker {n} has ended: restart the daemon")));
         self.world.ask_again(&self.kernel, &self.facts);
+        self.fdb.sweep(self.engine.now().seconds(), SWEEP);
     }
 
     fn stop(&mut self) -> Result<(), Error> {

@@ -31,13 +31,18 @@ pub enum Wanted {
 
 /// The ports that a state wants, by name.
 pub fn wanted(state: &State) -> BTreeMap<String, Wanted> {
-    let ports = state.ports.iter().map(|p| (p.name.clone(), Wanted::Port(p.clone())));
+    let ports = state.ports.iter().map(|p| (p.name.clone(), Wanted::Port(interface(p))));
     let uplink = state.uplink.iter().map(|u| (u.dev.clone(), Wanted::Uplink(u.clone())));
     let host = state.node.iter().filter(|n| n.gateway).map(|n| {
         let (interface, pod_cidrs) = (n.host_interface.clone(), n.pod_cidrs.clone());
         (n.host_interface.clone(), Wanted::Host { interface, pod_cidrs })
     });
     ports.chain(uplink).chain(host).collect()
+}
+
+/// A port as far as its interface is concerned: what is only in the tables changes nothing of it.
+fn interface(port: &Port) -> Port {
+    Port { anti_spoof: None, storm_limit: None, fdb_limit: None, ..port.clone() }
 }
 
 /// What a port is made of.

@@ -1,12 +1,12 @@
 //! What the node tells about itself.
 
-use super::compile::{ageing, goes_natively};
+use super::compile::{ageing, goes_natively, segment};
 use super::ports::{Live, Wanted, gateways};
 use super::{EMPTY, Node};
 use encap::{Mac, Prefix};
 use fastpath::{AttachMode, Attached, PortSnapshot};
 use podswitch_api::method::FdbFilter;
-use podswitch_api::state::{DEFAULT_SEGMENT, Neighbor, Route, Segment, Tunnel};
+use podswitch_api::state::{DEFAULT_SEGMENT, Neighbor, Port, Route, Segment, Tunnel};
 use podswitch_api::view::{
     API_VERSION, Counters, FdbInfo, NeighborInfo, NeighborState, Oper, Origin, PortCounters,
     PortInfo, PortRole, RouteInfo, SegmentInfo, Status, TunnelInfo, UplinkInfo, WorkerInfo,
@@ -134,7 +134,18 @@ impl Node {
             ifname: None,
             ip: Vec::new(),
             gateways: Vec::new(),
+            anti_spoof: None,
+            storm_limit: None,
+            fdb: self.fdb.count_at(live.id),
+            fdb_limit: None,
         };
+        // What is only in the tables is not part of what the interface was made from.
+        if let Some(port) = self.desired.ports.iter().find(|p| p.name == name) {
+            let is_pod = matches!(port.attachment(), Some(Attachment::Pod(_)));
+            info.anti_spoof = is_pod.then(|| port.is_guarded());
+            info.storm_limit = port.storm_limit;
+            info.fdb_limit = port.fdb_limit;
+        }
         match &live.wanted {
             Wanted::Uplink(_) => info.role = PortRole::Uplink,
             Wanted::Host { .. } => {
@@ -170,9 +181,15 @@ impl Node {
             Wanted::Uplink(_) => false,
         };
         let tunnels = self.desired.tunnels.iter();
+        let declared = segment(&self.desired, name);
+        let id = self.table_ids.segments.get(name);
         SegmentInfo {
             name: name.to_owned(),
             ageing: ageing(&self.desired, name),
+            fdb: id.map_or(0, |id| self.fdb.count_in(SegmentId(id))),
+            fdb_limit: declared.fdb_limit,
+            unknown_unicast: declared.unknown_unicast,
+            suppress: declared.suppress,
             ports: self
                 .live
                 .iter()
@@ -236,7 +253,8 @@ impl Node {
             let gateways = node.gateways().map(|g| local(Prefix::host(g.addr()), host, None));
             out.extend(gateways);
         }
-        for port in &self.desired.ports {
+        let routed = |p: &&Port| self.desired.node.as_ref().is_some_and(|n| n.segment == p.segment);
+        for port in self.desired.ports.iter().filter(routed) {
             let up = self.live.get(&port.name).is_some_and(|l| l.attached.is_some());
             let state = if up { Oper::Up } else { Oper::Down };
             out.extend(port.ip.iter().map(|a: &InterfaceAddr| RouteInfo {
@@ -277,7 +295,8 @@ impl Node {
             out.extend(port.ip.iter().map(|a| NeighborInfo {
                 ip: a.addr(),
                 mac,
-                port: port.name.clone(),
+                port: Some(port.name.clone()),
+                tunnel: None,
                 origin: Origin::Local,
                 state: None,
             }));
@@ -288,7 +307,8 @@ impl Node {
             out.extend(hops.into_iter().map(|(ip, mac)| NeighborInfo {
                 ip,
                 mac,
-                port: uplink.name.clone(),
+                port: Some(uplink.name.clone()),
+                tunnel: None,
                 origin: Origin::Kernel,
                 state: None,
             }));
@@ -304,9 +324,12 @@ impl Node {
         self.table_ids.neighbors.entries(now).into_iter().map(move |n| {
             let at = n.mac.and_then(|mac| self.fdb.lookup(n.segment, mac, now));
             let segment = self.tables.segment(n.segment);
-            let port = match at {
-                Some(Location::Port(id)) => self.port_name(id),
-                _ => segment.map_or_else(String::new, |s| s.name.clone()),
+            let (port, tunnel) = match at {
+                Some(Location::Port(id)) => (Some(self.port_name(id)), None),
+                Some(Location::Tunnel(id)) => {
+                    (None, self.tables.tunnel(id).map(|t| t.name.clone()))
+                }
+                None => (segment.map(|s| s.name.clone()), None),
             };
             let state = Some(match n.state {
                 Known::Incomplete => NeighborState::Incomplete,
@@ -314,7 +337,7 @@ impl Node {
                 Known::Stale => NeighborState::Stale,
                 Known::Failed => NeighborState::Failed,
             });
-            NeighborInfo { ip: n.ip, mac: n.mac, port, origin: Origin::Learned, state }
+            NeighborInfo { ip: n.ip, mac: n.mac, port, tunnel, origin: Origin::Learned, state }
         })
     }
 
@@ -439,6 +462,7 @@ fn row(name: &str, c: &PortSnapshot) -> PortCounters {
         tx_frames: c.tx_frames,
         tx_bytes: c.tx_bytes,
         originated: c.originated,
+        not_learned: c.not_learned,
         drops: drops.map(|(reason, &n)| (reason.name().to_owned(), n)).collect(),
     }
 }
@@ -448,6 +472,7 @@ fn static_neighbor(n: &Neighbor) -> NeighborInfo {
         ip: n.ip,
         mac: Some(n.mac),
         port: n.port.clone(),
+        tunnel: n.tunnel.clone(),
         origin: Origin::Static,
         state: None,
     }

@@ -170,6 +170,10 @@ fn port(s: &State, p: &state::Port) -> PortInfo {
         ifname: None,
         ip: Vec::new(),
         gateways: Vec::new(),
+        anti_spoof: None,
+        storm_limit: p.storm_limit,
+        fdb: 0,
+        fdb_limit: p.fdb_limit,
     };
     match p.attachment() {
         Some(Attachment::Pod(pod)) => PortInfo {
@@ -184,6 +188,7 @@ fn port(s: &State, p: &state::Port) -> PortInfo {
             ifname: Some(pod.ifname.to_owned()),
             ip: pod.ip.to_vec(),
             gateways: s.node.iter().flat_map(|n| n.gateways()).map(|g| g.addr()).collect(),
+            anti_spoof: Some(p.is_guarded()),
             ..base
         },
         _ => PortInfo { dev: p.dev.clone().unwrap_or_default(), ..base },
@@ -195,6 +200,10 @@ fn segment(s: &State, name: &str) -> SegmentInfo {
     SegmentInfo {
         name: name.to_owned(),
         ageing: declared.and_then(|x| x.ageing).unwrap_or(s.switch_or_default().ageing),
+        fdb: 0,
+        fdb_limit: declared.and_then(|x| x.fdb_limit),
+        unknown_unicast: declared.map(|x| x.unknown_unicast).unwrap_or_default(),
+        suppress: declared.is_none_or(|x| x.suppress),
         ports: s.ports.iter().filter(|p| p.segment == name).map(|p| p.name.clone()).collect(),
         tunnels: s
             .tunnels
@@ -249,6 +258,7 @@ fn neighbor(n: &state::Neighbor) -> NeighborInfo {
         ip: n.ip,
         mac: Some(n.mac),
         port: n.port.clone(),
+        tunnel: n.tunnel.clone(),
         origin: Origin::Static,
         state: None,
     }
@@ -273,6 +283,7 @@ fn counters(s: &State) -> Counters {
         tx_frames: 990,
         tx_bytes: 63360,
         originated: 0,
+        not_learned: 0,
         drops: BTreeMap::from([("no_route".to_owned(), 10)]),
     });
     let ports: Vec<PortCounters> = ports.collect();

@@ -4,6 +4,7 @@ mod answer;
 mod bridge;
 mod ecmp;
 mod fragment;
+mod frames;
 mod guard;
 mod icmp_error;
 mod kit;

@@ -6,6 +6,7 @@
 
 mod port;
 mod route;
+mod segment;
 mod tunnel;
 
 use core::fmt;
@@ -19,6 +20,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use crate::addr::InterfaceAddr;
 pub use port::{Attachment, PodInterface, Port};
 pub use route::{FdbEntry, Neighbor, Route, Via};
+pub use segment::{Segment, UnknownUnicast};
 pub use tunnel::{Dscp, Encapsulation, Tunnel, TunnelKind, TunnelMode};
 
 /// Where the control socket is unless `[switch] socket` says otherwise.
@@ -238,17 +240,6 @@ pub enum XdpMode {
     Native,
     /// In the network stack: slower, works with every driver.
     Generic,
-}
-
-/// `[[segment]]`: a bridge domain.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Segment {
-    /// The segment's name.
-    pub name: String,
-    /// Seconds after which a learned address is forgotten; absent: `[switch] ageing`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub ageing: Option<u32>,
 }
 
 pub(crate) fn default_segment() -> String {

@@ -37,6 +37,16 @@ pub struct Port {
     /// The MTU of the pod's interface, in bytes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mtu: Option<u32>,
+    /// Pods only: whether frames must come from the pod's own MAC and IP addresses; true when
+    /// absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub anti_spoof: Option<bool>,
+    /// Broadcast and multicast frames that may come in per second; absent: not limited.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub storm_limit: Option<u32>,
+    /// The most MAC addresses to be learned behind the port; absent: as many as fit the table.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fdb_limit: Option<u32>,
 }
 
 /// What a port is attached to.
@@ -80,6 +90,11 @@ impl Port {
         }
     }
 
+    /// Whether frames must come from the port's own addresses: a pod's, unless it says otherwise.
+    pub fn is_guarded(&self) -> bool {
+        matches!(self.attachment(), Some(Attachment::Pod(_))) && self.anti_spoof.unwrap_or(true)
+    }
+
     /// A bridge port on the existing interface `dev`, named after it.
     pub fn device(dev: &str, segment: &str) -> Port {
         Port {
@@ -91,6 +106,9 @@ impl Port {
             ip: Vec::new(),
             mac: None,
             mtu: None,
+            anti_spoof: None,
+            storm_limit: None,
+            fdb_limit: None,
         }
     }
 
@@ -105,6 +123,9 @@ impl Port {
             ip,
             mac: None,
             mtu: None,
+            anti_spoof: None,
+            storm_limit: None,
+            fdb_limit: None,
         }
     }
 }

@@ -134,7 +134,8 @@ impl<'de> Deserialize<'de> for Via {
     }
 }
 
-/// `[[neighbor]]`: the MAC address of an IP address behind a bridge port.
+/// `[[neighbor]]`: the MAC address of an IP address behind a port, or behind a tunnel that extends
+/// a segment.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Neighbor {
@@ -142,8 +143,12 @@ pub struct Neighbor {
     pub ip: IpAddr,
     /// Its MAC address.
     pub mac: Mac,
-    /// The port it is behind.
-    pub port: String,
+    /// The port it is behind: either this or `tunnel`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub port: Option<String>,
+    /// The tunnel it is behind: either this or `port`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tunnel: Option<String>,
 }
 
 /// `[[fdb]]`: a MAC address whose place is fixed. It is neither learned elsewhere nor aged out.

@@ -162,6 +162,12 @@ impl Check {
         }
     }
 
+    fn fdb_limit(&mut self, at: At<'_>, limit: Option<u32>) {
+        if let Some(limit) = limit {
+            self.range(at, "fdb_limit", limit, 1, 1 << 24);
+        }
+    }
+
     fn segment(&mut self, at: At<'_>, state: &State, segment: &str) {
         if !state.has_segment(segment) {
             let expected = "a segment that exists: `default`, or one declared as [[segment]]";

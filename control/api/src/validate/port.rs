@@ -34,9 +34,15 @@ pub(super) fn ports(check: &mut Check, state: &State) {
             check.wrong(at, "name", format_args!("{:?}", port.name), expected);
         }
         check.segment(at, state, &port.segment);
+        check.fdb_limit(at, port.fdb_limit);
+        if let Some(limit) = port.storm_limit {
+            check.range(at, "storm_limit", limit, 1, 100_000_000);
+        }
         match port.attachment() {
             Some(Attachment::Device(dev)) => device(check, at, port, dev, &mut taken),
-            Some(Attachment::Pod(pod)) => interface(check, at, state, pod, &mut taken),
+            Some(Attachment::Pod(pod)) => {
+                interface(check, at, state, (&port.segment, pod), &mut taken);
+            }
             None => contradiction(check, at, port),
         }
     }
@@ -47,8 +53,9 @@ pub(super) fn ports(check: &mut Check, state: &State) {
 struct Taken<'a> {
     devs: HashMap<&'a str, String>,
     interfaces: HashMap<(&'a std::path::Path, &'a str), String>,
-    ips: HashMap<IpAddr, String>,
-    macs: HashMap<encap::Mac, String>,
+    /// By segment: segments may overlap.
+    ips: HashMap<(&'a str, IpAddr), String>,
+    macs: HashMap<(&'a str, encap::Mac), String>,
 }
 
 fn contradiction(check: &mut Check, at: At<'_>, port: &Port) {
@@ -86,8 +93,12 @@ fn device<'a>(check: &mut Check, at: At<'_>, port: &'a Port, dev: &'a str, taken
     } else {
         taken.devs.insert(dev, at.to_string());
     }
-    let present =
-        [("ip", !port.ip.is_empty()), ("mac", port.mac.is_some()), ("mtu", port.mtu.is_some())];
+    let present = [
+        ("ip", !port.ip.is_empty()),
+        ("mac", port.mac.is_some()),
+        ("mtu", port.mtu.is_some()),
+        ("anti_spoof", port.anti_spoof.is_some()),
+    ];
     for (key, _) in present.into_iter().filter(|(_, is)| *is) {
         let expected = "no such key beside `dev`: it is for pods, whose interface podswitch makes";
         check.wrong(at, key, "", expected);
@@ -98,7 +109,7 @@ fn interface<'a>(
     check: &mut Check,
     at: At<'_>,
     state: &State,
-    pod: PodInterface<'a>,
+    (segment, pod): (&'a str, PodInterface<'a>),
     taken: &mut Taken<'a>,
 ) {
     if pod.netns.as_os_str().is_empty() {
@@ -112,26 +123,26 @@ fn interface<'a>(
         taken.interfaces.insert((pod.netns, pod.ifname), at.to_string());
     }
     for ip in pod.ip {
-        address(check, at, state, *ip);
-        if let Some(by) = taken.ips.get(&ip.addr()) {
+        address(check, at, state, segment, *ip);
+        if let Some(by) = taken.ips.get(&(segment, ip.addr())) {
             check.wrong(at, "ip", ip, format!("an address that is free: {by} has this one"));
         } else {
-            taken.ips.insert(ip.addr(), at.to_string());
+            taken.ips.insert((segment, ip.addr()), at.to_string());
         }
     }
     check.mac(at, "mac", pod.mac);
     if let Some(mac) = pod.mac {
-        if let Some(by) = taken.macs.get(&mac) {
+        if let Some(by) = taken.macs.get(&(segment, mac)) {
             check.wrong(at, "mac", mac, format!("an address that is free: {by} has this one"));
         } else {
-            taken.macs.insert(mac, at.to_string());
+            taken.macs.insert((segment, mac), at.to_string());
         }
     }
     let has_v6 = pod.ip.iter().any(|a| a.addr().is_ipv6());
     check.mtu(at, pod.mtu, if has_v6 { IPV6_MTU_MIN } else { IPV4_MTU_MIN });
 }
 
-fn address(check: &mut Check, at: At<'_>, state: &State, ip: InterfaceAddr) {
+fn address(check: &mut Check, at: At<'_>, state: &State, segment: &str, ip: InterfaceAddr) {
     if !check.unicast(at, "ip", ip.addr()) {
         return;
     }
@@ -139,7 +150,9 @@ fn address(check: &mut Check, at: At<'_>, state: &State, ip: InterfaceAddr) {
     if own.len() == 0 {
         check.wrong(at, "ip", ip, "a prefix length of at least 1");
     }
-    let cidrs: &[Prefix] = state.node.as_ref().map_or(&[], |n| &n.pod_cidrs);
+    // What is in another segment than the gateway's is bridged there, and none of the node's.
+    let node = state.node.as_ref().filter(|n| n.segment == segment);
+    let cidrs: &[Prefix] = node.map_or(&[], |n| &n.pod_cidrs);
     let cidr = cidrs.iter().find(|p| p.contains(ip.addr()));
     if !cidrs.is_empty() && cidr.is_none() {
         let list: Vec<String> = cidrs.iter().map(Prefix::to_string).collect();
@@ -150,7 +163,7 @@ fn address(check: &mut Check, at: At<'_>, state: &State, ip: InterfaceAddr) {
         let expected = "a pod's address, not the network's own or its broadcast address";
         check.wrong(at, "ip", ip, expected);
     }
-    let gateways = state.node.iter().flat_map(|n| n.gateways());
+    let gateways = node.into_iter().flat_map(|n| n.gateways());
     if gateways.into_iter().any(|g| g.addr() == ip.addr()) {
         check.wrong(at, "ip", ip, "another address: this one is the gateway's");
     }

@@ -95,13 +95,25 @@ fn next_hop(check: &mut Check, at: At<'_>, state: &State, r: &Route, ip: IpAddr)
 pub(super) fn neighbors(check: &mut Check, state: &State) {
     check.unique::<Neighbor>(state, "ip");
     let ports = by_name(&state.ports, |p: &Port| &p.name);
+    let tunnels = by_name(&state.tunnels, |t: &Tunnel| &t.name);
     for (i, n) in state.neighbors.iter().enumerate() {
         let name = n.ip.to_string();
         let at = At { kind: Kind::Neighbor, index: Some(i), name: &name };
         check.unicast(at, "ip", n.ip);
         check.mac(at, "mac", Some(n.mac));
-        if !ports.contains_key(n.port.as_str()) {
-            check.wrong(at, "port", format_args!("{:?}", n.port), "a port that exists");
+        match (&n.port, &n.tunnel) {
+            (Some(port), None) if !ports.contains_key(port.as_str()) => {
+                check.wrong(at, "port", format_args!("{port:?}"), "a port that exists");
+            }
+            (None, Some(tunnel)) => {
+                let found = tunnels.get(tunnel.as_str());
+                if found.is_none_or(|t| t.segment.is_none()) {
+                    let expected = "a tunnel that extends a segment";
+                    check.wrong(at, "tunnel", format_args!("{tunnel:?}"), expected);
+                }
+            }
+            (Some(_), None) => {}
+            _ => check.wrong(at, "", "", "either `port` or `tunnel`"),
         }
     }
 }

@@ -106,5 +106,6 @@ pub(super) fn segments(check: &mut Check, state: &State) {
         if let Some(ageing) = s.ageing {
             check.range(at, "ageing", ageing, 1, AGEING_MAX);
         }
+        check.fdb_limit(at, s.fdb_limit);
     }
 }

@@ -262,6 +262,42 @@ fn what_a_port_is_attached_to() {
 }
 
 #[test]
+fn limits() {
+    for (section, name) in [("segment", "blue"), ("port", "eth1")] {
+        breaks(
+            &format!("/{section}/0/fdb_limit"),
+            json!(0),
+            &[&format!("{section} {name:?}.fdb_limit = 0: expected 1 to 16777216")],
+        );
+        breaks(&format!("/{section}/0/fdb_limit"), json!(1), &[]);
+    }
+    breaks(
+        "/port/0/storm_limit",
+        json!(0),
+        &["port \"eth1\".storm_limit = 0: expected 1 to 100000000"],
+    );
+    breaks("/port/1/anti_spoof", json!(false), &[]);
+    breaks(
+        "/port/0/anti_spoof",
+        json!(true),
+        &["port \"eth1\".anti_spoof: expected no such key beside `dev`: it is for pods, whose \
+             interface podswitch makes"],
+    );
+}
+
+/// A pod may be in several segments; another segment is another world of addresses.
+#[test]
+fn segments_may_overlap() {
+    let port = |name: &str, netns: &str, ifname: &str, ip: &str| {
+        json!({"name": name, "netns": netns, "ifname": ifname, "segment": "blue", "ip": [ip],
+               "mac": "02:00:00:00:00:05"})
+    };
+    breaks("/port/-", port("b", "/run/netns/web", "eth1", "10.9.0.5/24"), &[]);
+    breaks("/port/-", port("b", "/run/netns/b", "eth0", "10.244.1.5/24"), &[]);
+    breaks("/port/-", port("b", "/run/netns/b", "eth0", "10.244.1.1/24"), &[]);
+}
+
+#[test]
 fn pod_addresses() {
     let ip = |ip: &str, expected: &str| {
         let expected = format!("port \"db\".ip = {ip}: expected {expected}");
@@ -478,6 +514,20 @@ fn neighbors_and_static_macs() {
         json!({"ip": "10.244.1.9", "mac": "02:00:00:00:00:01", "port": "eth1"}),
         &["neighbor[1].ip = \"10.244.1.9\": expected one that neighbor[0] does not have already"],
     );
+    breaks(
+        "/neighbor/0/tunnel",
+        json!("blue2"),
+        &["neighbor \"10.244.1.9\": expected either `port` or `tunnel`"],
+    );
+    let behind =
+        |tunnel: &str| json!({"ip": "10.9.0.1", "mac": "02:00:00:00:00:01", "tunnel": tunnel});
+    breaks("/neighbor/-", behind("blue2"), &[]);
+    for tunnel in ["node2", "node3", "node9"] {
+        let expected = format!(
+            "neighbor \"10.9.0.1\".tunnel = {tunnel:?}: expected a tunnel that extends a segment"
+        );
+        breaks("/neighbor/-", behind(tunnel), &[&expected]);
+    }
     breaks(
         "/fdb/0/port",
         json!("eth9"),
