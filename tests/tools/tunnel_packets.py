@@ -8,7 +8,7 @@ tunnel_packets.py vxlan MAC US PEER STRANGER VTEP    names before a "/" are the 
 
 import sys
 
-from scapy.all import ICMP, IP, UDP, VXLAN, Ether, ICMPv6EchoRequest, IPv6, IPv6ExtHdrDestOpt, Raw
+from scapy.all import IP, UDP, VXLAN, Ether, IPv6, IPv6ExtHdrDestOpt, Raw
 
 HERE = "02:00:00:00:00:01"
 POD, REMOTE = "10.244.1.5", "10.244.2.5"
