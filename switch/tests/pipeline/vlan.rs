@@ -66,5 +66,8 @@ fn pods_keep_their_own_tags_and_have_none_of_ours() {
     let (node, _, mut on_vlan) = labs(Via::Vxlan4);
     let packet = Packet::new(node.a.mac, node.a.v4, node.b.mac, node.b.v4);
     let frame = tagged(&packet.udp((1, 2), b"x"), VLAN);
+    // Where b is, the switch has learned.
+    let hello = Packet::new(node.b.mac, node.b.v4, node.a.mac, node.a.v4).udp((1, 2), b"x");
+    on_vlan.send(node.b.port, &hello);
     assert_eq!(on_vlan.pass(node.a.port, &frame, node.b.port), frame);
 }
