@@ -67,10 +67,9 @@ impl Node {
     /// Starts the switch and puts a valid desired state into effect, wholly or not at all.
     pub fn start(desired: &State) -> Result<Node, Error> {
         let settings = desired.switch_or_default();
-        let system = |e: host::Error| Error::system(e.to_string());
-        let kernel = Handle::current().map_err(system)?;
+        let kernel = Handle::current().map_err(ports::kernel_error)?;
         // Subscribed before anything is read, so that no change falls in between.
-        let monitor = Monitor::current().map_err(system)?;
+        let monitor = Monitor::current().map_err(ports::kernel_error)?;
         let fdb = Arc::new(Fdb::new(settings.fdb_capacity as usize));
         let tables = Arc::new(Tables::default());
         let cpus = settings.cpus.iter().map(|&c| c.into()).collect::<Vec<usize>>();
@@ -81,8 +80,8 @@ impl Node {
             pin_dir: Some(pin_dir(kernel.netns().inode())),
             ..EngineConfig::default()
         };
-        let engine = Engine::start(config, tables.clone(), fdb.clone())
-            .map_err(|e| Error::system(e.to_string()))?;
+        let engine =
+            Engine::start(config, tables.clone(), fdb.clone()).map_err(ports::engine_error)?;
         let now = Instant::now();
         let empty = State { switch: desired.switch.clone(), ..State::default() };
         let mut node = Node {

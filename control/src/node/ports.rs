@@ -115,12 +115,17 @@ pub struct Maker<'a> {
     pub uplink_mtu: Option<u32>,
 }
 
-fn kernel_error(e: host::Error) -> Error {
-    Error::system(e.to_string())
+/// What the kernel refused over netlink, as the API tells it.
+pub fn kernel_error(e: host::Error) -> Error {
+    let code = if e.is_permission() { Code::PermissionDenied } else { Code::System };
+    Error::new(code, e.to_string())
 }
 
-fn engine_error(e: fastpath::Error) -> Error {
-    Error::system(e.to_string())
+/// What the data plane could not do, as the API tells it.
+pub fn engine_error(e: fastpath::Error) -> Error {
+    let is_permission = matches!(e.errno(), Some(libc::EPERM | libc::EACCES));
+    let code = if is_permission { Code::PermissionDenied } else { Code::System };
+    Error::new(code, e.to_string())
 }
 
 impl Maker<'_> {
@@ -169,7 +174,12 @@ impl Maker<'_> {
 
     /// An existing interface, which nobody else may be using.
     fn free_link(&self, dev: &str) -> Result<Link, Error> {
-        let link = self.kernel.require_link(dev).map_err(kernel_error)?;
+        let link = self.kernel.link_by_name(dev).map_err(kernel_error)?.ok_or_else(|| {
+            Error::system(format!(
+                "{dev}: there is no such interface in this network namespace; \
+                 `ip link` lists those that there are"
+            ))
+        })?;
         if link.loopback {
             return Err(Error::system(format!("{dev}: the loopback interface carries no frames")));
         }
@@ -285,6 +295,9 @@ impl Maker<'_> {
 
     fn open_pod(&self, id: PortId, port: &Port) -> Result<Live, Error> {
         let spec = self.pod_spec(port);
+        host::Netns::open(&spec.netns).map_err(|e| {
+            Error::system(format!("{e}; give the path of a namespace, such as /run/netns/NAME"))
+        })?;
         let kept = self.existing_pod(&spec)?;
         let adopted = kept.is_some();
         let routes = spec.routes.clone();
