@@ -111,9 +111,9 @@ fn objects_are_added_listed_and_removed() {
     );
     assert_eq!(
         prints(s, &["neighbor", "list"]),
-        "ADDRESS     MAC                BEHIND        ORIGIN\n\
-         10.244.1.9  02:00:00:00:00:09  port eth1     static\n\
-         10.9.0.2    02:00:00:00:00:0b  tunnel blue2  static\n"
+        "ADDRESS     MAC                BEHIND        ORIGIN  STATE\n\
+         10.244.1.9  02:00:00:00:00:09  port eth1     static  -\n\
+         10.9.0.2    02:00:00:00:00:0b  tunnel blue2  static  -\n"
     );
     let config = prints(s, &["show", "config"]);
     for key in ["anti_spoof = false", "storm_limit = 1000", "fdb_limit = 7"] {
