@@ -12,7 +12,6 @@ import icmp_error
 import relay
 import resolve
 import router
-import topology
 import underlay
 import wire
 
@@ -114,8 +113,7 @@ class Model:
                 self.segments[entry.get("segment", "default")].static[wire.mac(entry["mac"])] = where
         self.local = set(map(wire.ip, facts["uplink"]["addresses"])) if facts["uplink"] else set()
         self.local |= {wire.ip(t["local"]) for t in state.get("tunnel", []) if t.get("local")}
-        if topology.HAS_POLICY:
-            self._owners(state)
+        self._owners(state)
         self._routes(state)
 
     def _owners(self, state):
@@ -185,7 +183,7 @@ class Model:
 
     def _is_routed(self, where):
         """Whether what is behind a port can be routed to: it is in the node's segment."""
-        return not topology.HAS_POLICY or self.segments[self.ports[where[1]][0]].routed
+        return self.segments[self.ports[where[1]][0]].routed
 
     def _host_route(self, address, hop):
         self.routes[ipaddress.ip_network(address)] = hop

@@ -1,13 +1,8 @@
 """Random switches: a desired state as `config.apply` takes it, and the facts of a world around it."""
 
 import ipaddress
-import pathlib
 
 import wire
-
-# Suppression and anti-spoofing are not modelled: they are turned off, once there are such keys.
-EXAMPLE = pathlib.Path(__file__).parents[2] / "docs" / "podswitch.example.toml"
-HAS_POLICY = "anti_spoof" in EXAMPLE.read_text()
 
 CIDRS = [
     ["10.244.1.0/24"],
@@ -52,11 +47,10 @@ def topology(rng):
             s["ageing"] = rng.choice([1, 5, 60, 1000])
     if rng.random() < 0.4:
         state["segment"].append({"name": "default", "ageing": rng.choice([2, 30, 300])})
-    if HAS_POLICY:
-        if all(s["name"] != "default" for s in state["segment"]):
-            state["segment"].append({"name": "default"})
-        for s in state["segment"]:
-            s["suppress"] = False
+    if all(s["name"] != "default" for s in state["segment"]):
+        state["segment"].append({"name": "default"})
+    for s in state["segment"]:
+        s["suppress"] = False  # suppression and anti-spoofing are not modelled
     ids = iter(rng.sample(range(40), 20))
     is_node = rng.random() < 0.85
     if is_node:
@@ -95,8 +89,7 @@ def add_ports(rng, state, facts, segments, ids):
             addresses = [a for a in dict.fromkeys(addresses) if a not in used]
             used.update(addresses)
             port["ip"] = [f"{a}/{24 if '.' in a else 64}" for a in addresses]
-            if HAS_POLICY:
-                port["anti_spoof"] = False
+            port["anti_spoof"] = False
         else:
             port["dev"] = f"eth{n}"
         state["port"].append(port)
