@@ -140,7 +140,7 @@ fn missing_capabilities() {
         program.display(),
         file.display()
     ));
-    complains(&result, FAILED, &["CAP_"]);
+    complains(&result, REFUSED, &["CAP_"]);
 }
 
 #[test]
