@@ -256,7 +256,7 @@ fn mss_is_clamped() {
     ping(&one.netns, &two.ip4);
     let syns = |clamp: bool| {
         let capture = Capture::start(&two.netns, "eth0");
-        iperf(&one.netns, &two.netns, &two.ip4, "");
+        iperf(&one.netns, &two.netns, &two.ip4, "--bitrate 2M");
         let frames = capture.end();
         let file = lab.folder().join(format!("syn-{clamp}.pcap"));
         write_pcap(&file, &frames);
