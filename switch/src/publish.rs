@@ -85,7 +85,7 @@ impl<T> Publisher<T> {
     }
 
     /// Whether a reader has yet to take the snapshot published last, or gave one back that has not
-    /// been collected.
+    /// been collected. One that is just taking it, in between the two, does not show.
     pub fn is_pending(&self) -> bool {
         self.boxes.iter().any(|m| m.fresh.load(Ordering::Acquire) || !m.done.is_empty())
     }
@@ -206,6 +206,8 @@ mod tests {
             }
             threads.into_iter().map(|t| t.join().unwrap()).collect()
         });
+        // What a reader gave back while it was not seen to be at it.
+        publisher.collect();
         assert_eq!(FREED.load(Ordering::Relaxed), LAST);
         drop(readers);
         drop(publisher);
