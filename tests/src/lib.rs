@@ -13,6 +13,7 @@ mod lab;
 mod netns;
 mod nodes;
 mod peers;
+pub mod tshark;
 mod wire;
 
 pub use command::{Background, Finished, run, wait_until};
@@ -23,6 +24,7 @@ pub use lab::Lab;
 pub use netns::{Netns, join};
 pub use nodes::{Node, Pod, TwoNodes, Way};
 pub use peers::{
-    Capture, exchange, frames_of, iperf, iperf_udp, ping, ping_sized, send_frames, tool, write_pcap,
+    Capture, exchange, frames_of, hex, iperf, iperf_udp, ping, ping_sized, send_frames, tool,
+    write_pcap,
 };
 pub use wire::{Protocols, Tap, Wire};

@@ -6,25 +6,7 @@ use crate::command::run;
 use crate::lab::Lab;
 use crate::netns::{Netns, join};
 use crate::peers::{Capture, write_pcap};
-
-/// What tshark checks beyond its defaults.
-const CHECKS: [&str; 8] = [
-    "-n",
-    "-Tfields",
-    "-o",
-    "ip.check_checksum:TRUE",
-    "-o",
-    "udp.check_checksum:TRUE",
-    "-o",
-    "tcp.check_checksum:TRUE",
-];
-/// What a capture of ours must not hold.
-const FAULTS: &str = "(ip.checksum.status == 0 || udp.checksum.status == 0 || \
-     tcp.checksum.status == 0 || icmp.checksum.status == 0 || icmpv6.checksum.status == 0 || \
-     _ws.malformed || _ws.expert.severity >= 0x800000)";
-/// What the hosts' kernels do to one TCP segment in 65536 (`skb_checksum_help`); it is the same in
-/// one's complement.
-const OF_THE_KERNEL: &str = "_ws.expert.message contains \"0xffff instead of 0x0000\"";
+use crate::tshark::{CHECKS, FAULTS};
 
 /// A bridge that nodes are plugged into.
 #[derive(Debug)]
@@ -108,7 +90,7 @@ impl Tap {
                 .concat())
             .success()
         };
-        let faults = format!("{whose} && {FAULTS} && !({OF_THE_KERNEL})");
+        let faults = format!("{whose} && {FAULTS}");
         let faults = tshark(&["-Y", &faults, "-e", "frame.number", "-e", "_ws.expert.message"]);
         let first: Vec<&str> = faults.lines().take(5).collect();
         assert!(first.is_empty(), "tshark finds faults: frame, complaint: {first:#?}");

@@ -1,7 +1,8 @@
 //! Packets too large for their way, and hops that run out: what real senders make of it.
 
+use podswitch_tests::tshark::{BROKEN, CHECKS};
 use podswitch_tests::{
-    Capture, Lab, Netns, Node, Pod, TwoNodes, Way, iperf, join, ping, run, write_pcap,
+    Capture, Lab, Netns, Node, Pod, TwoNodes, Way, hex, iperf, join, ping, run, write_pcap,
 };
 
 /// The largest packet that fits the tunnel on an uplink of MTU 1500.
@@ -74,27 +75,38 @@ fn discovers_the_mtu(way: Way) {
     cluster.finish();
 }
 
-/// What tshark complains of.
+/// What tshark complains of: a line for each frame, with its length and the state of each checksum
+/// (0 is bad), and the frame in hexadecimal.
 fn faults(lab: &Lab, name: &str, frames: &[Vec<u8>]) -> String {
-    const FAULTS: &str = "ip.checksum.status == 0 || udp.checksum.status == 0 || \
-         tcp.checksum.status == 0 || icmp.checksum.status == 0 || icmpv6.checksum.status == 0 || \
-         _ws.malformed";
     // Errors quote only the start of a packet, whose checksums cover more: those are left out.
-    let filter = format!("({FAULTS}) && !(icmp.type == 3 || icmp.type == 11 || icmpv6.type < 128)");
+    let filter = format!("{BROKEN} && !(icmp.type == 3 || icmp.type == 11 || icmpv6.type < 128)");
     let quoting = "(icmp.type == 3 || icmp.type == 11 || icmpv6.type < 128) && \
          (icmp.checksum.status == 0 || icmpv6.checksum.status == 0)";
     let file = lab.folder().join(format!("{name}.pcap"));
     write_pcap(&file, frames);
     let file = file.to_str().expect("made of ASCII");
-    let options = ["ip.check_checksum:TRUE", "udp.check_checksum:TRUE", "tcp.check_checksum:TRUE"];
-    let options: Vec<&str> = options.iter().flat_map(|o| ["-o", o]).collect();
-    let fields = ["-Tfields", "-e", "frame.number", "-e", "frame.protocols"];
-    [filter.as_str(), quoting]
+    let fields = "frame.number frame.protocols frame.len ip.checksum.status udp.checksum.status \
+         tcp.checksum.status icmp.checksum.status icmpv6.checksum.status _ws.malformed _ws.expert.message";
+    let fields: Vec<&str> = fields.split_whitespace().flat_map(|field| ["-e", field]).collect();
+    let text = [filter.as_str(), quoting]
         .map(|filter| {
-            let words = [&["tshark", "-n", "-r", file], &options[..], &fields, &["-Y", filter]];
+            let words = [
+                &["tshark", "-n", "-r", file],
+                &CHECKS[..],
+                &["-E", "separator=/s"],
+                &fields,
+                &["-Y", filter],
+            ];
             run(&words.concat()).success()
         })
-        .concat()
+        .concat();
+    // The folder goes with the test, so what is needed to understand a fault is in the message.
+    let with_frame = |line: &str| {
+        let number = line.split(' ').next().and_then(|number| number.parse::<usize>().ok());
+        let frame = number.and_then(|number| frames.get(number - 1));
+        format!("{line}\n{}\n", frame.map(|f| hex(f)).unwrap_or_default())
+    };
+    text.lines().map(with_frame).collect()
 }
 
 #[test]

@@ -2,21 +2,8 @@
 
 use std::collections::BTreeSet;
 
+use podswitch_tests::tshark::{CHECKS, FAULTS};
 use podswitch_tests::{Capture, Lab, TwoNodes, Way, iperf, ping, run, write_pcap};
-
-const CHECK: [&str; 8] = [
-    "-n",
-    "-Tfields",
-    "-o",
-    "ip.check_checksum:TRUE",
-    "-o",
-    "udp.check_checksum:TRUE",
-    "-o",
-    "tcp.check_checksum:TRUE",
-];
-const FAULTS: &str = "ip.checksum.status == 0 || udp.checksum.status == 0 || \
-     tcp.checksum.status == 0 || icmp.checksum.status == 0 || icmpv6.checksum.status == 0 || \
-     _ws.malformed || _ws.expert.severity >= 0x800000";
 
 /// Runs traffic between the pods of two nodes and gives what tshark says of each packet on the
 /// wire: its protocols, one in the other, and the outer UDP source port. Fails on any fault.
@@ -36,7 +23,7 @@ fn traffic_on_the_wire(lab: &Lab, way: Way) -> Vec<(String, String)> {
 
     let tshark = |words: &[&str]| {
         let file = file.to_str().expect("made of ASCII");
-        run(&[&["tshark", "-r", file], &CHECK[..], words].concat()).success()
+        run(&[&["tshark", "-r", file], &CHECKS[..], words].concat()).success()
     };
     let faults = tshark(&["-Y", FAULTS, "-e", "frame.number", "-e", "_ws.expert.message"]);
     assert_eq!(faults, "", "tshark finds faults: frame, complaint");
