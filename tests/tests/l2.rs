@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
+use nix::sys::signal::{Signal, kill};
 use podswitch_tests::{
     BRIDGE, Capture, Daemon, Hosts, Lab, Netns, frames_of, hush, ping, send_frames, tool,
     wait_until,
@@ -228,6 +229,34 @@ fn limits_of_learned_addresses_hold_and_are_counted() {
     send_frames(&hosts[0], "eth0", &from(1)[..3]);
     assert_eq!(listed("port list", "eth1")["fdb"], 3);
     wait_until("they age out", Duration::from_secs(10), || listed("port list", "eth1")["fdb"] == 0);
+    daemon.finish();
+}
+
+/// While the switch stands still, the kernel drops what its ring has no room for. Those frames too are
+/// accounted for, beside the sum.
+#[test]
+fn what_the_kernel_drops_is_told() {
+    const SENT: u64 = 6000;
+    let Some(lab) = Lab::new() else { return };
+    let Hosts { switch, hosts } = Hosts::silent(&lab, 2);
+    let daemon = Daemon::start(&lab, &switch, BRIDGE);
+    let frames: Vec<Vec<u8>> = (0..SENT).map(|_| frame(station(2), station(1))).collect();
+
+    kill(daemon.pid(), Signal::SIGSTOP).expect("stopping the daemon");
+    send_frames(&hosts[0], "eth0", &frames);
+    kill(daemon.pid(), Signal::SIGCONT).expect("letting it go on");
+    let missed = || {
+        let all = daemon.json("show counters");
+        let port = all["ports"].as_array()?.iter().find(|p| p["port"] == "eth1")?.clone();
+        let missed: u64 = port["missed"].as_object()?.values().filter_map(|n| n.as_u64()).sum();
+        Some((port["rx_frames"].as_u64()?, missed))
+    };
+    wait_until("every frame is accounted for", Duration::from_secs(5), || {
+        missed().is_some_and(|(received, missed)| received + missed == SENT)
+    });
+    let (_, missed) = missed().expect("some were missed");
+    assert!(missed > SENT / 8, "no ring holds {SENT} frames: {missed}");
+    assert!(daemon.cli("show drops").contains("no_buffer"));
     daemon.finish();
 }
 

@@ -327,7 +327,7 @@ pub struct Counters {
     pub ports: Vec<PortCounters>,
     /// Frames that are queued for transmission.
     pub in_flight: u64,
-    /// One sentence for every reason that occurs in `drops`.
+    /// One sentence for every reason that occurs in `drops`, and every cause in `missed`.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub reasons: BTreeMap<String, String>,
 }
@@ -354,11 +354,20 @@ pub struct PortCounters {
     /// Dropped frames by reason; reasons that never occurred are left out.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub drops: BTreeMap<String, u64>,
+    /// Frames that the kernel dropped before the switch saw them, by cause; causes that never
+    /// occurred are left out. They are in no other counter.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub missed: BTreeMap<String, u64>,
 }
 
 impl PortCounters {
     /// Dropped frames of all reasons.
     pub fn dropped(&self) -> u64 {
         self.drops.values().sum()
+    }
+
+    /// Frames of all causes that the switch never saw.
+    pub fn missed(&self) -> u64 {
+        self.missed.values().sum()
     }
 }

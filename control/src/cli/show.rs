@@ -108,6 +108,7 @@ fn counters(c: &Counters) -> String {
         "TX BYTES",
         "ORIGINATED",
         "DROPPED",
+        "MISSED",
         "NOT LEARNED",
     ]);
     for p in &c.ports {
@@ -119,10 +120,11 @@ fn counters(c: &Counters) -> String {
             Cell::new(p.tx_bytes),
             Cell::new(p.originated),
             Cell::new(p.dropped()),
+            Cell::new(p.missed()),
             Cell::new(p.not_learned),
         ]);
     }
-    format!("{}\n{}", render(table, &[1, 2, 3, 4, 5, 6, 7]), sum(c))
+    format!("{}\n{}", render(table, &[1, 2, 3, 4, 5, 6, 7, 8]), sum(c))
 }
 
 /// The books: what came in and was made is what went out, was dropped, or is still queued.
@@ -140,7 +142,7 @@ fn drops(c: &Counters) -> String {
     let mut table = table(["PORT", "REASON", "FRAMES", "MEANING"]);
     let mut any = false;
     for p in &c.ports {
-        for (reason, n) in p.drops.iter().filter(|(_, n)| **n > 0) {
+        for (reason, n) in p.drops.iter().chain(&p.missed).filter(|(_, n)| **n > 0) {
             any = true;
             let meaning = c.reasons.get(reason).map_or("", String::as_str);
             table.add_row([

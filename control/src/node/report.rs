@@ -4,7 +4,7 @@ use super::compile::{ageing, goes_natively, segment};
 use super::ports::{Live, Wanted, gateways};
 use super::{EMPTY, Node};
 use encap::{Mac, Prefix};
-use fastpath::{AttachMode, Attached, PortSnapshot};
+use fastpath::{AttachMode, Attached, PortSnapshot, SocketStatistics};
 use podswitch_api::method::FdbFilter;
 use podswitch_api::state::{DEFAULT_SEGMENT, Neighbor, Port, Route, Segment, Tunnel};
 use podswitch_api::view::{
@@ -445,13 +445,37 @@ impl Node {
         }
         let occurring = |name: &str| ports.iter().any(|p| p.drops.contains_key(name));
         let reasons = DropReason::ALL.iter().filter(|r| occurring(r.name()));
-        let reasons = reasons.map(|r| (r.name().to_owned(), r.help().to_owned())).collect();
+        let causes = MISSED.iter().filter(|m| ports.iter().any(|p| p.missed.contains_key(m.name)));
+        let reasons = reasons
+            .map(|r| (r.name().to_owned(), r.help().to_owned()))
+            .chain(causes.map(|m| (m.name.to_owned(), m.help.to_owned())))
+            .collect();
         Counters { ports, in_flight, reasons }
     }
 }
 
 /// The name of the row for ports that are no more. No port can have it.
 const REMOVED: &str = "(removed)";
+
+/// Why the kernel drops a frame that it was to hand over.
+struct Missed {
+    name: &'static str,
+    help: &'static str,
+    count: fn(&SocketStatistics) -> u64,
+}
+
+const MISSED: [Missed; 2] = [
+    Missed {
+        name: "ring_full",
+        help: "The worker did not empty the port's receive ring in time.",
+        count: |s| s.rx_ring_full,
+    },
+    Missed {
+        name: "no_buffer",
+        help: "No packet buffer was free for the port, or the frame needs more than it may have.",
+        count: |s| s.rx_dropped,
+    },
+];
 
 fn row(name: &str, c: &PortSnapshot) -> PortCounters {
     let drops = DropReason::ALL.iter().zip(&c.drops).filter(|&(_, &n)| n > 0);
@@ -464,6 +488,11 @@ fn row(name: &str, c: &PortSnapshot) -> PortCounters {
         originated: c.originated,
         not_learned: c.not_learned,
         drops: drops.map(|(reason, &n)| (reason.name().to_owned(), n)).collect(),
+        missed: MISSED
+            .iter()
+            .map(|m| (m.name.to_owned(), (m.count)(&c.kernel)))
+            .filter(|(_, n)| *n > 0)
+            .collect(),
     }
 }
 

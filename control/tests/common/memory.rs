@@ -285,6 +285,7 @@ fn counters(s: &State) -> Counters {
         originated: 0,
         not_learned: 0,
         drops: BTreeMap::from([("no_route".to_owned(), 10)]),
+        missed: BTreeMap::new(),
     });
     let ports: Vec<PortCounters> = ports.collect();
     let meaning = ("no_route".to_owned(), "No route matches the destination.".to_owned());
