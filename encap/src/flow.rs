@@ -115,6 +115,16 @@ fn ports_at(packet: &[u8], at: usize) -> u32 {
     }
 }
 
+/// The flow label of an outer IPv6 header from the hash of the flow inside (RFC 6438 section 3): 20
+/// bits, never zero, which would say that the packet is in no flow (RFC 6437 section 2).
+#[inline(always)]
+pub const fn label(hash: u32) -> u32 {
+    match hash >> 12 {
+        0 => 1,
+        label => label,
+    }
+}
+
 /// A source port from a flow hash, evenly over `range`. An empty range gives its start.
 #[inline(always)]
 pub const fn source_port(hash: u32, range: &RangeInclusive<u16>) -> u16 {

@@ -167,6 +167,12 @@ impl<T: AsRef<[u8]> + AsMut<[u8]>> View<T> {
         wire::write_u32(self.buffer.as_mut(), field::VER_TC_FL, word);
     }
 
+    /// Sets the flow label; its surplus high bits are ignored.
+    #[inline]
+    pub fn set_flow_label(&mut self, flow_label: u32) {
+        self.set_version_class_label(self.traffic_class(), flow_label);
+    }
+
     /// Sets the payload length in bytes.
     #[inline]
     pub fn set_payload_len(&mut self, len: u16) {

@@ -42,6 +42,7 @@ reasons! {
     Storm "storm" "More broadcast and multicast than the port may send (storm control).";
     FloodEmpty "flood_empty" "The segment has no other port or tunnel to flood to.";
     SplitHorizon "split_horizon" "The destination is behind a tunnel, and so was the source: tunnels are meshed, not chained.";
+    TunnelRoutedOnly "tunnel_routed_only" "A frame of a segment was to go through a tunnel that carries no segment, but routed packets only.";
     Hairpin "hairpin" "The destination is behind the port the frame came from.";
     NoBuffer "no_buffer" "The buffer pool is empty: a copy or a reply could not be made.";
     NoHeadroom "no_headroom" "There is no room before the frame for the tunnel's header.";

@@ -95,8 +95,10 @@ def tunnel_of(switch, local, quoted):
         inner = upper if upper and upper[0] >> 4 in (4, 6) else None
     elif protocol == wire.UDP and len(upper) >= 8:
         found = [t for t in switch.tunnels.values() if t.kind == "vxlan" and t.remote == peer]
-        # Without a VNI any tunnel to the peer will do: they share their path.
-        if len(upper) >= 16 and upper[8] & 0x08:
+        # Without a VNI any tunnel to the peer will do: they share their path. What has none is not ours.
+        if len(upper) >= 16:
+            if not upper[8] & 0x08:
+                raise ours
             vni = struct.unpack_from("!I", upper, 12)[0] >> 8
             found = [t for t in found if t.vni == vni]
         inner = upper[30:] if upper[28:30] in (b"\x08\x00", b"\x86\xdd") else None

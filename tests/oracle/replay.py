@@ -102,22 +102,32 @@ def told(sent, drops):
 
 
 def matches(ours, frame, flows):
-    """Whether a frame is the one that the model means, whose UDP source port it leaves open."""
+    """Whether a frame is the one that the model means, whose UDP source port and flow label it leaves
+    open."""
     if ours.flow is None:
         return ours.frame == frame
-    at = 34 if ours.frame[12:14] == b"\x08\x00" else 54
-    if len(frame) != len(ours.frame):
+    if len(frame) != len(ours.frame) or len(frame) < 54:
         return False
-    (port,) = struct.unpack_from("!H", frame, at)
-    filled = ours.frame[:at] + frame[at:at + 2] + ours.frame[at + 2:]
-    if at == 54:
-        datagram = filled[at:]
-        head = wire.pseudo(filled[22:38], filled[38:54], wire.UDP, len(datagram))
-        value = wire.checksum(head + datagram) or 0xFFFF
-        filled = filled[:at + 6] + struct.pack("!H", value) + filled[at + 8:]
-    if filled != frame or port not in SOURCE_PORTS:
-        return False
-    return flows.setdefault(ours.flow, port) == port
+    choice, filled = (), ours.frame
+    if ours.frame[12:14] == b"\x86\xdd":
+        word = struct.unpack_from("!I", frame, 14)[0]
+        filled = filled[:15] + bytes([filled[15] & 0xF0 | word >> 16 & 0xF]) + frame[16:18] + filled[18:]
+        choice = (word & 0xFFFFF,)
+        if not choice[0]:
+            return False  # no flow: RFC 6437 section 2
+    at, protocol = (54, filled[20]) if choice else (34, filled[23])
+    if protocol == wire.UDP:
+        (port,) = struct.unpack_from("!H", frame, at)
+        filled = filled[:at] + frame[at:at + 2] + filled[at + 2:]
+        if at == 54:
+            datagram = filled[at:]
+            head = wire.pseudo(filled[22:38], filled[38:54], wire.UDP, len(datagram))
+            value = wire.checksum(head + datagram) or 0xFFFF
+            filled = filled[:at + 6] + struct.pack("!H", value) + filled[at + 8:]
+        if port not in SOURCE_PORTS:
+            return False
+        choice += (port,)
+    return filled == frame and flows.setdefault((ours.flow, at, protocol), choice) == choice
 
 
 # Making a disagreement small --------------------------------------------------------------------------

@@ -149,7 +149,10 @@ def send_on(switch, pending):
             switch.count("port_unknown")
             continue
         try:
-            router.forward(switch, came_from, frame, frame[14] >> 4, may_wait=False)
+            if came_from == ("router",):
+                router.originate(switch, frame[14:], may_wait=False)
+            else:
+                router.forward(switch, came_from, frame, frame[14] >> 4, may_wait=False)
         except model.Drop as drop:
             switch.count(drop.reason)
     return True

@@ -71,26 +71,26 @@ def solicitation(switch, came_from, frame):
 
 def advertisement(switch, packet):
     """The answer to a solicitation for a gateway address (RFC 4861 section 7.2.4); none to anything
-    else. A malformed solicitation is of no use to anybody, whomever it asks for."""
+    else. Whether one for another address is valid is for its target to say (section 7.1.1)."""
     if len(packet) < 40 or packet[0] >> 4 != 6 or packet[6] != wire.ICMPV6:
         return None
     length = struct.unpack_from("!H", packet, 4)[0]
     src, dst, message = packet[8:24], packet[24:40], packet[40:40 + length]
     if len(message) < length or not message or message[0] != 135:
         return None
-    found = options(message[24:])
-    if length < 24 or message[1] != 0 or None in found:
+    if length < 24:
         raise model.Drop("icmp_malformed")
-    target = message[8:24]
+    target, found = message[8:24], options(message[24:])
     if target not in switch.gateways:
         return None
     if src[0] == 0xFF or src == bytes(15) + b"\x01":
         raise model.Drop("ip_address_invalid")  # RFC 4291 sections 2.5.3 and 2.7
     is_probe = src == bytes(16)  # of an address that is not yet used (RFC 4862 section 5.4.3)
     is_valid = packet[7] == 255 and icmpv6_sum_is_right(src, dst, message)
+    is_valid &= message[1] == 0 and None not in found
     if is_probe:  # section 7.1.1
         is_solicited_node = dst[:13] == wire.ip("ff02::1:ff00:0")[:13]
-        is_valid &= is_solicited_node and not any(o[0] == 1 for o in found)
+        is_valid &= is_solicited_node and not any(o and o[0] == 1 for o in found)
     if not is_valid:
         raise model.Drop("icmp_malformed")
     to = wire.ip("ff02::1") if is_probe else src
@@ -205,8 +205,16 @@ def forward(switch, came_from, frame, version, may_wait=True):
     mtu = mtu_towards(switch, hop)
     if len(packet) <= mtu:
         return send(switch, hop, counted_down(packet))
-    if version == 6 or packet[6] & 0x40:
-        refuse("mtu_exceeded", "too big", mtu)
+    too_large(switch, came_from, frame, packet, mtu)
+
+
+def too_large(switch, came_from, frame, packet, mtu):
+    """What its next hop does not take whole is cut up, if it may be; each piece is routed."""
+    if came_from == ("router",):
+        raise model.Drop("mtu_exceeded")
+    if packet[0] >> 4 == 6 or packet[6] & 0x40:
+        icmp_error.send(switch, came_from, frame[6:12], packet, "too big", mtu)
+        raise model.Drop("mtu_exceeded")
     for piece in fragments(packet, mtu):
         try:
             forward(switch, came_from, frame[:14] + piece, 4)
@@ -262,13 +270,22 @@ def copied_options(data):
     return found + bytes(-len(found) % 4)
 
 
-def originate(switch, packet):
-    """A packet of the router's own finds its way by the routes."""
+def originate(switch, packet, may_wait=True):
+    """A packet of the router's own finds its way by the routes, and waits for a next hop that has to
+    be asked for. Nobody is told when it is lost."""
     check_addresses(*wire.addresses(packet))
-    hop = switch.route(wire.addresses(packet)[1])
+    dst = wire.addresses(packet)[1]
+    hop = switch.route(dst)
+    if hop == ("connected",):
+        try:
+            hop = resolve.next_hop(switch, dst)
+        except resolve.Wait as wait:
+            if not may_wait:
+                raise model.Drop("neighbor_unresolved") from None
+            return resolve.hold(switch, wait.address, ("router",), bytes(14) + packet)
     if hop is not None and hop[0] in ("host", "router"):
-        return to_host(switch, ("native",), None, packet)
-    if hop is None or hop[0] in ("blackhole", "unreachable", "connected"):
+        return to_host(switch, ("router",), bytes(14), packet)
+    if hop is None or hop[0] in ("blackhole", "unreachable"):
         raise model.Drop("no_route")
     if len(packet) > mtu_towards(switch, hop):
         raise model.Drop("mtu_exceeded")
@@ -309,8 +326,11 @@ def to_host(switch, came_from, frame, packet):
     if came_from == ("port", port):
         icmp_error.send(switch, came_from, frame[6:12], packet, "network unreachable")
         raise model.Drop("route_loop")
+    mtu = switch.ports[port][1]
+    if len(packet) > mtu:
+        return too_large(switch, came_from, frame, packet, mtu)
     ethertype = wire.IPV4 if packet[0] >> 4 == 4 else wire.IPV6
-    switch.send_port(port, wire.ethernet(address, switch.router_mac, ethertype, packet))
+    switch.sent.append(model.Sent(port, wire.ethernet(address, switch.router_mac, ethertype, packet)))
 
 
 def deliver(switch, came_from, frame, packet):

@@ -150,6 +150,8 @@ def send_frame(switch, tunnel, frame):
     """A frame of a segment to another node."""
     if tunnel is None:
         raise model.Drop("port_down")
+    if tunnel.kind != "vxlan" or not tunnel.segment:
+        raise model.Drop("tunnel_routed_only")
     # The MTU is that of IP packets: the Ethernet header is not part of it.
     if len(frame) > switch.tunnel_mtu(tunnel) + 14:
         raise model.Drop("mtu_exceeded")
@@ -162,13 +164,13 @@ def send_packet(switch, tunnel, packet):
     """A routed packet that fits to another node."""
     tos = tos_of(packet)
     version = packet[0] >> 4
+    ethertype = wire.IPV4 if version == 4 else wire.IPV6
     if tunnel.kind == "vxlan":
-        ethertype = wire.IPV4 if version == 4 else wire.IPV6
         local = tunnel.local_mac or bytes(6)
         send_vxlan(switch, tunnel, tos, wire.ethernet(tunnel.remote_mac, local, ethertype, packet))
     else:
         protocol = wire.IPIP if version == 4 else wire.IPV6_IN_IP
-        send_outer(switch, tunnel, tos, protocol, packet)
+        send_outer(switch, tunnel, tos, protocol, packet, flow_of(wire.ethernet(bytes(6), bytes(6), ethertype, packet)))
 
 
 def send_vxlan(switch, tunnel, tos, frame):

@@ -237,6 +237,14 @@ impl OuterHeader {
         Ok(())
     }
 
+    /// Sets the flow label, 20 bits, of an outer IPv6 header that was written; one of IPv4 has none.
+    #[inline(always)]
+    pub fn set_flow_label(&self, out: &mut [u8], label: u32) {
+        if !self.is_ipv4() {
+            ipv6::View::new_unchecked(&mut out[IP..]).set_flow_label(label);
+        }
+    }
+
     /// Computes and stores the UDP checksum of a VXLAN packet whose outer header was written.
     ///
     /// `first` is the first segment from the outer Ethernet header on, `rest` the further ones. The

@@ -54,21 +54,25 @@ pub(super) fn arp<F: Frame>(
 }
 
 /// A neighbour solicitation (RFC 4861 section 7.2.3 and 7.2.4) for an address that `owner` knows,
-/// who is given the asker's MAC address too. One for another address passes unseen.
+/// who is given the asker's MAC address too. One for another address passes unseen: whether it is
+/// valid is for its target to say (section 7.1.1), not for a bridge on the way.
 pub(super) fn neighbor_solicitation<F: Frame>(
     frame: &mut F,
     owner: impl FnOnce(IpAddr, Mac) -> Option<Owner>,
 ) -> Result<bool, DropReason> {
     let packet = frame.bytes().get(HEADER_LEN..).unwrap_or(&[]);
-    let Ok(header) = ipv6::View::new_checked(packet) else { return Ok(false) };
+    let available = frame.len().saturating_sub(HEADER_LEN);
+    let Ok(header) = ipv6::View::new_checked_within(packet, available) else { return Ok(false) };
     let message = header.payload();
     if header.next_header() != protocol::ICMPV6
         || message.first() != Some(&icmpv6::message::NEIGHBOR_SOLICIT)
     {
         return Ok(false);
     }
-    let view = ndisc::View::new_checked(message).map_err(|_| DropReason::IcmpMalformed)?;
-    let target = view.target();
+    if message.len() < ndisc::HEADER_LEN {
+        return Err(DropReason::IcmpMalformed);
+    }
+    let target = ndisc::View::new_unchecked(message).target();
     let from = ethernet::View::new_unchecked(frame.bytes()).src();
     let Some(owner) = owner(target.into(), from) else { return Ok(false) };
     let (src, dst) = (header.src(), header.dst());
@@ -76,8 +80,13 @@ pub(super) fn neighbor_solicitation<F: Frame>(
         // RFC 4291 section 2.7: the source of nothing. The answer would go to a group.
         return Err(DropReason::IpAddressInvalid);
     }
-    ndisc::Repr::parse(&view, src, dst, header.hop_limit())
-        .map_err(|_| DropReason::IcmpMalformed)?;
+    // No question is longer than a segment of a frame.
+    let is_whole = message.len() == header.payload_len();
+    ndisc::View::new_checked(message)
+        .and_then(|view| ndisc::Repr::parse(&view, src, dst, header.hop_limit()))
+        .ok()
+        .filter(|_| is_whole)
+        .ok_or(DropReason::IcmpMalformed)?;
     // Someone who asks before using the address gets the answer on the all-nodes address.
     let asker = (!src.is_unspecified()).then_some(src);
     let to = asker.unwrap_or(ALL_NODES);

@@ -33,6 +33,9 @@ pub(super) fn to_location<F: Frame>(
         Location::Port(port) => to_port(cx, frame, port),
         Location::Tunnel(id) => {
             let tunnel = cx.tables.tunnel(id).ok_or(DropReason::PortDown)?;
+            if !matches!(tunnel.encapsulation, Encapsulation::Vxlan { segment: Some(_), .. }) {
+                return Err(DropReason::TunnelRoutedOnly);
+            }
             if frame.len() > tunnel.path_mtu(cx.now) as usize + HEADER_LEN {
                 return Err(DropReason::MtuExceeded);
             }
@@ -81,6 +84,7 @@ fn encapsulate_vxlan<F: Frame>(
         .write_vxlan(out, payload_len, source_port, tos, fragmentation)
         .map_err(|_| DropReason::MtuExceeded)?;
     if !header.is_ipv4() {
+        header.set_flow_label(out, flow::label(flow));
         // A zero checksum over IPv6 needs the peer's consent (RFC 6935 section 5): send a real one.
         fill_udp6_checksum(frame);
     }
@@ -110,12 +114,14 @@ fn encapsulate_ipip<F: Frame>(
     let tos = tunnel.outer.tos(ecn::frame_tos(frame.bytes()));
     let packet = &frame.bytes()[HEADER_LEN..];
     // RFC 2003 section 3.1: what may not be fragmented inside may not be outside.
-    let fragmentation = if tunnel.outer.dont_fragment
-        || inner == IpVersion::V4 && ipv4::View::new_unchecked(packet).dont_fragment()
-    {
+    let forbidden = tunnel.outer.dont_fragment
+        || inner == IpVersion::V4 && ipv4::View::new_unchecked(packet).dont_fragment();
+    // IPv4 routers have nothing but the addresses to tell flows apart by (RFC 6438 section 2).
+    let flow = if header.is_ipv4() && forbidden { 0 } else { flow::hash_packet(packet) };
+    let fragmentation = if forbidden {
         Fragmentation::Forbidden
     } else {
-        Fragmentation::Allowed { ident: cx.ident(flow::hash_packet(packet)) }
+        Fragmentation::Allowed { ident: cx.ident(flow) }
     };
     frame.pull(HEADER_LEN);
     let payload_len = frame.len();
@@ -123,6 +129,9 @@ fn encapsulate_ipip<F: Frame>(
     header
         .write_ipip(out, payload_len, inner, tos, fragmentation)
         .map_err(|_| DropReason::MtuExceeded)?;
+    if !header.is_ipv4() {
+        header.set_flow_label(out, flow::label(flow));
+    }
     Ok(egress.port)
 }
 

@@ -1,9 +1,8 @@
 //! ICMP errors: the sender of a packet that is not forwarded is told why (RFC 792, RFC 1812 section
 //! 4.3, RFC 4443).
 
-use super::{Context, Origin, egress, router};
+use super::{Context, Origin, Verdict, egress, router};
 use crate::frame::{Frame, Io};
-use crate::ids::PortId;
 use crate::reason::DropReason;
 use encap::ethernet::{self, HEADER_LEN};
 use encap::ip::{IpVersion, protocol};
@@ -102,10 +101,7 @@ pub(super) fn send<I: Io>(cx: &Context<'_>, refusal: &Refusal, frame: &I::Frame,
     };
     let sent = write(refusal.report, (own, sender), frame, &mut error)
         .and_then(|()| out(cx, router.mac, refusal.origin, frame, &mut error));
-    match sent {
-        Ok(port) => io.send(port, error),
-        Err(reason) => cx.drop(reason, error, io),
-    }
+    cx.conclude(sent, error, io);
 }
 
 /// The way of an error: back to the station that the packet came from, or, when that was not in a
@@ -116,12 +112,12 @@ fn out<F: Frame>(
     origin: Origin,
     frame: &F,
     error: &mut F,
-) -> Result<PortId, DropReason> {
+) -> Result<Verdict, DropReason> {
     match origin {
         Origin::Segment(_, from) => {
             let station = ethernet::View::new_unchecked(frame.bytes()).src();
             ethernet::rewrite(error.bytes_mut(), station, router);
-            egress::to_location(cx, error, from)
+            egress::to_location(cx, error, from).map(Verdict::Send)
         }
         _ => router::originate(cx, error),
     }

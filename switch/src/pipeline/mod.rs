@@ -71,6 +71,8 @@ enum Origin {
     /// A packet that the underlay could not carry, as an ICMP error quotes it, and what its sender
     /// is to be told.
     Underlay(Report),
+    /// A packet of the router's own, which waited for its next hop.
+    Router,
 }
 
 /// What becomes of a frame that is not dropped.
@@ -189,6 +191,7 @@ impl Context<'_> {
                 let reason = DropReason::UnderlayError;
                 Ok(Verdict::Refuse(Refusal { reason, report, origin }))
             }
+            Origin::Router => router::originate(self, frame),
         }
     }
 

@@ -20,8 +20,9 @@ pub(super) fn of_next_hop(cx: &Context<'_>, hop: &NextHop) -> Result<u32, DropRe
     }
 }
 
+/// The largest IP packet that a port takes, in bytes.
 #[inline]
-fn of_port(cx: &Context<'_>, port: PortId) -> Result<u32, DropReason> {
+pub(super) fn of_port(cx: &Context<'_>, port: PortId) -> Result<u32, DropReason> {
     Ok(cx.tables.port(port).ok_or(DropReason::PortDown)?.mtu)
 }
 
@@ -39,7 +40,7 @@ fn of_origin(cx: &Context<'_>, origin: Origin) -> Result<u32, DropReason> {
     match origin {
         Origin::Segment(_, Location::Port(port)) => of_port(cx, port),
         Origin::Segment(_, Location::Tunnel(id)) | Origin::Tunnel(id) => of_tunnel(cx, id),
-        Origin::Native | Origin::Underlay(_) => Ok(cx.port.mtu),
+        Origin::Native | Origin::Underlay(_) | Origin::Router => Ok(cx.port.mtu),
     }
 }
 

@@ -176,7 +176,12 @@ impl Quote {
             }
             protocol::UDP if upper.len() >= udp::HEADER_LEN => {
                 let frame_at = at + udp::HEADER_LEN + vxlan::HEADER_LEN;
-                let vni = vxlan::View::new_checked(&upper[udp::HEADER_LEN..]).ok().map(|v| v.vni());
+                let vni = match vxlan::View::new_checked(&upper[udp::HEADER_LEN..]) {
+                    Ok(view) => Some(view.vni()),
+                    Err(vxlan::Error::Truncated) => None,
+                    // No packet of ours: without the I flag it has no VNI (RFC 7348 section 5).
+                    Err(vxlan::Error::Flags) => return None,
+                };
                 let inner =
                     quoted.get(frame_at..).and_then(ethernet::header).and_then(|(.., ty)| {
                         let version = match ty {

@@ -212,7 +212,11 @@ impl Worker {
                 Some(cx) => {
                     // With its answer gone stale or its tables changed a frame may have to wait again:
                     // it has had its chance.
-                    let verdict = match router::forward(&cx, &mut frame, origin) {
+                    let routed = match origin {
+                        Origin::Router => router::originate(&cx, &mut frame),
+                        _ => router::forward(&cx, &mut frame, origin),
+                    };
+                    let verdict = match routed {
                         Ok(Verdict::Resolve(_)) => Err(DropReason::NeighborUnresolved),
                         verdict => verdict,
                     };

@@ -58,13 +58,13 @@ pub(super) fn forward<F: Frame>(
         known => known,
     };
     match hop {
-        NextHop::Router => return to_router(cx, frame, origin, ethertype),
+        NextHop::Router => return to_router(cx, frame, origin, ethertype, &packet),
         _ if packet.link_local => return Err(DropReason::IpAddressInvalid),
         NextHop::Host => {
             if clamps_mss(cx) {
                 mtu::clamp_mss(cx, frame, origin, u32::MAX);
             }
-            return to_host(cx, frame, origin);
+            return to_host(cx, frame, origin, &packet);
         }
         NextHop::Blackhole => return Err(DropReason::RouteBlackhole),
         NextHop::Unreachable => {
@@ -90,17 +90,24 @@ pub(super) fn forward<F: Frame>(
     }
     let mtu = mtu::of_next_hop(cx, &hop)?;
     if packet.len > mtu as usize {
-        return if packet.may_fragment {
-            Ok(Verdict::Fragment(mtu, origin))
-        } else {
-            refuse(DropReason::MtuExceeded, Report::TooBig(mtu))
-        };
+        return too_large(&packet, mtu, origin);
     }
     if clamps_mss(cx) {
         mtu::clamp_mss(cx, frame, origin, mtu);
     }
     count_hop(frame, &packet);
     leave(cx, frame, &hop).map(Verdict::Send)
+}
+
+/// What becomes of a packet that its next hop does not take whole.
+fn too_large(packet: &Packet, mtu: u32, origin: Origin) -> Result<Verdict, DropReason> {
+    let (reason, report) = (DropReason::MtuExceeded, Report::TooBig(mtu));
+    match origin {
+        // Its own answers are no larger than the questions, its errors smaller than any MTU.
+        Origin::Router => Err(reason),
+        _ if packet.may_fragment => Ok(Verdict::Fragment(mtu, origin)),
+        _ => Ok(Verdict::Refuse(Refusal { reason, report, origin })),
+    }
 }
 
 /// Out by a next hop that takes packets of this size: the port it leaves through.
@@ -235,6 +242,7 @@ fn to_router<F: Frame>(
     frame: &mut F,
     origin: Origin,
     ethertype: u16,
+    packet: &Packet,
 ) -> Result<Verdict, DropReason> {
     let router: &Router = cx.tables.router.as_ref().ok_or(DropReason::NoRoute)?;
     let answered = match ethertype {
@@ -249,31 +257,41 @@ fn to_router<F: Frame>(
         if ethertype == ethertype::IPV6 && is_segment && resolve::advertisement(cx, frame) {
             return Err(DropReason::Consumed);
         }
-        return to_host(cx, frame, origin);
+        return to_host(cx, frame, origin, packet);
     }
     match origin {
         Origin::Segment(_, from) => egress::to_location(cx, frame, from).map(Verdict::Send),
         // The answer is a packet like any other: it finds its way by the routes.
-        _ => originate(cx, frame).map(Verdict::Send),
+        _ => originate(cx, frame),
     }
 }
 
-/// Routes a packet of the router's own: the port it leaves through.
-pub(super) fn originate<F: Frame>(cx: &Context<'_>, frame: &mut F) -> Result<PortId, DropReason> {
+/// Routes a packet of the router's own, an answer or an ICMP error. Like any other it waits for a
+/// next hop that has to be asked for; nobody is told when it is dropped.
+#[inline(never)]
+pub(super) fn originate<F: Frame>(cx: &Context<'_>, frame: &mut F) -> Result<Verdict, DropReason> {
     let (_, _, ethertype) = ethernet::header(frame.bytes()).ok_or(DropReason::EthTruncated)?;
     let (bytes, available) = (&frame.bytes()[HEADER_LEN..], frame.len() - HEADER_LEN);
     let packet = match ethertype {
         ethertype::IPV4 => check_v4(bytes, available)?,
         _ => check_v6(bytes, available)?,
     };
-    let hop = next_hop(cx, frame, packet.dst).ok_or(DropReason::NoRoute)?;
-    if let NextHop::Host | NextHop::Router = hop {
-        return host_port(cx, frame);
+    let hop = match next_hop(cx, frame, packet.dst).ok_or(DropReason::NoRoute)? {
+        NextHop::Connected(segment) => {
+            match resolve::next_hop(cx, segment, packet.dst, Origin::Router) {
+                Ok(hop) => hop,
+                Err(Ok(wait)) => return Ok(Verdict::Resolve(wait)),
+                Err(Err(reason)) => return Err(reason),
+            }
+        }
+        NextHop::Host | NextHop::Router => return to_host(cx, frame, Origin::Router, &packet),
+        known => known,
+    };
+    let mtu = mtu::of_next_hop(cx, &hop)?;
+    if packet.len > mtu as usize {
+        return too_large(&packet, mtu, Origin::Router);
     }
-    if packet.len > mtu::of_next_hop(cx, &hop)? as usize {
-        return Err(DropReason::MtuExceeded);
-    }
-    leave(cx, frame, &hop)
+    leave(cx, frame, &hop).map(Verdict::Send)
 }
 
 /// To the node's kernel, which is the next hop or the destination: it counts the hop down itself.
@@ -282,19 +300,17 @@ fn to_host<F: Frame>(
     cx: &Context<'_>,
     frame: &mut F,
     origin: Origin,
+    packet: &Packet,
 ) -> Result<Verdict, DropReason> {
-    let host = cx.tables.router.as_ref().and_then(|r| r.host);
-    if matches!(origin, Origin::Segment(..)) && host.is_some_and(|h| h.port == cx.port.id) {
+    let host = cx.tables.router.as_ref().and_then(|r| r.host).ok_or(DropReason::HostPortMissing)?;
+    if matches!(origin, Origin::Segment(..)) && host.port == cx.port.id {
         let (reason, report) = (DropReason::RouteLoop, Report::NetworkUnreachable);
         return Ok(Verdict::Refuse(Refusal { reason, report, origin }));
     }
-    host_port(cx, frame).map(Verdict::Send)
-}
-
-/// Out of the host port.
-fn host_port<F: Frame>(cx: &Context<'_>, frame: &mut F) -> Result<PortId, DropReason> {
-    let router = cx.tables.router.as_ref().ok_or(DropReason::HostPortMissing)?;
-    let host = router.host.ok_or(DropReason::HostPortMissing)?;
-    ethernet::rewrite(frame.bytes_mut(), host.mac, router.mac);
-    egress::to_port(cx, frame, host.port)
+    let mtu = mtu::of_port(cx, host.port)?;
+    if packet.len > mtu as usize {
+        return too_large(packet, mtu, origin);
+    }
+    ethernet::rewrite(frame.bytes_mut(), host.mac, router_mac(cx));
+    Ok(Verdict::Send(host.port))
 }

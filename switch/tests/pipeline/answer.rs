@@ -142,7 +142,19 @@ fn neighbor_discovery_of_others_is_bridged() {
     let target: Ipv6Addr = "fd00:10:244:1::11:1".parse().unwrap();
     let solicit = neighbor_solicit((node.a.mac, POD6), SOLICITED, target, 255);
     let sent = lab.send(node.a.port, &solicit);
-    assert_eq!(sent, [(node.host, solicit.clone()), (node.b.port, solicit)]);
+    assert_eq!(sent, [(node.host, solicit.clone()), (node.b.port, solicit.clone())]);
+    // Whether it is valid is for its target to say (RFC 4861 section 7.1.1): a bridge passes it.
+    for (at, what) in [(55, "code"), (57, "checksum"), (79, "an empty option"), (21, "hop limit")] {
+        let mut bad = solicit.clone();
+        bad[at] ^= 0x01;
+        assert_eq!(lab.send(node.a.port, &bad).len(), 2, "{what}");
+    }
+    // As long as several segments.
+    let mut long = [&solicit[..], &[0x9a; 8930]].concat();
+    long[18..20].copy_from_slice(&(32 + 8930u16).to_be_bytes());
+    assert_eq!(lab.send(node.a.port, &long).len(), 2);
+    long[62..78].copy_from_slice(&GATEWAY6.octets());
+    assert_eq!(lab.dropped(node.a.port, &long), DropReason::IcmpMalformed, "asks for the gateway");
 }
 
 /// RFC 4861 section 7.1.1: the hop limit proves that the sender is on the link, and the checksum is

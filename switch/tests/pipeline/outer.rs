@@ -110,3 +110,25 @@ fn fragments_take_one_way() {
         assert_eq!(ports.len(), 1);
     }
 }
+
+/// RFC 6438 section 3, RFC 6437 section 2: a flow keeps one label, which is never zero; flows differ.
+#[test]
+fn flow_labels() {
+    for via in [Via::Vxlan6, Via::Ipip6] {
+        let (node, mut lab) = lab(via, &OuterPolicy::default());
+        let mut label = |frame: &[u8]| {
+            let out = lab.pass(node.a.port, frame, node.uplink);
+            etherparse::Ipv6HeaderSlice::from_slice(&out[14..]).unwrap().flow_label().value()
+        };
+        for v4 in [true, false] {
+            let mut labels = HashSet::new();
+            for port in 0..200 {
+                let of_flow = label(&from_pod(&node, v4).udp((port, 2), b"first"));
+                assert_ne!(of_flow, 0);
+                assert_eq!(label(&from_pod(&node, v4).tos(3).udp((port, 2), &[0; 900])), of_flow);
+                labels.insert(of_flow);
+            }
+            assert!(labels.len() > 190, "{via:?}: {} labels", labels.len());
+        }
+    }
+}

@@ -1,11 +1,13 @@
 //! Every name of a drop has a frame that ends under it. The match below has no default: whoever adds
 //! a reason says here who counts it, or shows a frame.
 
-use crate::kit::{Lab, Net, Node, Packet, Via, arp_request, gateway_mac, ipip, uplink_mac, vxlan};
+use crate::kit::{
+    Lab, Net, Node, Packet, Via, arp_request, gateway_mac, ipip, tunnels, uplink_mac, vxlan,
+};
 use encap::Mac;
 use switch::heap::HeapFrame;
 use switch::tables::{Storm, UnknownUnicast};
-use switch::{DropReason, Frame, PortId, SegmentId};
+use switch::{DropReason, Frame, Location, PortId, SegmentId};
 
 /// Who counts a reason.
 enum By {
@@ -112,6 +114,13 @@ fn example(reason: DropReason) -> By {
             lab.send(uplink, &from(&outer, &raw(Mac::BROADCAST, station)));
             let other = Packet::text(uplink_mac(2), "192.0.2.3", uplink_mac(1), "192.0.2.1");
             (uplink, from(&other, &raw(station, Mac([2, 0, 0, 0, 1, 2]))))
+        }
+        DropReason::TunnelRoutedOnly => {
+            let node = Node::with(1, Via::Vxlan4, |net| {
+                net.fixed(SegmentId(0), station, Location::Tunnel(tunnels::IPIP4));
+            });
+            lab.tables = node.tables;
+            (pod, raw(station, Mac([2, 0, 0, 0, 1, 2])))
         }
         DropReason::Hairpin => {
             lab.send(pod, &raw(Mac::BROADCAST, station));

@@ -238,6 +238,7 @@ fn forgeries() {
         (change(at + 19, 9), DropReason::NotForUs), // no peer of ours
         (change(at + 9, 6), DropReason::NotForUs),  // TCP
         (change(at + 20 + 8 + 6, 99), DropReason::NotForUs), // another VNI
+        (change(at + 20 + 8, 0), DropReason::NotForUs), // no I flag: nothing that we send
         (change(at + 6, 0x01), DropReason::NotForUs), // a later fragment
     ] {
         assert_eq!(lab.dropped(node.uplink, &frame), reason);

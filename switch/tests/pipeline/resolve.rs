@@ -1,7 +1,7 @@
 //! Hosts behind bridged ports, whose MAC addresses the router resolves: a host of smoltcp's wire formats
 //! answers, etherparse decodes, and every frame that waits is accounted for.
 
-use crate::kit::{Node, Packet, Via, decode, gateway_mac};
+use crate::kit::{Node, Packet, Via, decode, gateway_mac, ipip, uplink_mac};
 use encap::Mac;
 use smoltcp::wire::{
     ArpOperation, ArpPacket, ArpRepr, EthernetAddress, EthernetFrame, EthernetProtocol,
@@ -302,4 +302,46 @@ fn the_port_of_a_waiting_frame_goes_away() {
     lab.tables.ports[a.index()] = None;
     assert!(lab.receive(port, &arp_answer(through(&question, port)[0])).is_empty());
     assert_eq!((lab.held(), lab.drops(DropReason::PortUnknown)), (0, 1));
+}
+
+/// What the router itself has to say to a host that it must ask for first waits like any packet: the
+/// answer to an echo request, and an error about a packet, both through the uplink.
+#[test]
+fn the_routers_own_packets_wait_too() {
+    for (host, gateway, nowhere, answer) in [
+        (IpAddr::V4(HOST4), "10.244.1.1", "203.0.113.1", arp_answer as Answer),
+        (IpAddr::V6(HOST6), "fd00:10:244:1::1", "2001:db8:9::1", nd_answer),
+    ] {
+        let mut lab = Lab::new();
+        let (uplink, port) = (lab.node.uplink, lab.port);
+        let outer = Packet::text(uplink_mac(2), "192.0.2.2", uplink_mac(1), "192.0.2.1");
+        let from = |dst: &str| Packet::new(Mac::ZERO, host, Mac::ZERO, dst.parse().unwrap());
+        let echo = ipip(&outer, &from(gateway).echo(1, 2, b"hello")[14..]);
+        let lost = ipip(&outer, &from(nowhere).udp((1, 2), b"lost")[14..]);
+        let sent = lab.receive(uplink, &echo);
+        let questions = through(&sent, port);
+        assert_eq!((questions.len(), lab.held()), (1, 1));
+        assert!(lab.receive(uplink, &lost).is_empty());
+        assert_eq!((lab.held(), lab.drops(DropReason::NoRoute)), (2, 1), "the lost one, no other");
+
+        let sent = lab.receive(port, &answer(questions[0]));
+        let arrived: Vec<_> = through(&sent, port).into_iter().map(decode).collect();
+        let (reply, unreachable) =
+            if host.is_ipv4() { ((0, 0), (3, 0)) } else { ((129, 0), (1, 0)) };
+        assert_eq!(arrived.iter().map(|p| p.icmp).collect::<Vec<_>>(), [reply, unreachable]);
+        for packet in &arrived {
+            assert_eq!((packet.dst_mac, packet.src_mac), (HOST, gateway_mac(1)));
+            assert_eq!((packet.dst, packet.ttl), (host, 64), "no hop is counted at its source");
+        }
+
+        // Nobody is told when nobody answers.
+        let mut lab = Lab::new();
+        lab.receive(uplink, &echo);
+        for _ in 0..3 {
+            lab.wait(1000);
+        }
+        assert_eq!((lab.held(), lab.drops(DropReason::NeighborFailed)), (0, 1));
+        assert_eq!(lab.receive(uplink, &echo).len(), 0, "refused at once");
+        assert_eq!(lab.drops(DropReason::NeighborFailed), 2);
+    }
 }

@@ -1,14 +1,14 @@
 //! L3: what RFC 1812 and RFC 8200 want of a router, and where each kind of next hop leads.
 
 use crate::kit::{
-    Lab, Node, Packet, Via, decode, fill_checksum, gateway_mac, host_mac, tunnels, uplink_mac,
-    vxlan,
+    Lab, Node, Packet, Via, decode, fill_checksum, gateway_mac, host_mac, ipip, tunnels,
+    uplink_mac, vxlan,
 };
 use encap::Mac;
 use std::net::IpAddr;
 use std::sync::Arc;
 use switch::heap::HeapFrame;
-use switch::{DropReason, Frame, Tables};
+use switch::{DropReason, Frame, PortId, Tables};
 
 fn lab(via: Via) -> (Node, Lab) {
     let node = Node::new(1, via);
@@ -322,4 +322,36 @@ fn an_egress_that_is_gone() {
     let outer = Packet::text(uplink_mac(2), "192.0.2.2", uplink_mac(1), "192.0.2.1");
     let frame = vxlan(&outer, 4789, 1, &inner);
     assert_eq!(lab.dropped(node.uplink, &frame), DropReason::PortDown);
+}
+
+/// The host port is a link with an MTU like any other, for what is routed through it, and for what the
+/// switch itself says through it: not a byte more, whatever room its frames have for a VLAN tag.
+#[test]
+fn the_host_port_has_an_mtu() {
+    let node = Node::with(1, Via::Ipip4, |net| net.max_frame(PortId(0), 1514));
+    let mut lab = Lab::new(node.tables.clone());
+    assert_eq!(node.host, PortId(0));
+    for (src, dst, headers) in
+        [(node.a.v4, "198.18.0.1", 28), (node.a.v6, "2001:2::1", 48), (node.a.v4, "10.244.1.1", 28)]
+    {
+        let packet = Packet::new(node.a.mac, src, gateway_mac(1), dst.parse().unwrap());
+        let sized = |size: usize| packet.udp((1, 2), &vec![0; size - headers]);
+        lab.pass(node.a.port, &sized(1500), node.host);
+        for size in [1501, 1504, 1505] {
+            let (reason, port, told) = lab.refused(node.a.port, &sized(size));
+            assert_eq!((reason, port), (DropReason::MtuExceeded, node.a.port));
+            assert_eq!(decode(&told).echo.1, 1500, "{dst}");
+        }
+    }
+    let may = Packet::new(node.a.mac, node.a.v4, gateway_mac(1), "198.18.0.1".parse().unwrap());
+    let pieces = lab.send(node.a.port, &may.may_fragment(7).ttl(1).udp((1, 2), &[0; 1475]));
+    assert_eq!(pieces.iter().map(|(p, _)| *p).collect::<Vec<_>>(), [node.host; 2]);
+    assert!(
+        pieces.iter().all(|(_, f)| f.len() <= 1514 && f[14 + 8] == 1),
+        "the kernel counts hops"
+    );
+    // An answer of the router's own that does not fit is lost: it has nobody to tell.
+    let outer = Packet::text(uplink_mac(2), "192.0.2.2", uplink_mac(1), "192.0.2.1");
+    let ask = Packet::text(Mac::ZERO, "198.18.0.1", Mac::ZERO, "10.244.1.1").echo(1, 1, &[0; 1473]);
+    assert_eq!(lab.dropped(node.uplink, &ipip(&outer, &ask[14..])), DropReason::MtuExceeded);
 }
