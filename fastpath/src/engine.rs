@@ -186,6 +186,29 @@ impl Engine {
         }
     }
 
+    /// Waits until every worker forwards by the tables published last; whether that was in time. A
+    /// worker takes them up at its next batch, within microseconds.
+    pub fn wait_until_taken(&self, patience: Duration) -> bool {
+        let deadline = Instant::now() + patience;
+        loop {
+            let pending = match lock(&self.publisher).as_mut() {
+                Some(publisher) => {
+                    // What a worker has no room to give back keeps it from taking.
+                    publisher.collect();
+                    publisher.is_pending()
+                }
+                None => false,
+            };
+            if !pending {
+                return true;
+            }
+            if Instant::now() >= deadline {
+                return false;
+            }
+            std::thread::sleep(Duration::from_micros(20));
+        }
+    }
+
     /// Housekeeping, to be called about once a second: frees tables that no worker uses any more, and
     /// when buffers are short, opens the socket anew that holds many and has been silent for some
     /// seconds. That takes it out of service for about 30 ms.

@@ -30,6 +30,8 @@ pub struct PodSpec {
     pub ifname: String,
     /// The hardware address of the pod's end.
     pub mac: Mac,
+    /// The hardware address of the node's end; none: a random one.
+    pub host_mac: Option<Mac>,
     /// Addresses of the pod's end, each with the length of the prefix that is on the link.
     pub addresses: Vec<(IpAddr, u8)>,
     /// Routes in the pod over this interface.
@@ -50,6 +52,21 @@ pub struct PodRoute {
     pub via: Option<IpAddr>,
     /// The MTU towards these destinations, bytes; none: the interface's.
     pub mtu: Option<u32>,
+    /// The maximum segment size that TCP offers, bytes; none: what follows from the MTU.
+    pub advmss: Option<u32>,
+    /// The kernel's metric.
+    pub metric: Option<u32>,
+    /// The routing table; none: the main one.
+    pub table: Option<u32>,
+    /// How far the destinations are (`RT_SCOPE_*`); none: what follows from the rest.
+    pub scope: Option<u8>,
+}
+
+impl PodRoute {
+    /// A route to destinations on the link, or through a gateway, and nothing else said about it.
+    pub fn new(prefix: Prefix, via: Option<IpAddr>) -> PodRoute {
+        PodRoute { prefix, via, mtu: None, advmss: None, metric: None, table: None, scope: None }
+    }
 }
 
 /// A pod's interface that exists.
@@ -91,7 +108,7 @@ impl PodInterface {
             mtu: spec.mtu,
             queues: spec.queues,
             group: LINK_GROUP,
-            mac: None,
+            mac: spec.host_mac,
             peer_mac: Some(spec.mac),
         })?;
         let finish = || {
@@ -211,5 +228,12 @@ fn kernel_route(route: &PodRoute, link: u32) -> Route {
         None => Route::on_link(route.prefix, link),
         Some(gateway) => Route::via(route.prefix, gateway, link),
     };
-    Route { mtu: route.mtu, ..base }
+    Route {
+        mtu: route.mtu,
+        advmss: route.advmss,
+        metric: route.metric,
+        table: route.table.unwrap_or(base.table),
+        scope: route.scope,
+        ..base
+    }
 }

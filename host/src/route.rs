@@ -49,6 +49,10 @@ pub struct Route {
     pub prefsrc: Option<IpAddr>,
     /// The MTU of the route, bytes; none: the link's.
     pub mtu: Option<u32>,
+    /// The maximum segment size that TCP offers on it, bytes; none: what follows from the MTU.
+    pub advmss: Option<u32>,
+    /// How far its destinations are (`RT_SCOPE_*`): none: what follows from the rest. IPv6 has none.
+    pub scope: Option<u8>,
     /// Its preference, the smaller the better; none: the kernel's default (0 for IPv4, 1024 for
     /// IPv6).
     pub metric: Option<u32>,
@@ -75,6 +79,8 @@ impl Route {
             onlink: false,
             prefsrc: None,
             mtu: None,
+            advmss: None,
+            scope: None,
             metric: None,
             protocol: Route::PROTOCOL_STATIC,
             table: Route::TABLE_MAIN,
@@ -117,11 +123,30 @@ impl Handle {
     /// The routes of the main table that were made by `protocol`, and over the link `oif`, both
     /// families. The kernel does the filtering.
     pub fn routes_where(&self, protocol: Option<u8>, oif: Option<u32>) -> Result<Vec<Route>> {
+        self.routes_in(Some(Route::TABLE_MAIN), protocol, oif)
+    }
+
+    /// The routes of all tables over a link, both families, those that the kernel made for the link's
+    /// own addresses included.
+    pub fn routes_of_all_tables(&self, oif: u32) -> Result<Vec<Route>> {
+        self.routes_in(None, None, Some(oif))
+    }
+
+    fn routes_in(
+        &self,
+        table: Option<u32>,
+        protocol: Option<u8>,
+        oif: Option<u32>,
+    ) -> Result<Vec<Route>> {
         let mut routes = Vec::new();
         for family in [AddressFamily::Inet, AddressFamily::Inet6] {
             let mut message = RouteMessage::default();
             message.header.address_family = family;
-            message.header.table = RouteHeader::RT_TABLE_MAIN;
+            message.header.table = if table.is_some() {
+                RouteHeader::RT_TABLE_MAIN
+            } else {
+                RouteHeader::RT_TABLE_UNSPEC
+            };
             message.header.protocol = protocol.unwrap_or(0).into();
             message.attributes.extend(oif.map(RouteAttribute::Oif));
             let what = "list routes";
@@ -140,7 +165,7 @@ impl Handle {
             }));
         }
         routes.retain(|r| {
-            r.table == Route::TABLE_MAIN
+            table.is_none_or(|t| r.table == t)
                 && protocol.is_none_or(|p| r.protocol == p)
                 && (oif.is_none() || r.oif == oif)
         });
@@ -239,9 +264,10 @@ impl Route {
         header.protocol = RouteProtocol::from(self.protocol);
         header.kind = self.kind.into();
         // An IPv4 next hop must have a wider scope than its destination; IPv6 ignores it.
-        header.scope = match (self.kind, self.gateway) {
-            (RouteKind::Unicast, None) => RouteScope::Link,
-            (RouteKind::Local, _) => RouteScope::Host,
+        header.scope = match (self.scope, self.kind, self.gateway) {
+            (Some(scope), ..) => RouteScope::from(scope),
+            (None, RouteKind::Unicast, None) => RouteScope::Link,
+            (None, RouteKind::Local, _) => RouteScope::Host,
             _ => RouteScope::Universe,
         };
         if self.onlink && self.gateway.is_some() {
@@ -258,7 +284,11 @@ impl Route {
         attributes.extend(self.oif.map(RouteAttribute::Oif));
         attributes.extend(self.prefsrc.map(|a| RouteAttribute::PrefSource(a.into())));
         attributes.extend(self.metric.map(RouteAttribute::Priority));
-        attributes.extend(self.mtu.map(|m| RouteAttribute::Metrics(vec![RouteMetric::Mtu(m)])));
+        let metrics = [self.mtu.map(RouteMetric::Mtu), self.advmss.map(RouteMetric::Advmss)];
+        let metrics: Vec<RouteMetric> = metrics.into_iter().flatten().collect();
+        if !metrics.is_empty() {
+            attributes.push(RouteAttribute::Metrics(metrics));
+        }
         message
     }
 
@@ -292,6 +322,10 @@ impl Route {
                 RouteAttribute::Metrics(metrics) => {
                     route.mtu = metrics.iter().find_map(|m| match m {
                         RouteMetric::Mtu(mtu) => Some(*mtu).filter(|mtu| *mtu != 0),
+                        _ => None,
+                    });
+                    route.advmss = metrics.iter().find_map(|m| match m {
+                        RouteMetric::Advmss(mss) => Some(*mss).filter(|mss| *mss != 0),
                         _ => None,
                     });
                 }

@@ -18,7 +18,7 @@ fn ip(text: &str) -> IpAddr {
 }
 
 fn route(prefix: &str, via: Option<&str>, mtu: Option<u32>) -> PodRoute {
-    PodRoute { prefix: prefix.parse().unwrap(), via: via.map(ip), mtu }
+    PodRoute { mtu, ..PodRoute::new(prefix.parse().unwrap(), via.map(ip)) }
 }
 
 fn spec(pod: &TestNetns) -> PodSpec {
@@ -26,6 +26,7 @@ fn spec(pod: &TestNetns) -> PodSpec {
         host_name: "psw0123456789ab".into(),
         netns: pod.path().into(),
         ifname: "eth0".into(),
+        host_mac: Some(Mac([0x0e, 0, 0, 0, 0, 1])),
         mac: MAC,
         addresses: vec![(ip("10.244.1.5"), 24), (ip("fd00:10:244:1::5"), 64)],
         routes: vec![

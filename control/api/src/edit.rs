@@ -36,7 +36,14 @@ impl State {
             | Request::NeighborList(_)
             | Request::FdbList(_)
             | Request::FdbFlush(_)
-            | Request::NeighborFlush(_) => Ok(self.clone()),
+            | Request::NeighborFlush(_)
+            // Attachments are the runtime's, and no part of the desired state.
+            | Request::AttachmentAdd(_)
+            | Request::AttachmentDel(_)
+            | Request::AttachmentCheck(_)
+            | Request::AttachmentGc(_)
+            | Request::AttachmentList(_)
+            | Request::AttachmentStatus(_) => Ok(self.clone()),
         }
     }
 

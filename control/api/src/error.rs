@@ -62,6 +62,8 @@ codes! {
     System = -32006 "system error";
     /// The kernel or the interface cannot do it at all.
     Unsupported = -32007 "unsupported";
+    /// No address, or no port, is left.
+    Exhausted = -32008 "exhausted";
     /// The line is longer than [`MAX_MESSAGE`](crate::rpc::MAX_MESSAGE); the connection is closed.
     MessageTooLong = -32010 "message too long";
     /// Too many lines that were no requests; the connection is closed.

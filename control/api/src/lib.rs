@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 pub mod addr;
+pub mod attachment;
 pub mod client;
 pub mod de;
 pub mod diff;

@@ -6,6 +6,10 @@ use encap::{Mac, Prefix};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use crate::attachment::{
+    Attachment, AttachmentAdd, AttachmentCheck, AttachmentGc, AttachmentId, AttachmentStatus,
+    Checked, Readiness, Removed,
+};
 use crate::de;
 use crate::diff::Change;
 use crate::error::{Code, Error};
@@ -213,6 +217,18 @@ methods! {
     FdbList "fdb.list" read (FdbFilter) -> Vec<FdbInfo>;
     /// Forgets learned MAC addresses.
     FdbFlush "fdb.flush" write (FdbFilter) -> Flushed;
+    /// Plugs a pod in, for a container runtime.
+    AttachmentAdd "attachment.add" write (AttachmentAdd) -> Attachment;
+    /// Unplugs a pod; nothing happens when it is not plugged in.
+    AttachmentDel "attachment.del" write (AttachmentId) -> Removed;
+    /// Compares a pod's attachment with what should be.
+    AttachmentCheck "attachment.check" read (AttachmentCheck) -> Checked;
+    /// Unplugs the pods of a network that the runtime does not know.
+    AttachmentGc "attachment.gc" write (AttachmentGc) -> Removed;
+    /// All attachments.
+    AttachmentList "attachment.list" read (Empty) -> Vec<Attachment>;
+    /// Whether a pod could be plugged in now.
+    AttachmentStatus "attachment.status" read (AttachmentStatus) -> Readiness;
 }
 
 fn unknown_method(method: &str) -> Error {

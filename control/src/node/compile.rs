@@ -2,7 +2,7 @@
 
 use super::facts::{Facts, UplinkFacts};
 use super::ids::Ids;
-use super::stable_hash;
+use crate::names::stable_hash;
 use encap::tunnel::OuterHeader;
 use encap::{Mac, Prefix};
 use hashbrown::{HashMap, HashSet};

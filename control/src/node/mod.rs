@@ -7,16 +7,19 @@
 //! addresses, routes, neighbours) arrive as events and lead to new facts and new tables in the same
 //! way.
 
+mod attach;
 mod compile;
 mod facts;
 mod ids;
 mod ports;
+mod readiness;
 mod report;
 mod world;
 
 pub use compile::{TableIds, compile};
 pub use facts::{Facts, NextHopFacts, PortFacts, UplinkFacts};
 
+use crate::attachment::Attachments;
 use crate::backend::Backend;
 use fastpath::{Engine, EngineConfig, UplinkFilter};
 use host::{Event, Handle, HostRoute, Monitor};
@@ -28,6 +31,7 @@ use podswitch_api::view::Flushed;
 use podswitch_api::{Encapsulation, Error, Request, Response};
 use ports::{Live, Maker, Wanted, wanted};
 use std::collections::BTreeMap;
+use std::ops::ControlFlow;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -45,7 +49,12 @@ const SWEEP: usize = 1 << 16;
 
 /// The node: the desired state, and what was made of it.
 pub struct Node {
+    /// What the operator wants.
     desired: State,
+    /// What the container runtime plugged in.
+    attachments: Attachments,
+    /// The desired state with the attachments over it: what is in effect.
+    effective: State,
     kernel: Handle,
     monitor: Monitor,
     engine: Engine,
@@ -85,7 +94,9 @@ impl Node {
         let now = Instant::now();
         let empty = State { switch: desired.switch.clone(), ..State::default() };
         let mut node = Node {
-            desired: empty,
+            desired: empty.clone(),
+            attachments: Attachments::default(),
+            effective: empty,
             kernel,
             monitor,
             engine,
@@ -102,7 +113,7 @@ impl Node {
             started: now,
             housekeeping: now,
         };
-        match node.transition(desired.clone()) {
+        match node.change(desired.clone()) {
             Ok(_) => {
                 for interface in node.engine.release_stale_pins() {
                     tracing::info!("{interface}: released; an earlier daemon had it, we do not");
@@ -117,9 +128,17 @@ impl Node {
     }
 
     /// Goes from the desired state that is in effect to `next`, or stays. What changed.
-    fn transition(&mut self, next: State) -> Result<Vec<Change>, Error> {
+    fn change(&mut self, next: State) -> Result<Vec<Change>, Error> {
         let changes = self.desired.diff(&next);
-        let wanted = wanted(&next);
+        self.transition(next)?;
+        Ok(changes)
+    }
+
+    /// Puts a desired state into effect, with the attachments as they are now, or leaves what is.
+    fn transition(&mut self, desired: State) -> Result<(), Error> {
+        let next = self.attachments.over(&desired, |_| false);
+        next.validate().map_err(Error::invalid)?;
+        let wanted = wanted(&next, &self.attachments);
         let is_kept = |name: &String, live: &Live| wanted.get(name) == Some(&live.wanted);
         let gone: Vec<String> =
             self.live.iter().filter(|(n, l)| !is_kept(n, l)).map(|(n, _)| n.clone()).collect();
@@ -146,7 +165,8 @@ impl Node {
             }
         }
 
-        self.desired = next;
+        self.desired = desired;
+        self.effective = next;
         self.refresh();
         if !removed.is_empty() {
             for name in &removed {
@@ -154,8 +174,8 @@ impl Node {
             }
             self.refresh();
         }
-        self.release_tunnel_ids();
-        Ok(changes)
+        self.release_table_ids();
+        Ok(())
     }
 
     fn bring_up(&mut self, state: &State, name: &str, spec: &Wanted) -> Result<(), Error> {
@@ -192,7 +212,7 @@ impl Node {
         let maker = Maker {
             kernel: &self.kernel,
             engine: &self.engine,
-            state: &self.desired,
+            state: &self.effective,
             uplink_mtu: None,
         };
         maker.close(live);
@@ -206,7 +226,7 @@ impl Node {
         for name in made {
             self.take_down(&name);
         }
-        let state = self.desired.clone();
+        let state = self.effective.clone();
         for (name, spec) in undo {
             if let Err(e) = self.bring_up(&state, &name, &spec) {
                 tracing::error!("{name} could not be restored: {e}");
@@ -215,17 +235,18 @@ impl Node {
         self.refresh();
     }
 
-    /// Identifiers of tunnels that are gone may go to others, once nothing learned points to them.
-    fn release_tunnel_ids(&mut self) {
-        let tunnels = &self.desired.tunnels;
+    /// Identifiers of tunnels and segments that are gone may go to others, once nothing learned points
+    /// to them.
+    fn release_table_ids(&mut self) {
+        let tunnels = &self.effective.tunnels;
         let freed = self.table_ids.tunnels.retain(|name| tunnels.iter().any(|t| t.name == name));
         if !freed.is_empty() {
             self.fdb.flush(
                 |_, _, at| matches!(at, Location::Tunnel(TunnelId(t)) if freed.contains(&t)),
             );
         }
-        let desired = &self.desired;
-        let freed = self.table_ids.segments.retain(|name| desired.has_segment(name));
+        let effective = &self.effective;
+        let freed = self.table_ids.segments.retain(|name| effective.has_segment(name));
         if !freed.is_empty() {
             self.fdb.flush(|segment, _, _| freed.contains(&segment.0));
         }
@@ -238,7 +259,7 @@ impl Node {
 
     /// Reads the facts again and, if they or the state have changed, publishes new tables.
     fn refresh(&mut self) {
-        match self.world.gather(&self.kernel, &self.desired, &self.live) {
+        match self.world.gather(&self.kernel, &self.effective, &self.live) {
             Ok(facts) => self.facts = facts,
             // The tables stay as they are; the next event or second tries again.
             Err(e) => {
@@ -246,7 +267,7 @@ impl Node {
             }
         }
         self.warn("kernel", None);
-        let uplink = self.desired.uplink.as_ref().filter(|_| self.facts.uplink.is_none());
+        let uplink = self.effective.uplink.as_ref().filter(|_| self.facts.uplink.is_none());
         let stray = uplink.and_then(|u| Some((&u.dev, u.vlan?)));
         self.warn(
             "vlan",
@@ -260,7 +281,7 @@ impl Node {
         );
         self.sync_filter();
         self.sync_pod_routes();
-        self.tables = Arc::new(compile(&self.desired, &self.facts, &mut self.table_ids));
+        self.tables = Arc::new(compile(&self.effective, &self.facts, &mut self.table_ids));
         self.generation += 1;
         self.engine.publish(self.tables.clone());
         self.sync_host_routes();
@@ -299,7 +320,7 @@ impl Node {
         let mut filter = UplinkFilter::default();
         let Some(uplink) = &self.facts.uplink else { return filter };
         filter.vlan = uplink.vlan;
-        for tunnel in &self.desired.tunnels {
+        for tunnel in &self.effective.tunnels {
             let local = tunnel.local.or_else(|| self.facts.address_towards(tunnel.remote));
             let Some(local) = local else { continue };
             match tunnel.encapsulation() {
@@ -310,7 +331,7 @@ impl Node {
         }
         filter.vxlan.sort_unstable();
         filter.vxlan.dedup();
-        if let (true, Some(node)) = (self.desired.native_routing(), &self.desired.node) {
+        if let (true, Some(node)) = (self.effective.native_routing(), &self.effective.node) {
             filter.prefixes = node.pod_cidrs.clone();
         }
         filter
@@ -319,9 +340,9 @@ impl Node {
     /// Tells the node's kernel the way to the pods: through the host port.
     fn sync_host_routes(&mut self) {
         let Some(host) = self.live.values().find_map(Live::host_port) else { return };
-        let Some(node) = &self.desired.node else { return };
+        let Some(node) = &self.effective.node else { return };
         let local = node.pod_cidrs.iter().map(|&prefix| HostRoute { prefix, mtu: None });
-        let away = self.facts.uplink.as_ref().map(|u| compile::path_mtu(&self.desired, u.mtu));
+        let away = self.facts.uplink.as_ref().map(|u| compile::path_mtu(&self.effective, u.mtu));
         let remote = self
             .desired
             .routes
@@ -340,7 +361,7 @@ impl Node {
         let maker = Maker {
             kernel: &self.kernel,
             engine: &self.engine,
-            state: &self.desired,
+            state: &self.effective,
             uplink_mtu: Some(uplink_mtu),
         };
         for (name, live) in &mut self.live {
@@ -354,7 +375,7 @@ impl Node {
         if dry_run {
             return Ok(Applied { changes: self.desired.diff(&next), applied: false });
         }
-        Ok(Applied { changes: self.transition(next)?, applied: true })
+        Ok(Applied { changes: self.change(next)?, applied: true })
     }
 
     /// An interface of ours is gone: its port drops until it is back or removed.
@@ -377,7 +398,7 @@ impl Node {
             .filter(|(_, l)| l.attached.is_none() && self.exists_again(l))
             .map(|(name, _)| name.clone())
             .collect();
-        let state = self.desired.clone();
+        let state = self.effective.clone();
         let mut revived = false;
         for name in lost {
             let Some(old) = self.live.remove(&name) else { continue };
@@ -418,7 +439,7 @@ impl Node {
         let taken = match &live.wanted {
             Wanted::Uplink(_) => true,
             Wanted::Port(port) => port.dev.is_some(),
-            Wanted::Host { .. } => false,
+            Wanted::Attached(..) | Wanted::Host { .. } => false,
         };
         taken && matches!(self.kernel.link_by_name(&live.dev), Ok(Some(_)))
     }
@@ -452,6 +473,10 @@ impl Backend for Node {
             let flushed = self.table_ids.neighbors.flush(now, matches) as u64;
             return Ok(Response::NeighborFlush(Flushed { flushed }));
         }
+        let request = match self.call_attachment(request)? {
+            ControlFlow::Break(response) => return Ok(response),
+            ControlFlow::Continue(request) => request,
+        };
         if request.writes() {
             let next = self.desired.edited(&request)?;
             self.transition(next)?;
@@ -510,7 +535,7 @@ impl Backend for Node {
 impl Node {
     /// Publishes new tables if the facts have changed, or if they must anyway.
     fn refresh_if_changed(&mut self, must: bool) {
-        match self.world.gather(&self.kernel, &self.desired, &self.live) {
+        match self.world.gather(&self.kernel, &self.effective, &self.live) {
             Ok(facts) if !must && facts == self.facts => {}
             _ => self.refresh(),
         }
@@ -519,11 +544,3 @@ impl Node {
 
 /// The answer to a request that has nothing to tell.
 const EMPTY: Empty = Empty {};
-
-/// FNV-1a, 64 bits: a hash that is the same in every version of this program, so that names made with
-/// it are found again after a restart.
-fn stable_hash(bytes: &[u8]) -> u64 {
-    bytes
-        .iter()
-        .fold(0xcbf2_9ce4_8422_2325, |h, &b| (h ^ u64::from(b)).wrapping_mul(0x0000_0100_0000_01b3))
-}

@@ -2,10 +2,12 @@
 
 use super::compile::{path_mtu, router_mac};
 use super::facts::PortFacts;
-use super::stable_hash;
+use crate::attachment::Attachments;
+use crate::names;
 use encap::{Mac, Prefix};
 use fastpath::{AttachSpec, Attached, Engine, PortSnapshot, Preference, Role};
 use host::{Ethtool, Handle, HostPort, HostPortSpec, Link, PodInterface, PodRoute, PodSpec};
+use podswitch_api::attachment::AttachmentRoute;
 use podswitch_api::state::{Node, Port, State, Uplink, XdpMode};
 use podswitch_api::{Attachment, Code, Error};
 use std::collections::BTreeMap;
@@ -14,7 +16,7 @@ use switch::PortId;
 
 /// The MTU inside the node: the largest that the kernel gives a veth. What leaves the node has a
 /// smaller one by its route.
-const NODE_MTU: u32 = 65535;
+pub const NODE_MTU: u32 = 65535;
 /// The switch's end of the host port.
 const HOST_NEAR: &str = "pswhost";
 
@@ -23,15 +25,33 @@ const HOST_NEAR: &str = "pswhost";
 pub enum Wanted {
     /// An existing interface as a bridge port, or a pod's veth.
     Port(Port),
+    /// The veth of a pod that a container runtime plugged in, with the routes in the pod.
+    Attached(Port, Vec<AttachmentRoute>),
     /// The host port: the interface's name and the gateways' CIDRs.
     Host { interface: String, pod_cidrs: Vec<Prefix> },
     /// The uplink.
     Uplink(Uplink),
 }
 
-/// The ports that a state wants, by name.
-pub fn wanted(state: &State) -> BTreeMap<String, Wanted> {
-    let ports = state.ports.iter().map(|p| (p.name.clone(), Wanted::Port(interface(p))));
+impl Wanted {
+    /// The port, unless it is the uplink or the host port.
+    pub fn port(&self) -> Option<&Port> {
+        match self {
+            Wanted::Port(port) | Wanted::Attached(port, _) => Some(port),
+            Wanted::Host { .. } | Wanted::Uplink(_) => None,
+        }
+    }
+}
+
+/// The ports that a state with its attachments wants, by name.
+pub fn wanted(state: &State, attachments: &Attachments) -> BTreeMap<String, Wanted> {
+    let ports = state.ports.iter().map(|p| {
+        let wanted = match attachments.of_port(&p.name) {
+            Some(entry) => Wanted::Attached(interface(p), entry.resolved_routes()),
+            None => Wanted::Port(interface(p)),
+        };
+        (p.name.clone(), wanted)
+    });
     let uplink = state.uplink.iter().map(|u| (u.dev.clone(), Wanted::Uplink(u.clone())));
     let host = state.node.iter().filter(|n| n.gateway).map(|n| {
         let (interface, pod_cidrs) = (n.host_interface.clone(), n.pod_cidrs.clone());
@@ -140,9 +160,10 @@ impl Maker<'_> {
         match wanted {
             Wanted::Uplink(uplink) => self.open_uplink(id, uplink),
             Wanted::Host { .. } => self.open_host(id, wanted),
+            Wanted::Attached(port, _) => self.open_pod(id, port, wanted),
             Wanted::Port(port) => match port.attachment() {
                 Some(Attachment::Device(dev)) => self.open_device(id, port, dev),
-                Some(Attachment::Pod(_)) => self.open_pod(id, port),
+                Some(Attachment::Pod(_)) => self.open_pod(id, port, wanted),
                 None => {
                     Err(Error::new(Code::InvalidParams, "a port needs dev, or netns and ifname"))
                 }
@@ -293,8 +314,8 @@ impl Maker<'_> {
         }
     }
 
-    fn open_pod(&self, id: PortId, port: &Port) -> Result<Live, Error> {
-        let spec = self.pod_spec(port);
+    fn open_pod(&self, id: PortId, port: &Port, wanted: &Wanted) -> Result<Live, Error> {
+        let spec = self.pod_spec(port, wanted);
         host::Netns::open(&spec.netns).map_err(|e| {
             Error::system(format!("{e}; give the path of a namespace, such as /run/netns/NAME"))
         })?;
@@ -309,7 +330,7 @@ impl Maker<'_> {
         match self.attach(id, &dev, ifindex, Role::Port, None) {
             Ok(attached) => Ok(Live {
                 id,
-                wanted: Wanted::Port(port.clone()),
+                wanted: wanted.clone(),
                 dev,
                 ifindex,
                 mtu: spec.mtu,
@@ -346,11 +367,10 @@ impl Maker<'_> {
 
     /// Gives a pod's routes the MTU that the uplink leaves them now.
     pub fn update_routes(&self, live: &mut Live) -> host::Result<()> {
-        let (Wanted::Port(port), Object::Pod(pod, routes)) = (&live.wanted, &mut live.object)
-        else {
+        let (Some(port), Object::Pod(pod, routes)) = (live.wanted.port(), &mut live.object) else {
             return Ok(());
         };
-        let spec = self.pod_spec(port);
+        let spec = self.pod_spec(port, &live.wanted);
         if spec.routes != *routes {
             pod.set_routes(&spec.netns, &spec.routes)?;
             *routes = spec.routes;
@@ -358,28 +378,25 @@ impl Maker<'_> {
         Ok(())
     }
 
-    fn pod_spec(&self, port: &Port) -> PodSpec {
+    fn pod_spec(&self, port: &Port, wanted: &Wanted) -> PodSpec {
         let away = path_mtu(self.state, self.uplink_mtu.unwrap_or(1500));
         // A segment that spans nodes has one MTU for all its members: L2 tells nobody that a frame
         // was too large.
         let spans = self.state.tunnels.iter().any(|t| t.segment.as_ref() == Some(&port.segment));
         let mtu = port.mtu.unwrap_or(if spans { away } else { NODE_MTU });
-        let gateways = gateways(self.state.node.as_ref(), port);
-        let routes = gateways.into_iter().filter_map(|via| {
-            let any = match via {
-                IpAddr::V4(_) => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
-                IpAddr::V6(_) => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
-            };
-            let prefix = Prefix::new(any, 0).ok()?;
-            Some(PodRoute { prefix, via: Some(via), mtu: (away < mtu).then_some(away) })
-        });
+        let away = (away < mtu).then_some(away);
+        let routes = match wanted {
+            Wanted::Attached(_, routes) => routes.iter().map(|r| attached_route(r, away)).collect(),
+            _ => default_routes(gateways(self.state.node.as_ref(), port), away),
+        };
         PodSpec {
-            host_name: host_name(&port.name),
+            host_name: names::host_name(&port.name),
+            host_mac: Some(names::host_mac(&port.name)),
             netns: port.netns.clone().unwrap_or_default(),
             ifname: port.ifname.clone().unwrap_or_default(),
             mac: pod_mac(port),
             addresses: port.ip.iter().map(|a| (a.addr(), a.prefix().len())).collect(),
-            routes: routes.collect(),
+            routes,
             mtu,
             queues: self.queues(),
         }
@@ -418,6 +435,33 @@ fn keep_tags(link: u32) -> host::Result<bool> {
     Ok(took)
 }
 
+/// A default route through each gateway; `away` is the MTU of what leaves the node, if it is less than
+/// the interface's.
+fn default_routes(gateways: Vec<IpAddr>, away: Option<u32>) -> Vec<PodRoute> {
+    let route = |via: IpAddr| {
+        let any = match via {
+            IpAddr::V4(_) => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+            IpAddr::V6(_) => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
+        };
+        Some(PodRoute { mtu: away, ..PodRoute::new(Prefix::new(any, 0).ok()?, Some(via)) })
+    };
+    gateways.into_iter().filter_map(route).collect()
+}
+
+/// A route as a container runtime wants it; one through a gateway has the MTU of what leaves the node,
+/// unless it says otherwise.
+fn attached_route(route: &AttachmentRoute, away: Option<u32>) -> PodRoute {
+    PodRoute {
+        prefix: route.dst,
+        via: route.gw,
+        mtu: route.mtu.or_else(|| away.filter(|_| route.gw.is_some())),
+        advmss: route.advmss,
+        metric: route.priority,
+        table: route.table,
+        scope: route.scope,
+    }
+}
+
 /// The gateways that a pod uses: one per family, from the pod CIDR that its address is in.
 pub fn gateways(node: Option<&Node>, port: &Port) -> Vec<IpAddr> {
     let Some(node) = node.filter(|n| n.segment == port.segment) else { return Vec::new() };
@@ -433,13 +477,9 @@ pub fn gateways(node: Option<&Node>, port: &Port) -> Vec<IpAddr> {
 
 /// The MAC address of a pod: as configured, else from its first address, else from its name.
 pub fn pod_mac(port: &Port) -> Mac {
-    let from_name = || {
-        let [_, _, b @ ..] = stable_hash(port.name.as_bytes()).to_be_bytes();
-        Mac([0x0a, b[1], b[2], b[3], b[4], b[5]])
-    };
     port.mac
         .or_else(|| port.ip.first().map(|a| Mac::derived_from(a.addr())))
-        .unwrap_or_else(from_name)
+        .unwrap_or_else(|| names::pod_mac(&port.name))
 }
 
 /// The MAC address of the node's interface: the router's with another local bit, so that the two
@@ -448,12 +488,6 @@ fn host_mac(router: Mac) -> Mac {
     let mut octets = router.0;
     octets[0] ^= 0x04;
     Mac(octets)
-}
-
-/// The name of the node's end of a pod's veth: at most 15 bytes, the same for the same port after a
-/// restart.
-pub fn host_name(port: &str) -> String {
-    format!("psw{:011x}", stable_hash(port.as_bytes()) & 0xfff_ffff_ffff)
 }
 
 #[cfg(test)]

@@ -43,7 +43,7 @@ impl Node {
             Request::SegmentList(_) => Response::SegmentList(self.segment_infos()),
             Request::TunnelAdd(t) => Response::TunnelAdd(self.tunnel_info(&t)),
             Request::TunnelList(_) => Response::TunnelList(
-                self.desired.tunnels.iter().map(|t| self.tunnel_info(t)).collect(),
+                self.effective.tunnels.iter().map(|t| self.tunnel_info(t)).collect(),
             ),
             Request::RouteAdd(r) => Response::RouteAdd(self.route_info(&r)),
             Request::RouteList(_) => Response::RouteList(self.route_infos()),
@@ -62,7 +62,15 @@ impl Node {
             Request::RouteDel(_) => Response::RouteDel(EMPTY),
             Request::NeighborDel(_) => Response::NeighborDel(EMPTY),
             Request::FdbDel(_) => Response::FdbDel(EMPTY),
-            Request::ConfigApply(_) | Request::FdbFlush(_) | Request::NeighborFlush(_) => {
+            Request::ConfigApply(_)
+            | Request::FdbFlush(_)
+            | Request::NeighborFlush(_)
+            | Request::AttachmentAdd(_)
+            | Request::AttachmentDel(_)
+            | Request::AttachmentCheck(_)
+            | Request::AttachmentGc(_)
+            | Request::AttachmentList(_)
+            | Request::AttachmentStatus(_) => {
                 return Err(Error::new(Code::Internal, "the request was not carried out"));
             }
         })
@@ -70,7 +78,7 @@ impl Node {
 
     fn status(&self) -> Status {
         let counters = self.engine.counters();
-        let settings = self.desired.switch_or_default();
+        let settings = self.effective.switch_or_default();
         let workers = counters.buffers.iter().zip(0u16..).map(|(&(frames, free), id)| WorkerInfo {
             id,
             cpu: settings.cpus.get(usize::from(id)).copied(),
@@ -88,13 +96,13 @@ impl Node {
             api: API_VERSION,
             pid: std::process::id(),
             uptime: self.started.elapsed().as_secs(),
-            node: self.desired.node.as_ref().and_then(|n| n.name.clone()),
+            node: self.effective.node.as_ref().and_then(|n| n.name.clone()),
             uplink: self.uplink_info(),
             workers: workers.collect(),
             generation: self.generation,
             ports: self.live.len(),
             routes: self.route_infos().len(),
-            tunnels: self.desired.tunnels.len(),
+            tunnels: self.effective.tunnels.len(),
             fdb: self.fdb.entries(self.engine.now().seconds()).len() + self.static_fdb().len(),
             warnings: self.warnings.values().cloned().chain(attached).collect(),
         }
@@ -118,7 +126,7 @@ impl Node {
 
     fn port_info(&self, name: &str) -> Option<PortInfo> {
         let live = self.live.get(name)?;
-        let node = self.desired.node.as_ref();
+        let node = self.effective.node.as_ref();
         let mut info = PortInfo {
             name: name.to_owned(),
             role: PortRole::Device,
@@ -140,7 +148,7 @@ impl Node {
             fdb_limit: None,
         };
         // What is only in the tables is not part of what the interface was made from.
-        if let Some(port) = self.desired.ports.iter().find(|p| p.name == name) {
+        if let Some(port) = self.effective.ports.iter().find(|p| p.name == name) {
             let is_pod = matches!(port.attachment(), Some(Attachment::Pod(_)));
             info.anti_spoof = is_pod.then(|| port.is_guarded());
             info.storm_limit = port.storm_limit;
@@ -153,7 +161,7 @@ impl Node {
                 info.segment = node.map(|n| n.segment.clone());
                 info.ip = node.map(|n| n.gateways().collect()).unwrap_or_default();
             }
-            Wanted::Port(port) => {
+            Wanted::Port(port) | Wanted::Attached(port, _) => {
                 info.segment = Some(port.segment.clone());
                 if let Some(Attachment::Pod(pod)) = port.attachment() {
                     info.role = PortRole::Pod;
@@ -168,24 +176,24 @@ impl Node {
     }
 
     fn segment_infos(&self) -> Vec<SegmentInfo> {
-        let declared = self.desired.segments.iter().map(|s: &Segment| s.name.as_str());
-        let implied = (!self.desired.segments.iter().any(|s| s.name == DEFAULT_SEGMENT))
+        let declared = self.effective.segments.iter().map(|s: &Segment| s.name.as_str());
+        let implied = (!self.effective.segments.iter().any(|s| s.name == DEFAULT_SEGMENT))
             .then_some(DEFAULT_SEGMENT);
         implied.into_iter().chain(declared).map(|name| self.segment_info(name)).collect()
     }
 
     fn segment_info(&self, name: &str) -> SegmentInfo {
         let in_segment = |live: &Live| match &live.wanted {
-            Wanted::Port(p) => p.segment == name,
-            Wanted::Host { .. } => self.desired.node.as_ref().is_some_and(|n| n.segment == name),
+            Wanted::Port(p) | Wanted::Attached(p, _) => p.segment == name,
+            Wanted::Host { .. } => self.effective.node.as_ref().is_some_and(|n| n.segment == name),
             Wanted::Uplink(_) => false,
         };
-        let tunnels = self.desired.tunnels.iter();
-        let declared = segment(&self.desired, name);
+        let tunnels = self.effective.tunnels.iter();
+        let declared = segment(&self.effective, name);
         let id = self.table_ids.segments.get(name);
         SegmentInfo {
             name: name.to_owned(),
-            ageing: ageing(&self.desired, name),
+            ageing: ageing(&self.effective, name),
             fdb: id.map_or(0, |id| self.fdb.count_in(SegmentId(id))),
             fdb_limit: declared.fdb_limit,
             unknown_unicast: declared.unknown_unicast,
@@ -247,14 +255,15 @@ impl Node {
             state: Oper::Up,
         };
         let mut out: Vec<RouteInfo> =
-            self.desired.routes.iter().map(|r| self.route_info(r)).collect();
-        if let Some(node) = &self.desired.node {
+            self.effective.routes.iter().map(|r| self.route_info(r)).collect();
+        if let Some(node) = &self.effective.node {
             let host = self.facts.host.as_ref().map(|_| node.host_interface.as_str());
             let gateways = node.gateways().map(|g| local(Prefix::host(g.addr()), host, None));
             out.extend(gateways);
         }
-        let routed = |p: &&Port| self.desired.node.as_ref().is_some_and(|n| n.segment == p.segment);
-        for port in self.desired.ports.iter().filter(routed) {
+        let routed =
+            |p: &&Port| self.effective.node.as_ref().is_some_and(|n| n.segment == p.segment);
+        for port in self.effective.ports.iter().filter(routed) {
             let up = self.live.get(&port.name).is_some_and(|l| l.attached.is_some());
             let state = if up { Oper::Up } else { Oper::Down };
             out.extend(port.ip.iter().map(|a: &InterfaceAddr| RouteInfo {
@@ -289,8 +298,8 @@ impl Node {
 
     fn neighbor_infos(&self) -> Vec<NeighborInfo> {
         let mut out: Vec<NeighborInfo> =
-            self.desired.neighbors.iter().map(static_neighbor).collect();
-        for port in &self.desired.ports {
+            self.effective.neighbors.iter().map(static_neighbor).collect();
+        for port in &self.effective.ports {
             let mac = self.live.get(&port.name).map(|l| l.mac);
             out.extend(port.ip.iter().map(|a| NeighborInfo {
                 ip: a.addr(),
@@ -346,7 +355,7 @@ impl Node {
         for segment in self.tables.segments.iter().flatten() {
             for (&mac, &at) in &segment.statics {
                 let is_configured =
-                    self.desired.fdb.iter().any(|e| e.mac == mac && e.segment == segment.name);
+                    self.effective.fdb.iter().any(|e| e.mac == mac && e.segment == segment.name);
                 let origin = if is_configured { Origin::Static } else { Origin::Local };
                 out.push(self.fdb_info(mac, segment.id, at, origin, None));
             }

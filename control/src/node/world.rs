@@ -28,7 +28,7 @@ impl World {
         let mut uplink_index = None;
         for (name, port) in live.iter().filter(|(_, p)| p.attached.is_some()) {
             match &port.wanted {
-                Wanted::Port(_) => {
+                Wanted::Port(_) | Wanted::Attached(..) => {
                     facts.ports.insert(name.clone(), port.facts());
                 }
                 Wanted::Host { .. } => facts.host = Some(port.facts()),

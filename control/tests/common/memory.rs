@@ -6,13 +6,16 @@ use std::net::IpAddr;
 
 use encap::{Mac, Prefix};
 use podswitch::Backend;
+use podswitch_api::attachment::{
+    self, AttachmentAdd, AttachmentId, AttachmentIp, Checked, Problem, Readiness, Removed, Unready,
+};
 use podswitch_api::method::{Applied, Empty};
 use podswitch_api::state::{self, Attachment, DEFAULT_SEGMENT, State, TunnelKind, VXLAN_PORT};
 use podswitch_api::view::{
     API_VERSION, Counters, FdbInfo, Flushed, NeighborInfo, Oper, Origin, PortCounters, PortInfo,
     PortRole, RouteInfo, SegmentInfo, Status, TunnelInfo, UplinkInfo, WorkerInfo,
 };
-use podswitch_api::{Code, Error, Request, Response};
+use podswitch_api::{Code, Error, InterfaceAddr, Request, Response};
 
 /// The underlay address that the switch claims to have.
 const UNDERLAY: &str = "192.0.2.1";
@@ -21,6 +24,7 @@ const UNDERLAY: &str = "192.0.2.1";
 pub struct Memory {
     pub state: State,
     pub learned: Vec<FdbInfo>,
+    attachments: Vec<attachment::Attachment>,
     generation: u64,
 }
 
@@ -34,11 +38,40 @@ impl Memory {
             origin: Origin::Learned,
             age: Some(12),
         };
-        Memory { state, learned: vec![learned], generation: 1 }
+        Memory { state, learned: vec![learned], attachments: Vec::new(), generation: 1 }
     }
 
     fn fdb(&self) -> impl Iterator<Item = FdbInfo> {
         self.learned.iter().cloned().chain(self.state.fdb.iter().map(entry))
+    }
+
+    /// Plugs a pod in, with the first address of the first pod CIDR.
+    fn attach(&mut self, add: AttachmentAdd) -> Response {
+        let node = self.state.node.clone().unwrap_or_default();
+        let (id, cidr) = (add.id(), node.pod_cidrs[0]);
+        let address = InterfaceAddr::new(cidr.nth(2).unwrap(), cidr.len()).unwrap();
+        let gateway = cidr.nth(1);
+        let attached = attachment::Attachment {
+            port: format!("{}/{}/{}", id.network, id.container_id, id.ifname),
+            network: id.network,
+            container_id: id.container_id,
+            ifname: id.ifname,
+            netns: add.netns,
+            segment: add.segment.unwrap_or(node.segment),
+            dev: "psw3a1f5e0c2b7".to_owned(),
+            dev_mac: Mac([0x0e, 0x3a, 0x1f, 0x5e, 0x0c, 0x2b]),
+            mac: Mac::derived_from(address.addr()),
+            mtu: add.mtu.unwrap_or(65535),
+            ips: vec![AttachmentIp { address, gateway }],
+            routes: add.routes,
+        };
+        self.attachments.push(attached.clone());
+        Response::AttachmentAdd(attached)
+    }
+
+    fn detach(&mut self, stale: impl Fn(&AttachmentId) -> bool) -> Removed {
+        let removed = self.attachments.extract_if(.., |a| stale(&a.id()));
+        Removed { removed: removed.map(|a| a.id()).collect() }
     }
 
     fn report(&self, request: Request) -> Response {
@@ -81,7 +114,25 @@ impl Memory {
             Request::RouteDel(_) => Response::RouteDel(Empty {}),
             Request::NeighborDel(_) => Response::NeighborDel(Empty {}),
             Request::FdbDel(_) => Response::FdbDel(Empty {}),
-            Request::ConfigApply(_) | Request::FdbFlush(_) | Request::NeighborFlush(_) => {
+            Request::AttachmentList(_) => Response::AttachmentList(self.attachments.clone()),
+            Request::AttachmentCheck(c) => {
+                let known = self.attachments.iter().any(|a| a.id() == c.id());
+                let unknown = (!known).then(|| format!("there is no attachment {}", c.id()));
+                let differences = unknown.into_iter().collect();
+                Response::AttachmentCheck(Checked { differences })
+            }
+            Request::AttachmentStatus(_) => Response::AttachmentStatus(Readiness {
+                problems: vec![Problem {
+                    kind: Unready::UplinkDown,
+                    message: "the uplink uplink0 is gone: pods do not reach other nodes".to_owned(),
+                }],
+            }),
+            Request::ConfigApply(_)
+            | Request::FdbFlush(_)
+            | Request::NeighborFlush(_)
+            | Request::AttachmentAdd(_)
+            | Request::AttachmentDel(_)
+            | Request::AttachmentGc(_) => {
                 unreachable!("answered before")
             }
         }
@@ -138,6 +189,13 @@ impl Backend for Memory {
                 Ok(Response::ConfigApply(Applied { changes, applied: !apply.dry_run }))
             }
             Request::NeighborFlush(_) => Ok(Response::NeighborFlush(Flushed { flushed: 0 })),
+            Request::AttachmentAdd(add) => Ok(self.attach(add)),
+            Request::AttachmentDel(id) => Ok(Response::AttachmentDel(self.detach(|a| *a == id))),
+            Request::AttachmentGc(gc) => {
+                let known =
+                    |id: &AttachmentId| gc.valid.iter().any(|v| v.container_id == id.container_id);
+                Ok(Response::AttachmentGc(self.detach(|id| id.network == gc.network && !known(id))))
+            }
             Request::FdbFlush(_) => {
                 let flushed = self.learned.drain(..).count() as u64;
                 Ok(Response::FdbFlush(Flushed { flushed }))
