@@ -69,6 +69,10 @@ bench: setup ## the pipeline's cost in clocks and nanoseconds a packet, beside V
 fuzz: ## run each fuzz target for FUZZ_SECONDS (20)
 	@FUZZ_SECONDS=$(FUZZ_SECONDS) scripts/fuzz
 
+.PHONY: loom
+loom: ## the lock-free tables under every interleaving of a few threads
+	RUSTFLAGS="--cfg loom" cargo test --locked --release --target-dir $${CARGO_TARGET_DIR:-target}/loom -p switch --test loom
+
 .PHONY: oracle
 oracle: setup ## compare PACKETS (1000000) random packets with the Python model, byte for byte
 	cargo build --release --locked -p podswitch-tests --bin replay

@@ -12,6 +12,7 @@ pub mod ids;
 pub mod pipeline;
 pub mod publish;
 pub mod reason;
+mod sync;
 pub mod tables;
 
 pub use counters::{Counter, PortCounters, WorkerCounters};

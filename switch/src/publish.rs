@@ -13,11 +13,9 @@
 //! A sleeping worker holds one old snapshot until it is woken; whoever publishes wakes it (see
 //! `fastpath`), so that nothing old stays in memory.
 
-use crossbeam::atomic::AtomicCell;
-use crossbeam::queue::ArrayQueue;
+use crate::sync::{ArrayQueue, AtomicBool, AtomicCell, Ordering};
 use crossbeam::utils::CachePadded;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 /// How many snapshots may be on their way back to the publisher.
 const RETURNS: usize = 64;

@@ -27,7 +27,7 @@
 use super::fdb_counts::Counts;
 pub use super::fdb_counts::Limits;
 use crate::ids::{Location, PortId, SegmentId};
-use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use crate::sync::{AtomicU64, AtomicUsize, Ordering};
 use encap::Mac;
 
 const WAYS: usize = 4;

@@ -7,14 +7,14 @@
 //! meet only on the same address; one of them gives up.
 
 use crate::ids::SegmentId;
-use core::sync::atomic::{AtomicU64, Ordering, fence};
+use crate::sync::{AtomicU64, Ordering, fence};
 use encap::Mac;
 use std::net::{IpAddr, Ipv6Addr};
 
 /// Entries; a power of two.
-const SLOTS: usize = 4096;
+const SLOTS: usize = if cfg!(loom) { 1 } else { 4096 };
 /// Slots in which an address may be.
-const PROBES: usize = 8;
+const PROBES: usize = if cfg!(loom) { 1 } else { 8 };
 /// Seconds after the last confirmation in which a neighbour is asked again, in use all the while
 /// (RFC 4861 section 10: REACHABLE_TIME).
 const STALE_AFTER: u32 = 30;

@@ -1,0 +1,194 @@
+//! The lock-free tables under loom: every interleaving of a few threads, and every value that the
+//! memory model lets a load return. `make loom`.
+//!
+//! Who reads is the thread that is spawned: loom remembers only the last access to each atomic, and
+//! where the writer's own reads come last it would miss what they have to do with the other thread.
+#![cfg(loom)]
+
+use encap::Mac;
+use loom::thread;
+use std::net::IpAddr;
+use std::sync::Arc;
+use switch::tables::{Learned, Limits, Neighbors};
+use switch::{Fdb, Location, PortId, SegmentId, publish};
+
+const SEG: SegmentId = SegmentId(1);
+const P1: Location = Location::Port(PortId(1));
+const P2: Location = Location::Port(PortId(2));
+const AGEING: u32 = 300;
+
+fn mac(n: u64) -> Mac {
+    Mac::from_u64(0x0200_0000_0000 | n)
+}
+
+fn ip(n: u32) -> IpAddr {
+    IpAddr::V4(n.into())
+}
+
+/// Explores what at most three preemptions can do, which finds nearly everything, in bounded time.
+fn explore(test: impl Fn() + Sync + Send + 'static) {
+    let mut model = loom::model::Builder::new();
+    model.preemption_bound = Some(3);
+    model.max_branches = 10_000;
+    model.check(test);
+}
+
+/// A reader never goes back to an older snapshot, and ends with the newest.
+#[test]
+fn snapshots_arrive_in_order_and_none_is_missed() {
+    explore(|| {
+        let (mut publisher, mut readers) = publish::channel(Arc::new(0), 1);
+        let mut reader = readers.remove(0);
+        let worker = thread::spawn(move || {
+            let mut seen = 0;
+            for _ in 0..3 {
+                let now = *reader.current();
+                assert!(now >= seen);
+                seen = now;
+            }
+            reader
+        });
+        publisher.publish(Arc::new(1));
+        publisher.publish(Arc::new(2));
+        let mut reader = worker.join().unwrap();
+        assert_eq!(*reader.current(), 2, "the flag is up as long as something is in the cell");
+        publisher.collect();
+        assert!(!publisher.is_pending());
+    });
+}
+
+/// The reader frees nothing: each snapshot it is done with is freed by the publisher.
+#[test]
+fn snapshots_are_freed_by_the_publisher() {
+    explore(|| {
+        let first = Arc::new(0);
+        let (mut publisher, mut readers) = publish::channel(first.clone(), 1);
+        let mut reader = readers.remove(0);
+        let worker = thread::spawn(move || {
+            reader.current();
+            reader
+        });
+        publisher.publish(Arc::new(1));
+        let mut reader = worker.join().unwrap();
+        reader.current();
+        assert_eq!(Arc::strong_count(&first), 2, "in the queue, until it is collected");
+        publisher.collect();
+        assert_eq!(Arc::strong_count(&first), 1);
+    });
+}
+
+/// A table whose buckets are full of addresses that age out at 10.
+fn full() -> Fdb {
+    let fdb = Fdb::new(4);
+    for n in 0..8 {
+        fdb.learn(SEG, mac(n), P1, 0, 10);
+    }
+    fdb
+}
+
+/// A slot that aged out goes to another address while somebody looks the first one up: that one is
+/// unknown or where it was, never where the other one is.
+#[test]
+fn a_slot_that_changes_hands_misleads_nobody() {
+    explore(|| {
+        let (trial, fdb) = (full(), Arc::new(full()));
+        trial.learn(SEG, mac(100), P2, 20, AGEING);
+        let victim = (0..8)
+            .map(mac)
+            .find(|&m| fdb.lookup(SEG, m, 9).is_some() && trial.lookup(SEG, m, 9).is_none());
+        let victim = victim.expect("one of the eight makes room");
+
+        let other = fdb.clone();
+        let reader = thread::spawn(move || {
+            let found = other.lookup(SEG, victim, 9);
+            assert!(found.is_none() || found == Some(P1), "{found:?}");
+        });
+        fdb.learn(SEG, mac(100), P2, 20, AGEING);
+        reader.join().unwrap();
+        assert_eq!(fdb.lookup(SEG, mac(100), 20), Some(P2));
+    });
+}
+
+/// Two workers learn the same address: it is somewhere afterwards, and counted as often as it is held.
+#[test]
+fn two_workers_learn_one_address() {
+    explore(|| {
+        let fdb = Arc::new(Fdb::new(4));
+        let other = fdb.clone();
+        let learner = thread::spawn(move || other.learn(SEG, mac(1), P2, 0, AGEING));
+        fdb.learn(SEG, mac(1), P1, 0, AGEING);
+        learner.join().unwrap();
+        assert!(matches!(fdb.lookup(SEG, mac(1), 0), Some(P1 | P2)));
+        let held = u32::try_from(fdb.entries(0).len()).unwrap();
+        assert_eq!(fdb.count_in(SEG), held);
+        assert_eq!(fdb.count_at(PortId(1)) + fdb.count_at(PortId(2)), held);
+    });
+}
+
+/// A limit is never passed by two workers together.
+#[test]
+fn a_limit_holds_for_two_workers() {
+    explore(|| {
+        let fdb = Arc::new(Fdb::new(4));
+        let limits = || Limits { segment: Some(1), port: None };
+        let other = fdb.clone();
+        let learner = thread::spawn(move || other.learn_within(SEG, mac(1), P1, 0, AGEING, limits));
+        let here = fdb.learn_within(SEG, mac(2), P1, 0, AGEING, limits);
+        let there = learner.join().unwrap();
+        let new = [here, there].into_iter().filter(|&l| l == Learned::New).count();
+        assert!(new <= 1);
+        assert_eq!(fdb.count_in(SEG), u32::try_from(new).unwrap());
+    });
+}
+
+/// An address moves while another worker flushes it: the counts are those of what is left.
+#[test]
+fn a_move_and_a_flush() {
+    explore(|| {
+        let fdb = Arc::new(Fdb::new(4));
+        fdb.learn(SEG, mac(1), P1, 0, AGEING);
+        let other = fdb.clone();
+        let flusher = thread::spawn(move || other.flush(|_, _, _| true));
+        fdb.learn(SEG, mac(1), P2, 0, AGEING);
+        flusher.join().unwrap();
+        let held = u32::try_from(fdb.entries(0).len()).unwrap();
+        assert_eq!(fdb.count_in(SEG), held);
+        assert_eq!(fdb.count_at(PortId(1)) + fdb.count_at(PortId(2)), held);
+    });
+}
+
+/// One slot, two addresses: a reader sees one of them whole, or nothing.
+#[test]
+fn a_neighbour_is_never_half_another() {
+    explore(|| {
+        let neighbors = Arc::new(Neighbors::default());
+        neighbors.confirm(SEG, ip(1), mac(1), 0);
+        let other = neighbors.clone();
+        let reader = thread::spawn(move || {
+            for (address, owner) in [(ip(1), mac(1)), (ip(2), mac(2))] {
+                if let Some(found) = other.get(SEG, address, 1) {
+                    assert_eq!(found.mac, Some(owner));
+                }
+            }
+        });
+        neighbors.confirm(SEG, ip(2), mac(2), 1);
+        reader.join().unwrap();
+        assert_eq!(neighbors.get(SEG, ip(2), 1).and_then(|n| n.mac), Some(mac(2)));
+    });
+}
+
+/// Two writers on one slot: one of them wins, nothing is mixed.
+#[test]
+fn two_writers_of_one_slot() {
+    explore(|| {
+        let neighbors = Arc::new(Neighbors::default());
+        let other = neighbors.clone();
+        let writer = thread::spawn(move || other.confirm(SEG, ip(1), mac(1), 1));
+        neighbors.confirm(SEG, ip(2), mac(2), 1);
+        writer.join().unwrap();
+        let all = neighbors.entries(1);
+        assert_eq!(all.len(), 1);
+        let is = |n: u32| all[0].ip == ip(n) && all[0].mac == Some(mac(n.into()));
+        assert!(is(1) || is(2), "{all:?}");
+    });
+}
