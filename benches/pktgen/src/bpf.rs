@@ -1,0 +1,191 @@
+//! The XDP programs of bpf/pktgen.bpf.c: loading them, and BPF_PROG_TEST_RUN with live frames.
+
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+
+use anyhow::{Context, bail};
+use aya::maps::PerCpuArray;
+use aya::programs::{Xdp, XdpMode};
+use aya::{Ebpf, EbpfLoader, Pod};
+
+use crate::load::Load;
+use crate::stamp::MAGIC;
+
+static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/pktgen.bpf.o"));
+
+/// Frames between two looks for work of the kernel's own, the most it takes (TEST_XDP_MAX_BATCH).
+const BATCH: u32 = 256;
+/// BPF_F_TEST_XDP_LIVE_FRAMES of linux/bpf.h.
+const LIVE_FRAMES: u32 = 1 << 1;
+/// BPF_PROG_TEST_RUN of linux/bpf.h.
+const PROG_TEST_RUN: libc::c_int = 10;
+
+/// What the program `pktgen_count` counted on one CPU: `struct count`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Count {
+    /// Stamped frames.
+    pub frames: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Frames without a stamp.
+    pub others: u64,
+}
+
+// SAFETY: three u64 without padding; every bit pattern is valid.
+unsafe impl Pod for Count {}
+
+/// The program that sends live frames, and the frame.
+pub struct Sender {
+    ebpf: Ebpf,
+    frame: Vec<u8>,
+}
+
+impl Sender {
+    /// Loads the program for a load of one size, to be sent on the interface with this index.
+    pub fn load(ifindex: u32, load: &Load) -> anyhow::Result<Sender> {
+        let fields = load.fields();
+        let vnis = load.vxlan.map_or(1, |v| v.vnis);
+        let [source_port, source_mac] = [fields.source_port, fields.source_mac].map(|n| n as u32);
+        let [outer, vni] = [fields.outer_source_port, fields.vni].map(|n| n.unwrap_or(0) as u32);
+        let ebpf = program(
+            "pktgen_send",
+            &[
+                ("out_ifindex", ifindex),
+                ("flows", load.flows),
+                ("macs", load.macs),
+                ("vnis", vnis),
+                ("source_port_at", source_port),
+                ("source_mac_at", source_mac),
+                ("outer_source_port_at", outer),
+                ("vni_at", vni),
+                ("first_vni", load.vxlan.map_or(0, |v| v.vni & 0xffff)),
+            ],
+        )?;
+        Ok(Sender { ebpf, frame: load.frame(0)? })
+    }
+
+    /// Sends so many frames, as fast as this core goes. The calling thread is in the namespace of the
+    /// interface.
+    pub fn send(&mut self, frames: u32) -> anyhow::Result<()> {
+        let program = xdp(&mut self.ebpf, "pktgen_send")?;
+        let fd = program.fd().context("the program is loaded")?.as_fd();
+        loop {
+            match test_run(fd, &self.frame, frames) {
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                Err(e) if e.raw_os_error() == Some(libc::EINVAL) => bail!(
+                    "the kernel has no live frames (Linux 5.18 and later), or the frame is too \
+                     large for them; use --engine xdp"
+                ),
+                result => return result.context("BPF_PROG_TEST_RUN"),
+            }
+        }
+    }
+}
+
+/// The attributes of BPF_PROG_TEST_RUN in `union bpf_attr`.
+#[repr(C)]
+#[derive(Default)]
+struct TestRun {
+    prog_fd: u32,
+    retval: u32,
+    data_size_in: u32,
+    data_size_out: u32,
+    data_in: u64,
+    data_out: u64,
+    repeat: u32,
+    duration: u32,
+    ctx_size_in: u32,
+    ctx_size_out: u32,
+    ctx_in: u64,
+    ctx_out: u64,
+    flags: u32,
+    cpu: u32,
+    batch_size: u32,
+    padding: u32,
+}
+
+fn test_run(program: BorrowedFd<'_>, frame: &[u8], repeat: u32) -> io::Result<()> {
+    let mut attributes = TestRun {
+        prog_fd: program.as_raw_fd().cast_unsigned(),
+        data_size_in: frame.len() as u32,
+        data_in: frame.as_ptr().expose_provenance() as u64,
+        repeat,
+        flags: LIVE_FRAMES,
+        batch_size: BATCH,
+        ..TestRun::default()
+    };
+    // SAFETY: the attributes have the layout of the kernel's for this command and their true size;
+    // `data_in` points to `data_size_in` bytes that live until the call returns; nothing else is
+    // read or written.
+    let result = unsafe {
+        libc::syscall(libc::SYS_bpf, PROG_TEST_RUN, &raw mut attributes, size_of::<TestRun>())
+    };
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+/// A receiving program on an interface; detached when dropped.
+pub struct Receiver {
+    ebpf: Ebpf,
+}
+
+impl Receiver {
+    /// Attaches the program that counts to an interface of the calling thread's namespace.
+    pub fn counting(dev: &str, stamp_at: usize) -> anyhow::Result<Receiver> {
+        Receiver::attach("pktgen_count", dev, stamp_at)
+    }
+
+    /// Attaches the program that hands frames to a socket.
+    pub fn to_socket(dev: &str, stamp_at: usize) -> anyhow::Result<Receiver> {
+        Receiver::attach("pktgen_receive", dev, stamp_at)
+    }
+
+    fn attach(name: &str, dev: &str, stamp_at: usize) -> anyhow::Result<Receiver> {
+        let mut ebpf = program(name, &[("stamp_at", stamp_at as u32)])?;
+        let program = xdp(&mut ebpf, name)?;
+        // The driver's mode where there is one.
+        program
+            .attach(dev, XdpMode::Driver)
+            .or_else(|_| program.attach(dev, XdpMode::Skb))
+            .with_context(|| format!("attaching an XDP program to {dev}"))?;
+        Ok(Receiver { ebpf })
+    }
+
+    /// Directs the frames of a queue to a socket.
+    pub fn direct(&mut self, queue: u32, socket: &impl AsRawFd) -> anyhow::Result<()> {
+        let map = self.ebpf.map_mut("sockets").context("the map of sockets")?;
+        let mut sockets = aya::maps::XskMap::try_from(map)?;
+        sockets.set(queue, socket.as_raw_fd(), 0).context("directing frames to the socket")
+    }
+
+    /// What was counted, over all CPUs.
+    pub fn counted(&self) -> anyhow::Result<Count> {
+        let map = self.ebpf.map("counts").context("the map of counts")?;
+        let counts: PerCpuArray<_, Count> = PerCpuArray::try_from(map)?;
+        let mut sum = Count::default();
+        for count in counts.get(&0, 0)?.iter() {
+            sum.frames += count.frames;
+            sum.bytes += count.bytes;
+            sum.others += count.others;
+        }
+        Ok(sum)
+    }
+}
+
+/// Loads one program, its constants set.
+fn program(name: &str, constants: &[(&str, u32)]) -> anyhow::Result<Ebpf> {
+    let magic = u32::from_ne_bytes(MAGIC);
+    let mut loader = EbpfLoader::new();
+    loader.override_global("stamp_magic", &magic, true);
+    for (name, value) in constants {
+        loader.override_global(name, value, true);
+    }
+    let mut ebpf = loader.load(OBJECT).context("loading the XDP programs (this needs root)")?;
+    xdp(&mut ebpf, name)?.load().with_context(|| format!("loading {name}"))?;
+    Ok(ebpf)
+}
+
+fn xdp<'a>(ebpf: &'a mut Ebpf, name: &str) -> anyhow::Result<&'a mut Xdp> {
+    let program = ebpf.program_mut(name).with_context(|| format!("{name} is in the object"))?;
+    Ok(program.try_into()?)
+}
