@@ -21,12 +21,15 @@ PACKAGES += ethtool            # tests: checksum offloads of the kernel's end
 PACKAGES += nftables           # demo: masquerading for pods
 PACKAGES += python3            # demo
 PACKAGES += python3-scapy      # tests: an encoder that shares no code with ours
+PACKAGES += containernetworking-plugins  # tests: the reference CNI plugins, beside ours and under it (host-local)
 PACKAGES += tshark             # tests: a decoder that shares no code with ours
 
 PREFIX ?= /usr/local
 DESTDIR ?=
 FUZZ_SECONDS ?= 20
 PACKETS ?= 1000000
+ROUNDS ?= 50
+PODS ?= 100
 KEEP ?= 0
 
 ##@ What a newcomer needs
@@ -41,8 +44,8 @@ setup: ## install the system packages that are missing
 	@scripts/setup $(PACKAGES)
 
 .PHONY: build
-build: ## build the release binary, target/release/podswitch
-	cargo build --release --locked -p podswitch
+build: ## build the release binaries, target/release/podswitch and podswitch-cni
+	cargo build --release --locked -p podswitch -p podswitch-cni
 
 .PHONY: demo
 demo: setup build ## two nodes, real packets; KEEP=1 leaves them up
@@ -65,6 +68,10 @@ bench: setup ## the pipeline's cost in clocks and nanoseconds a packet, beside V
 	cargo bench --locked -p podswitch-benches --bench tables
 	cargo bench --locked -p podswitch-benches --bench pipeline
 
+.PHONY: bench-cni
+bench-cni: setup build ## ADD and DEL of the CNI plugin beside the reference bridge plugin's; ROUNDS (50), PODS (100)
+	/usr/bin/python3 benches/cni.py target/release $(ROUNDS) $(PODS)
+
 .PHONY: fuzz
 fuzz: ## run each fuzz target for FUZZ_SECONDS (20)
 	@FUZZ_SECONDS=$(FUZZ_SECONDS) scripts/fuzz
@@ -84,11 +91,13 @@ clean-host: ## remove what killed demos and tests left on this machine
 
 ##@ What an operator needs
 .PHONY: install
-install: build ## binary, systemd unit and example configuration under PREFIX (/usr/local)
+install: build ## binaries, systemd unit and example configuration under PREFIX (/usr/local)
 	install -D -m 0755 target/release/podswitch $(DESTDIR)$(PREFIX)/sbin/podswitch
+	install -D -m 0755 target/release/podswitch-cni $(DESTDIR)$(PREFIX)/sbin/podswitch-cni
 	install -D -m 0644 docs/podswitch.example.toml $(DESTDIR)$(PREFIX)/share/doc/podswitch/podswitch.example.toml
 	install -d -m 0755 $(DESTDIR)/etc/systemd/system
 	sed 's|@PREFIX@|$(PREFIX)|g' deploy/podswitch.service > $(DESTDIR)/etc/systemd/system/podswitch.service
 	chmod 0644 $(DESTDIR)/etc/systemd/system/podswitch.service
 	@echo "installed. Next: write /etc/podswitch/podswitch.toml (the example is in $(PREFIX)/share/doc/podswitch),"
 	@echo "then: systemctl daemon-reload && systemctl enable --now podswitch"
+	@echo "and for container runtimes: podswitch cni install"

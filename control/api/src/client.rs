@@ -78,13 +78,18 @@ impl Client {
             io::ErrorKind::PermissionDenied => ClientError::Denied { socket: socket.into() },
             _ => ClientError::Unreachable { socket: socket.into(), source },
         })?;
-        Ok(Client {
+        Ok(Client::over(stream, socket))
+    }
+
+    /// A client on a connection that was made elsewhere; `socket` is for messages.
+    pub fn over(stream: UnixStream, socket: &Path) -> Client {
+        Client {
             stream,
             socket: socket.into(),
             timeout: DEFAULT_TIMEOUT,
             buffer: Vec::new(),
             next_id: 1,
-        })
+        }
     }
 
     /// Bounds the time of each further call.

@@ -1,0 +1,53 @@
+//! DEL: a container is unplugged, with the daemon or without it.
+
+use podswitch_api::ClientError;
+
+use crate::conf::Conf;
+use crate::daemon::{self, Daemon};
+use crate::env::{Command, Environment};
+use crate::error::{Code, Error};
+use crate::ipam::Delegate;
+use crate::netns;
+use crate::pending::{self, Note};
+
+/// Unplugs the container, then releases its addresses: nobody else may get them while frames still
+/// reach it.
+pub fn del(conf: &Conf, env: &Environment) -> Result<(), Error> {
+    detach(conf, env)?;
+    match Delegate::find(conf, env)? {
+        Some(delegate) => delegate.run(Command::Del),
+        None => Ok(()),
+    }
+}
+
+/// Removes the attachment. It is no error when there is none.
+pub fn detach(conf: &Conf, env: &Environment) -> Result<(), Error> {
+    let id = env.id(&conf.name);
+    match daemon::with(&conf.socket, |daemon| daemon.del(id.clone())) {
+        Ok(removed) if !removed.removed.is_empty() => Ok(()),
+        // What the daemon does not know may be there nevertheless, when its state was lost.
+        Ok(_) => netns::remove_ours(&env.netns, &env.ifname).map(drop),
+        Err(e) if daemon::is_down(&e) => without_daemon(conf, env, &e),
+        Err(e) => Err(e.into()),
+    }
+}
+
+/// Removes the interface, and leaves a note for the rest.
+fn without_daemon(conf: &Conf, env: &Environment, why: &ClientError) -> Result<(), Error> {
+    let id = env.id(&conf.name);
+    // The note comes first: should we be killed now, the daemon still removes the interface.
+    let note = Note::leave(&conf.socket, &id).map_err(|e| {
+        let folder = pending::folder(&conf.socket);
+        let details = format!("{why}; and no note can be left in {}: {e}", folder.display());
+        Error::new(Code::Io, details)
+    })?;
+    netns::remove_ours(&env.netns, &env.ifname)?;
+    eprintln!("podswitch-cni: {why}; what is left is removed when the daemon returns");
+    // It may have returned just before the note was there.
+    if Daemon::connect(&conf.socket).and_then(|mut daemon| daemon.del(id)).is_ok()
+        && let Err(e) = note.withdraw()
+    {
+        eprintln!("podswitch-cni: withdrawing the note: {e}");
+    }
+    Ok(())
+}
