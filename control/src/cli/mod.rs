@@ -1,6 +1,7 @@
 //! The command line.
 
 mod apply;
+mod cni;
 mod lists;
 mod object;
 mod out;
@@ -104,6 +105,9 @@ enum Command {
     /// The forwarding database: where MAC addresses are.
     #[command(subcommand)]
     Fdb(object::Fdb),
+    /// The CNI plugin, for container runtimes.
+    #[command(subcommand)]
+    Cni(cni::Cni),
     /// Print a completion script.
     ///
     /// For bash: podswitch completions bash > /etc/bash_completion.d/podswitch
@@ -140,6 +144,7 @@ fn dispatch<B: Backend>(
         Command::Route(o) => o.run(&daemon, out),
         Command::Neighbor(o) => o.run(&daemon, out),
         Command::Fdb(o) => o.run(&daemon, out),
+        Command::Cni(o) => o.run(&daemon, out),
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Args::command(), "podswitch", &mut script);
