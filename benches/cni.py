@@ -1,0 +1,157 @@
+#!/usr/bin/python3
+"""ADD and DEL of podswitch-cni beside the reference bridge plugin, interleaved in one run, and what a
+pod's port costs in memory. As root; prints the rows of the table in docs/performance.md.
+
+    make bench-cni ROUNDS=50 PODS=100
+"""
+
+import ctypes
+import json
+import os
+import pathlib
+import shutil
+import signal
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+
+CLONE_NEWNET = 0x40000000
+REFERENCE = pathlib.Path("/usr/lib/cni")
+NODE = """
+[switch]
+socket = "{socket}"
+[node]
+pod_cidrs = ["10.244.1.0/24"]
+gateway = true
+"""
+
+
+class Bench:
+    def __init__(self, target):
+        self.target = pathlib.Path(target)
+        self.prefix = f"pst-{os.getpid()}-"
+        self.folder = pathlib.Path(tempfile.mkdtemp(prefix=self.prefix))
+        self.node = self.netns("node")
+        self.socket = self.folder / "podswitch.sock"
+        self.daemon = None
+
+    def netns(self, name):
+        subprocess.run(["ip", "netns", "add", self.prefix + name], check=True)
+        return self.prefix + name
+
+    def start(self):
+        config = self.folder / "node.toml"
+        config.write_text(NODE.format(socket=self.socket))
+        log = open(self.folder / "log", "wb")
+        words = ["nsenter", f"--net=/run/netns/{self.node}", self.target / "podswitch"]
+        self.daemon = subprocess.Popen([*words, "run", "--config", config], stderr=log)
+        deadline = time.monotonic() + 10
+        while b"podswitch is ready" not in (self.folder / "log").read_bytes():
+            if time.monotonic() > deadline or self.daemon.poll() is not None:
+                sys.exit((self.folder / "log").read_text())
+            time.sleep(0.02)
+
+    def clean(self):
+        if self.daemon and self.daemon.poll() is None:
+            self.daemon.send_signal(signal.SIGTERM)
+            self.daemon.wait(10)
+        for line in subprocess.run(["ip", "netns"], capture_output=True, text=True).stdout.splitlines():
+            if line.startswith(self.prefix):
+                subprocess.run(["ip", "netns", "delete", line.split()[0]])
+        shutil.rmtree(self.folder)
+
+    def subject(self, name):
+        """The plugin's file and its configuration."""
+        host_local = {"type": "host-local", "subnet": "10.245.0.0/16", "routes": [{"dst": "0.0.0.0/0"}],
+                      "dataDir": str(self.folder / name.replace(" ", "-").replace(",", ""))}
+        conf = {"cniVersion": "1.0.0", "name": name.split(",")[0].replace(" ", "-"), "isGateway": True}
+        if name.startswith("bridge"):
+            return REFERENCE / "bridge", conf | {"bridge": "cni0", "ipam": host_local}
+        if "host-local" in name:
+            return self.target / "podswitch-cni", conf | {"bridge": "cni1", "ipam": host_local}
+        return self.target / "podswitch-cni", conf
+
+    def call(self, subject, command, pod):
+        """Executes a plugin; the time it took, in milliseconds."""
+        binary, conf = self.subject(subject)
+        env = {"CNI_COMMAND": command, "CNI_CONTAINERID": pod, "CNI_NETNS": f"/run/netns/{pod}",
+               "CNI_IFNAME": "eth0", "CNI_PATH": str(REFERENCE), "PATH": os.environ["PATH"],
+               "PODSWITCH_SOCKET": str(self.socket)}
+        # Inside the node's namespace already, so that nsenter's start is not timed.
+        start = time.perf_counter()
+        done = subprocess.run([binary], input=json.dumps(conf).encode(), env=env, capture_output=True)
+        took = (time.perf_counter() - start) * 1e3
+        if done.returncode:
+            sys.exit(f"{subject} {command}: {done.stdout.decode()} {done.stderr.decode()}")
+        return took
+
+
+def kernel_memory():
+    """Bytes of the kernel's that ports can be made of: slab, vmalloc (rings), per-CPU."""
+    wanted = ("SUnreclaim:", "VmallocUsed:", "Percpu:")
+    lines = pathlib.Path("/proc/meminfo").read_text().splitlines()
+    return sum(int(line.split()[1]) * 1024 for line in lines if line.startswith(wanted))
+
+
+def resident(pid):
+    fields = pathlib.Path(f"/proc/{pid}/statm").read_text().split()
+    return int(fields[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+def row(values):
+    values = sorted(values)
+    return f"{statistics.median(values):.1f} / {values[int(len(values) * 0.95) - 1]:.1f}"
+
+
+def main():
+    if os.geteuid() != 0:
+        sys.exit("bench-cni: needs root, for network namespaces")
+    target, rounds, pods = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
+    bench = Bench(target)
+    try:
+        # This process moves into the node's namespace; the plugins are its children.
+        with open(f"/run/netns/{bench.node}") as netns:
+            bench.start()
+            # os.setns is there from Python 3.12 on.
+            if ctypes.CDLL(None, use_errno=True).setns(netns.fileno(), CLONE_NEWNET) != 0:
+                sys.exit(f"setns: {os.strerror(ctypes.get_errno())}")
+        measure(bench, rounds, pods)
+    finally:
+        bench.clean()
+
+
+def measure(bench, rounds, pods):
+    subjects = ["bridge, host-local", "podswitch-cni, host-local", "podswitch-cni, own IPAM"]
+    times = {(s, c): [] for s in subjects for c in ("ADD", "DEL")}
+    pod = bench.netns("pod")
+    for number in range(rounds + 2):
+        for subject in subjects:
+            for command in ("ADD", "DEL"):
+                took = bench.call(subject, command, pod)
+                # The first make the bridge, the segment, the folders.
+                if number >= 2:
+                    times[subject, command].append(took)
+    memory = {}
+    many = [bench.netns(f"m{n}") for n in range(pods)]
+    for subject in (subjects[0], subjects[2]):
+        before, daemon = kernel_memory(), resident(bench.daemon.pid)
+        for each in many:
+            bench.call(subject, "ADD", each)
+        memory[subject] = (kernel_memory() - before + resident(bench.daemon.pid) - daemon) / pods
+        for each in many:
+            bench.call(subject, "DEL", each)
+    memory[subjects[1]] = memory[subjects[2]]
+
+    load = os.getloadavg()[0]
+    print(f"{rounds} rounds, interleaved; {pods} pods for memory; load {load:.1f}\n")
+    print("| plugin | ADD, ms, median / p95 | DEL, ms, median / p95 | a port, KiB |")
+    print("|---|---|---|---|")
+    for subject in subjects:
+        add, delete = row(times[subject, "ADD"]), row(times[subject, "DEL"])
+        print(f"| {subject} | {add} | {delete} | {memory[subject] / 1024:.0f} |")
+
+
+if __name__ == "__main__":
+    main()
