@@ -73,7 +73,8 @@ fn objects_are_added_listed_and_removed() {
     for line in [
         "port add --dev eth1",
         "segment add blue --ageing 60 --fdb-limit 9 --unknown-unicast drop --suppress false",
-        "port add --dev eth2 --segment blue --fdb-limit 7 --storm-limit 1000 lab",
+        "port add --dev eth2 --segment blue --fdb-limit 7 --storm-limit 1000 --ingress-rate 9000000 \
+         --egress-rate 8000000 --egress-burst 400000 lab",
         "port add --netns /run/netns/vm --ifname eth0 --anti-spoof false vm",
         "tunnel add --remote 192.0.2.2 --vni 1 node2",
         "tunnel add --kind ipip --remote 192.0.2.3 node3",
@@ -116,7 +117,9 @@ fn objects_are_added_listed_and_removed() {
          10.9.0.2    02:00:00:00:00:0b  tunnel blue2  static  -\n"
     );
     let config = prints(s, &["show", "config"]);
-    for key in ["anti_spoof = false", "storm_limit = 1000", "fdb_limit = 7"] {
+    for key in
+        ["anti_spoof = false", "storm_limit = 1000", "fdb_limit = 7", "egress_burst = 400000"]
+    {
         assert!(config.contains(key), "{key}: {config}");
     }
     let tables = prints(s, &["show", "tables"]);

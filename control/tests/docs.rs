@@ -70,6 +70,10 @@ fn every_key() -> State {
             anti_spoof: Some(true),
             storm_limit: Some(1),
             fdb_limit: Some(1),
+            ingress_rate: Some(1),
+            ingress_burst: Some(1),
+            egress_rate: Some(1),
+            egress_burst: Some(1),
         }],
         tunnels: vec![Tunnel {
             name: name(),

@@ -10,7 +10,11 @@ use crate::xsk::Socket;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use switch::ids::MAX_PORTS;
+use switch::waiting::Direction;
 use switch::{DropReason, Io, PortId, Waiting, WorkerCounters};
+
+/// The part of the buffers that frames may take which wait for rate limits: one in so many.
+const SHAPED_SHARE: usize = 8;
 
 /// What readers may see of a worker, besides its counters.
 pub(crate) struct Gauges {
@@ -66,7 +70,7 @@ pub struct WorkerIo {
     pub(crate) counters: Arc<WorkerCounters>,
     pub(crate) gauges: Arc<Gauges>,
     pub(crate) lanes: LaneEnd,
-    /// Frames that wait for a neighbour.
+    /// Frames that wait for a neighbour or a rate limit.
     waiting: Waiting<Frame>,
 }
 
@@ -79,6 +83,7 @@ impl WorkerIo {
     ) -> WorkerIo {
         WorkerIo {
             budget: Budget::new(pool.capacity()),
+            waiting: Waiting::new(pool.capacity() as usize / SHAPED_SHARE),
             pool,
             sockets: Vec::new(),
             ways: vec![Way::None; MAX_PORTS].into(),
@@ -86,7 +91,6 @@ impl WorkerIo {
             counters,
             gauges,
             lanes,
-            waiting: Waiting::default(),
         }
     }
 
@@ -108,6 +112,7 @@ impl WorkerIo {
     /// Takes the sockets of `port` out of service.
     pub(crate) fn release(&mut self, port: PortId) -> Vec<(SocketId, Socket)> {
         self.set_way(port, Way::None);
+        self.forget_waiting(port);
         let counters = self.counters.port(port);
         let mut released = Vec::new();
         for slot in &mut self.sockets {
@@ -121,6 +126,18 @@ impl WorkerIo {
             }
         }
         released
+    }
+
+    /// Drops what waits for a rate limit of `port`, whose identifier another may have next.
+    pub(crate) fn forget_waiting(&mut self, port: PortId) {
+        let counters = self.counters.port(port);
+        for direction in [Direction::ToPort, Direction::FromPort] {
+            while let Some(frame) = self.waiting.backlog.pop((port, direction)) {
+                counters.held.sub(1);
+                counters.drop(DropReason::Shutdown);
+                self.pool.discard(frame);
+            }
+        }
     }
 
     pub(crate) fn way(&self, port: PortId) -> Way {
@@ -251,11 +268,8 @@ impl Io for WorkerIo {
         self.pool.duplicate(frame)
     }
 
-    fn hold(&mut self, queue: u16, frame: Frame) -> Result<(), Frame> {
-        self.waiting.hold(queue, frame)
-    }
-
-    fn take_held(&mut self, queue: u16) -> Option<Frame> {
-        self.waiting.take_held(queue)
+    #[inline]
+    fn waiting(&mut self) -> &mut Waiting<Frame> {
+        &mut self.waiting
     }
 }

@@ -48,7 +48,7 @@ impl MemoryPorts {
                 output: (0..ports).map(|_| Vec::with_capacity(BATCH)).collect(),
                 limit,
                 counters,
-                waiting: Waiting::default(),
+                waiting: Waiting::new(1024),
             },
         })
     }
@@ -162,12 +162,8 @@ impl Io for MemoryIo {
         self.pool.duplicate(frame)
     }
 
-    fn hold(&mut self, queue: u16, frame: Frame) -> Result<(), Frame> {
-        self.waiting.hold(queue, frame)
-    }
-
-    fn take_held(&mut self, queue: u16) -> Option<Frame> {
-        self.waiting.take_held(queue)
+    fn waiting(&mut self) -> &mut Waiting<Frame> {
+        &mut self.waiting
     }
 }
 

@@ -16,9 +16,14 @@ pub trait Pipeline: Send + 'static {
         io: &mut I,
     );
 
-    /// Called once a second, for what is due without a frame.
+    /// Called once a second and when [`Pipeline::due`] says, for what is due without a frame.
     fn tick<I: Io>(&mut self, now: Millis, io: &mut I) {
         let _ = (now, io);
+    }
+
+    /// When [`Pipeline::tick`] is to be called next, if that is earlier than a second from the last.
+    fn due(&self) -> Option<Millis> {
+        None
     }
 
     /// Called before the worker sleeps: the place to let go of what is out of date.
@@ -52,6 +57,11 @@ impl Pipeline for Switch {
 
     fn tick<I: Io>(&mut self, now: Millis, io: &mut I) {
         self.worker.tick(self.tables.current(), now, io);
+    }
+
+    #[inline]
+    fn due(&self) -> Option<Millis> {
+        self.worker.due()
     }
 
     fn refresh(&mut self) {

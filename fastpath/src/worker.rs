@@ -3,7 +3,8 @@
 //! ```text
 //! round    for each socket with frames: receive a batch, run the pipeline, refill
 //!          flush every TX ring that the pipeline wrote to, one kick each
-//! sleep    after a while without frames, in epoll; woken by traffic, a command, new tables
+//! sleep    after a while without frames, in epoll; woken by traffic, a command, new tables, and when
+//!          the pipeline has something due
 //! tick     once a second: buffers back, fill targets aged, interfaces that were down tried again
 //! ```
 //!
@@ -106,6 +107,8 @@ impl<P: Pipeline> Worker<P> {
                 now = Instant::now();
                 if now >= self.next_tick {
                     self.tick(now);
+                } else if self.due().is_some_and(|due| now >= due) {
+                    self.pipeline.tick(self.millis(now), &mut self.io);
                 }
                 if !work && now - last_work >= self.spin {
                     self.sleep(now, &mut events);
@@ -116,9 +119,20 @@ impl<P: Pipeline> Worker<P> {
         }
     }
 
+    /// The pipeline's clock.
+    fn millis(&self, now: Instant) -> Millis {
+        Millis((now - self.start).as_millis() as u64)
+    }
+
+    /// When the pipeline wants to be called whether or not there are frames.
+    #[inline]
+    fn due(&self) -> Option<Instant> {
+        self.pipeline.due().map(|due| self.start + Duration::from_millis(due.0))
+    }
+
     /// Looks at the sockets once; whether there was anything to do.
     fn round(&mut self, now: Instant, round: u32, batch: &mut Vec<Frame>) -> bool {
-        let millis = Millis((now - self.start).as_millis() as u64);
+        let millis = self.millis(now);
         let mut work = false;
         let mut i = 0;
         while i < self.hot.len() {
@@ -205,7 +219,8 @@ impl<P: Pipeline> Worker<P> {
     fn sleep(&mut self, now: Instant, events: &mut [EpollEvent]) {
         self.pipeline.refresh();
         let timeout = if self.io.flush() {
-            let left = self.next_tick.saturating_duration_since(now).as_millis() + 1;
+            let next = self.due().map_or(self.next_tick, |due| due.min(self.next_tick));
+            let left = next.saturating_duration_since(now).as_millis() + 1;
             EpollTimeout::from(left.min(1000) as u16)
         } else {
             EpollTimeout::from(RETRY_MS)
@@ -229,8 +244,9 @@ impl<P: Pipeline> Worker<P> {
 
     fn tick(&mut self, now: Instant) {
         self.next_tick = now + TICK;
+        let millis = self.millis(now);
         let io = &mut self.io;
-        self.pipeline.tick(Millis((now - self.start).as_millis() as u64), io);
+        self.pipeline.tick(millis, io);
         for socket in io.sockets.iter_mut().flatten() {
             socket.tick(&mut io.pool, io.counters.port(socket.port), &mut io.budget);
         }
@@ -262,6 +278,9 @@ impl<P: Pipeline> Worker<P> {
                 }
                 Command::Reach { port, through } => {
                     let through = u8::try_from(through).map_or(Way::None, Way::Worker);
+                    if through == Way::None {
+                        self.io.forget_waiting(port);
+                    }
                     if !matches!(self.io.way(port), Way::Socket(_)) {
                         self.io.set_way(port, through);
                     }

@@ -3,7 +3,7 @@
 //! For every worker and at every moment between two batches:
 //! `received + originated = sent + dropped (by reason) + in flight`, where *originated* are
 //! frames that the switch itself made (copies for flooding, replies), and *in flight* are frames
-//! that sit in a transmit queue or wait for a neighbour.
+//! that sit in a transmit queue or wait for a neighbour or a rate limit.
 
 use crate::ids::PortId;
 use crate::reason::DropReason;
@@ -38,7 +38,8 @@ impl Counter {
 #[derive(Debug)]
 #[repr(align(64))]
 pub struct PortCounters {
-    /// Frames of this port that wait for a neighbour at present.
+    /// Frames that wait at present: of this port's for a neighbour, of this port's or for this port for
+    /// its rate limit.
     pub held: Counter,
     /// Frames received from the interface.
     pub rx_frames: Counter,

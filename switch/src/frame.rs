@@ -1,8 +1,7 @@
 //! The frame and the world around the pipeline, as traits.
 
 use crate::ids::PortId;
-use crate::pipeline::{MAX_HELD, MAX_PENDING};
-use std::collections::VecDeque;
+use crate::waiting::Waiting;
 
 /// There is not enough room before the first byte of a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,6 +29,13 @@ pub trait Frame: Sized {
 
     /// Calls `f` with the bytes of every segment, in order: for checksums over a whole packet.
     fn for_each_segment(&self, f: impl FnMut(&[u8]));
+
+    /// In how many segments it is.
+    fn segments(&self) -> usize {
+        let mut segments = 0;
+        self.for_each_segment(|_| segments += 1);
+        segments
+    }
 
     /// Copies the frame's bytes from `start` on to `out`, over all segments. What the frame does
     /// not have is left as it was.
@@ -83,49 +89,6 @@ pub trait Io {
     /// A copy of `frame`, all segments, or none when buffers have run out.
     fn duplicate(&mut self, frame: &Self::Frame) -> Option<Self::Frame>;
 
-    /// Keeps a frame in the queue of this number until it is released, or gives it back when there is
-    /// no such queue or no room in it. The engine uses [`Waiting::QUEUES`] queues.
-    fn hold(&mut self, queue: u16, frame: Self::Frame) -> Result<(), Self::Frame>;
-
-    /// The frame that has waited in a queue for longest.
-    fn take_held(&mut self, queue: u16) -> Option<Self::Frame>;
-}
-
-/// Queues of frames that wait: what an implementation of [`Io`] needs to hold and release them.
-#[derive(Debug)]
-pub struct Waiting<F> {
-    queues: Vec<VecDeque<F>>,
-}
-
-impl<F> Default for Waiting<F> {
-    fn default() -> Waiting<F> {
-        let queue = || VecDeque::with_capacity(MAX_HELD);
-        Waiting { queues: (0..Waiting::<F>::QUEUES).map(|_| queue()).collect() }
-    }
-}
-
-impl<F> Waiting<F> {
-    /// How many queues there are.
-    pub const QUEUES: usize = MAX_PENDING;
-
-    /// [`Io::hold`].
-    pub fn hold(&mut self, queue: u16, frame: F) -> Result<(), F> {
-        match self.queues.get_mut(usize::from(queue)) {
-            Some(queue) if queue.len() < MAX_HELD => {
-                queue.push_back(frame);
-                Ok(())
-            }
-            _ => Err(frame),
-        }
-    }
-
-    /// [`Io::take_held`].
-    pub fn take_held(&mut self, queue: u16) -> Option<F> {
-        self.queues.get_mut(usize::from(queue))?.pop_front()
-    }
-
-    /// All that waits, for an end.
-    pub fn drain(&mut self) -> impl Iterator<Item = F> + '_ {
-        self.queues.iter_mut().flat_map(|q| q.drain(..))
-    }
+    /// The frames that wait.
+    fn waiting(&mut self) -> &mut Waiting<Self::Frame>;
 }

@@ -1,7 +1,8 @@
 //! Frames on the heap: the engine without an interface, for tests, replay and fuzzing.
 
-use crate::frame::{Frame, Io, NoHeadroom, Waiting};
+use crate::frame::{Frame, Io, NoHeadroom};
 use crate::ids::PortId;
+use crate::waiting::Waiting;
 
 /// Room before a received frame, the same as AF_XDP leaves.
 pub const HEADROOM: usize = 256;
@@ -94,13 +95,14 @@ pub struct HeapIo {
     pub discarded: u64,
     /// How many more frames may be allocated or copied.
     pub budget: usize,
-    /// Frames that wait for a neighbour.
+    /// Frames that wait.
     pub waiting: Waiting<HeapFrame>,
 }
 
 impl Default for HeapIo {
     fn default() -> HeapIo {
-        HeapIo { sent: Vec::new(), discarded: 0, budget: usize::MAX, waiting: Waiting::default() }
+        let waiting = Waiting::new(1024);
+        HeapIo { sent: Vec::new(), discarded: 0, budget: usize::MAX, waiting }
     }
 }
 
@@ -125,11 +127,7 @@ impl Io for HeapIo {
         Some(HeapFrame::new(&frame.to_vec()))
     }
 
-    fn hold(&mut self, queue: u16, frame: HeapFrame) -> Result<(), HeapFrame> {
-        self.waiting.hold(queue, frame)
-    }
-
-    fn take_held(&mut self, queue: u16) -> Option<HeapFrame> {
-        self.waiting.take_held(queue)
+    fn waiting(&mut self) -> &mut Waiting<HeapFrame> {
+        &mut self.waiting
     }
 }

@@ -14,10 +14,12 @@ pub mod publish;
 pub mod reason;
 mod sync;
 pub mod tables;
+pub mod waiting;
 
 pub use counters::{Counter, PortCounters, WorkerCounters};
-pub use frame::{Frame, Io, NoHeadroom, Waiting};
+pub use frame::{Frame, Io, NoHeadroom};
 pub use ids::{Location, PortId, SegmentId, TunnelId};
 pub use pipeline::{Millis, Worker};
 pub use reason::DropReason;
 pub use tables::{Fdb, Tables};
+pub use waiting::Waiting;

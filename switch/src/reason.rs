@@ -40,6 +40,7 @@ reasons! {
     SpoofedNd "spoofed_nd" "A pod's neighbour discovery claims an address that is not its own, or to be a router.";
     UnknownUnicast "unknown_unicast" "The destination is not known, and the segment does not flood to find it.";
     Storm "storm" "More broadcast and multicast than the port may send (storm control).";
+    RateLimited "rate_limited" "More than the port's rate limit lets pass: the queue before it was full.";
     FloodEmpty "flood_empty" "The segment has no other port or tunnel to flood to.";
     SplitHorizon "split_horizon" "The destination is behind a tunnel, and so was the source: tunnels are meshed, not chained.";
     TunnelRoutedOnly "tunnel_routed_only" "A frame of a segment was to go through a tunnel that carries no segment, but routed packets only.";

@@ -156,6 +156,19 @@ pub struct PortInfo {
     /// The most MAC addresses to be learned behind the port.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fdb_limit: Option<u32>,
+    /// The rate of what goes to the pod or out of the interface, in bits a second from the Ethernet
+    /// header on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ingress_rate: Option<u64>,
+    /// Bits that may go to it at once after a silence.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ingress_burst: Option<u64>,
+    /// The rate of what comes from the pod or in through the interface, in bits a second.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub egress_rate: Option<u64>,
+    /// Bits that may come from it at once after a silence.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub egress_burst: Option<u64>,
 }
 
 /// A segment, in `segment.list` and as the result of `segment.add`.

@@ -102,12 +102,15 @@ prop_compose! {
         ifname in of(self::name()), ip in vec(address(), 0..3), mac in of(mac()),
         mtu in of(any::<u32>()), anti_spoof in of(any::<bool>()),
         storm_limit in of(any::<u32>()), fdb_limit in of(any::<u32>()),
+        limits in vec(of(0..1u64 << 62), 4),
     ) -> Port {
         // As the parser makes it: a port's name is its device's by default.
         let name = if name.is_empty() { dev.clone().unwrap_or_default() } else { name };
         let netns = netns.map(Into::into);
         Port {
             name, segment, dev, netns, ifname, ip, mac, mtu, anti_spoof, storm_limit, fdb_limit,
+            ingress_rate: limits[0], ingress_burst: limits[1],
+            egress_rate: limits[2], egress_burst: limits[3],
         }
     }
 }

@@ -62,6 +62,18 @@ pub struct PortAdd {
     /// The most MAC addresses to be learned behind the port.
     #[arg(long, value_name = "COUNT")]
     fdb_limit: Option<u32>,
+    /// The rate of what goes to the pod or out of the interface, in bits a second.
+    #[arg(long, value_name = "BITS")]
+    ingress_rate: Option<u64>,
+    /// Bits that may go to it at once after a silence.
+    #[arg(long, value_name = "BITS", requires = "ingress_rate")]
+    ingress_burst: Option<u64>,
+    /// The rate of what comes from the pod or in through the interface, in bits a second.
+    #[arg(long, value_name = "BITS")]
+    egress_rate: Option<u64>,
+    /// Bits that may come from it at once after a silence.
+    #[arg(long, value_name = "BITS", requires = "egress_rate")]
+    egress_burst: Option<u64>,
     /// The port's name; the interface's by default.
     name: Option<String>,
 }
@@ -88,6 +100,10 @@ impl Port {
                 anti_spoof: a.anti_spoof,
                 storm_limit: a.storm_limit,
                 fdb_limit: a.fdb_limit,
+                ingress_rate: a.ingress_rate,
+                ingress_burst: a.ingress_burst,
+                egress_rate: a.egress_rate,
+                egress_burst: a.egress_burst,
             }),
             Port::Del(by) => Request::PortDel(ByName { name: by.name }),
             Port::List => Request::PortList(Empty {}),

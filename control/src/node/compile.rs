@@ -16,9 +16,10 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 use switch::tables::{
     Egress, Encapsulation, Fib, Group, Guard, HostPort, Neighbor, Neighbors, NextHop, OuterPolicy,
-    PathMtu, Port, PortPolicy, Role, Router, Segment, SegmentPolicy, Storm, Tables, Tunnel,
-    Underlay, UnknownUnicast, UplinkVlan,
+    PathMtu, Port, PortPolicy, Role, Router, Segment, SegmentPolicy, Storm, Tables, TokenBucket,
+    Tunnel, Underlay, UnknownUnicast, UplinkVlan,
 };
+use switch::waiting::Direction;
 use switch::{Location, PortId, SegmentId, TunnelId};
 
 /// Bytes of an Ethernet header with one VLAN tag: a port of MTU 1500 takes tagged frames of 1518.
@@ -37,6 +38,7 @@ pub struct TableIds {
     pub neighbors: Arc<Neighbors>,
     /// Token buckets by port, which live on as long as their rate stays.
     storms: BTreeMap<String, Arc<Storm>>,
+    buckets: BTreeMap<(String, Direction), Arc<TokenBucket>>,
 }
 
 /// The tables of a state in a world. What the world does not give yet (a tunnel whose next hop is
@@ -52,10 +54,12 @@ pub fn compile(state: &State, facts: &Facts, ids: &mut TableIds) -> Tables {
     let remotes: HashSet<IpAddr> = state.tunnels.iter().map(|t| t.remote).collect();
     ids.paths.retain(|remote, _| remotes.contains(remote));
     ids.storms = storms(state, &ids.storms);
+    ids.buckets = buckets(state, &ids.buckets);
     let compiler = Compiler { state, facts, ids };
     let tunnels: Vec<Tunnel> = state.tunnels.iter().filter_map(|t| compiler.tunnel(t)).collect();
     let (fib, next_hops, groups) = compiler.routes(&tunnels);
     Tables {
+        shaped: ids.buckets.keys().any(|(_, direction)| *direction == Direction::ToPort),
         ports: slots(compiler.ports().into_iter().map(|p| (p.id.index(), p))),
         segments: slots(compiler.segments(&tunnels).into_iter().map(|s| (s.id.index(), s))),
         underlay: Arc::new(compiler.underlay(&tunnels)),
@@ -76,6 +80,25 @@ fn storms(state: &State, before: &BTreeMap<String, Arc<Storm>>) -> BTreeMap<Stri
         .map(|(name, rate)| {
             let kept = before.get(name).filter(|s| s.rate() == rate).cloned();
             (name.clone(), kept.unwrap_or_else(|| Arc::new(Storm::new(rate))))
+        })
+        .collect()
+}
+
+/// The rate limits of a state: the buckets of before where rate and burst are the same.
+fn buckets(
+    state: &State,
+    before: &BTreeMap<(String, Direction), Arc<TokenBucket>>,
+) -> BTreeMap<(String, Direction), Arc<TokenBucket>> {
+    let limits = state.ports.iter().flat_map(|p| {
+        let to = (Direction::ToPort, p.ingress_rate, p.ingress_burst);
+        let from = (Direction::FromPort, p.egress_rate, p.egress_burst);
+        [to, from].map(|(direction, rate, burst)| ((p.name.clone(), direction), rate, burst))
+    });
+    limits
+        .filter_map(|(key, rate, burst)| {
+            let rate = rate?;
+            let kept = before.get(&key).filter(|b| b.is_of(rate, burst)).cloned();
+            Some((key, kept.unwrap_or_else(|| Arc::new(TokenBucket::new(rate, burst)))))
         })
         .collect()
 }
@@ -244,10 +267,13 @@ impl Compiler<'_> {
 
     fn port_policy(&self, config: &PortConfig, mac: Mac) -> PortPolicy {
         let guard = || Guard { mac, addresses: config.ip.iter().map(|a| a.addr()).collect() };
+        let limit = |direction| self.ids.buckets.get(&(config.name.clone(), direction)).cloned();
         PortPolicy {
             guard: config.is_guarded().then(guard),
             storm: self.ids.storms.get(&config.name).cloned(),
             fdb_limit: config.fdb_limit,
+            to_port: limit(Direction::ToPort),
+            from_port: limit(Direction::FromPort),
         }
     }
 

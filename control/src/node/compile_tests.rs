@@ -376,4 +376,18 @@ fn a_token_bucket_lives_as_long_as_its_rate() {
     assert!(Arc::ptr_eq(&first, &again), "an unrelated change fills no bucket");
     state.ports[0].storm_limit = Some(600);
     assert_eq!(storm(&compile(&state, &world(), &mut ids)).rate(), 600);
+    assert!(!compile(&state, &world(), &mut ids).shaped);
+    state.ports[0].egress_rate = Some(1_000_000);
+    assert!(!compile(&state, &world(), &mut ids).shaped, "only what goes to ports is looked up");
+    state.ports[0].ingress_rate = Some(2_000_000);
+    let policy = |t: &Tables| t.port(PortId(1)).unwrap().policy.clone();
+    let first = compile(&state, &world(), &mut ids);
+    assert!(first.shaped);
+    state.ports[0].egress_burst = Some(1_000_000);
+    let (first, again) = (policy(&first), policy(&compile(&state, &world(), &mut ids)));
+    let (to, still) = (first.to_port.unwrap(), again.to_port.unwrap());
+    assert!(Arc::ptr_eq(&to, &still), "the other direction's limit has not changed");
+    assert_eq!((to.rate(), to.burst()), (2_000_000, 50_000));
+    let from = [first.from_port, again.from_port].map(|b| b.map(|b| (b.rate(), b.burst())));
+    assert_eq!(from, [Some((1_000_000, 25_000)), Some((1_000_000, 1_000_000))]);
 }

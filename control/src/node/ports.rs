@@ -62,7 +62,16 @@ pub fn wanted(state: &State, attachments: &Attachments) -> BTreeMap<String, Want
 
 /// A port as far as its interface is concerned: what is only in the tables changes nothing of it.
 fn interface(port: &Port) -> Port {
-    Port { anti_spoof: None, storm_limit: None, fdb_limit: None, ..port.clone() }
+    Port {
+        anti_spoof: None,
+        storm_limit: None,
+        fdb_limit: None,
+        ingress_rate: None,
+        ingress_burst: None,
+        egress_rate: None,
+        egress_burst: None,
+        ..port.clone()
+    }
 }
 
 /// What a port is made of.

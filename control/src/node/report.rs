@@ -146,6 +146,10 @@ impl Node {
             storm_limit: None,
             fdb: self.fdb.count_at(live.id),
             fdb_limit: None,
+            ingress_rate: None,
+            ingress_burst: None,
+            egress_rate: None,
+            egress_burst: None,
         };
         // What is only in the tables is not part of what the interface was made from.
         if let Some(port) = self.effective.ports.iter().find(|p| p.name == name) {
@@ -153,6 +157,10 @@ impl Node {
             info.anti_spoof = is_pod.then(|| port.is_guarded());
             info.storm_limit = port.storm_limit;
             info.fdb_limit = port.fdb_limit;
+            info.ingress_rate = port.ingress_rate;
+            info.ingress_burst = port.ingress_burst;
+            info.egress_rate = port.egress_rate;
+            info.egress_burst = port.egress_burst;
         }
         match &live.wanted {
             Wanted::Uplink(_) => info.role = PortRole::Uplink,

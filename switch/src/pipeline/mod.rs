@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! process      a batch of one port's frames
+//!   shape::receive         what its rate limit does not let pass waits
 //!   forward    one frame: its verdict, or the name of its drop
 //!     underlay::receive    on an uplink: validate and decapsulate
 //!     bridge::forward      L2: check the source, learn, then port, tunnel, router or flood
@@ -21,6 +22,7 @@ mod mtu;
 mod relay;
 mod resolve;
 mod router;
+mod shape;
 mod suppress;
 mod underlay;
 mod vlan;
@@ -34,6 +36,7 @@ use encap::checksum::Sum;
 use icmp_error::{Limiter, Refusal, Report};
 pub use resolve::{MAX_HELD, MAX_PENDING};
 use resolve::{Resolver, Wait};
+use shape::{Limits, Shaper};
 use std::cell::Cell;
 use std::sync::Arc;
 
@@ -55,6 +58,7 @@ pub struct Worker {
     fdb: Arc<Fdb>,
     limiter: Limiter,
     resolver: Resolver,
+    shaper: Shaper,
     /// The next identification of outer packets that may be fragmented.
     ident: Cell<u16>,
 }
@@ -115,6 +119,7 @@ impl Worker {
             fdb,
             limiter: Limiter::new(),
             resolver: Resolver::default(),
+            shaper: Shaper::default(),
             ident: Cell::new(0),
         }
     }
@@ -144,13 +149,35 @@ impl Worker {
             }
             return;
         };
+        if let Some(bucket) = &port.policy.from_port {
+            shape::receive(&self.shaper, now, (ingress, bucket), batch, &self.counters, io);
+        }
         let cx = self.context(tables, port, now);
-        let outlet = &mut vlan::Outlet { io, vlan: tables.vlan, counters: &self.counters };
+        let outlet = &mut self.outlet(tables, now, io);
         for mut frame in batch.drain(..) {
             let verdict = cx.forward(&mut frame);
             cx.conclude(verdict, frame, outlet);
         }
         self.tick(tables, now, io);
+    }
+
+    /// Does what is due, with or without frames: neighbours are asked for again, and what waited for a
+    /// rate limit goes on. Called after every batch, at [`Worker::due`], and once a second.
+    pub fn tick<I: Io>(&mut self, tables: &Tables, now: Millis, io: &mut I) {
+        self.attend_all(tables, now, io);
+        self.release(tables, now, io);
+    }
+
+    /// The world, with what is between it and the pipeline.
+    #[inline(always)]
+    fn outlet<'a, I: Io>(
+        &'a self,
+        tables: &'a Tables,
+        now: Millis,
+        io: &'a mut I,
+    ) -> vlan::Outlet<'a, I> {
+        let limits = Limits::of(tables, &self.shaper, now);
+        vlan::Outlet { io, vlan: tables.vlan, counters: &self.counters, limits }
     }
 
     fn context<'a>(&'a self, tables: &'a Tables, port: &'a Port, now: Millis) -> Context<'a> {

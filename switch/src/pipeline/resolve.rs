@@ -5,7 +5,7 @@
 //! What is resolved is in [`crate::tables::Neighbors`], which all workers share. What waits is a
 //! worker's own: a few frames for each of a few neighbours, and when to ask again.
 
-use super::{Context, Millis, Origin, Verdict, Worker, bridge, router, vlan};
+use super::{Context, Millis, Origin, Verdict, Worker, bridge, router};
 use crate::frame::{Frame, Io};
 use crate::ids::{Location, PortId, SegmentId};
 use crate::reason::DropReason;
@@ -51,7 +51,7 @@ pub(super) struct Resolver {
 struct Pending {
     segment: SegmentId,
     ip: IpAddr,
-    /// The queue of [`Io::hold`] that its frames wait in.
+    /// The queue of [`crate::Waiting::hold`] that its frames wait in.
     slot: u16,
     tries: u8,
     due: u64,
@@ -118,14 +118,14 @@ pub(super) fn hold<I: Io>(cx: &Context<'_>, wait: Wait, frame: I::Frame, io: &mu
     };
     if full {
         let oldest = cx.resolver.pending.borrow_mut()[i].held.pop_front();
-        if let (Some((port, _)), Some(old)) = (oldest, io.take_held(slot)) {
+        if let (Some((port, _)), Some(old)) = (oldest, io.waiting().take_held(slot)) {
             let counters = cx.all.port(port);
             counters.held.sub(1);
             counters.drop(DropReason::NeighborQueueFull);
             io.discard(old);
         }
     }
-    match io.hold(slot, frame) {
+    match io.waiting().hold(slot, frame) {
         Ok(()) => {
             cx.counters.held.add(1);
             cx.resolver.pending.borrow_mut()[i].held.push_back((cx.port.id, wait.origin));
@@ -136,12 +136,12 @@ pub(super) fn hold<I: Io>(cx: &Context<'_>, wait: Wait, frame: I::Frame, io: &mu
 
 impl Worker {
     /// Asks for neighbours again, sends on what waited for those that answered, and gives up on those
-    /// that did not. Called after every batch, and once a second when there are none.
-    pub fn tick<I: Io>(&mut self, tables: &Tables, now: Millis, io: &mut I) {
+    /// that did not.
+    pub(super) fn attend_all<I: Io>(&mut self, tables: &Tables, now: Millis, io: &mut I) {
         if self.resolver.is_idle(now.0) {
             return;
         }
-        let io = &mut vlan::Outlet { io, vlan: tables.vlan, counters: self.counters() };
+        let io = &mut self.outlet(tables, now, io);
         self.resolver.heard.set(false);
         // Each taken out in turn, so that frames sent on may themselves find something to resolve.
         let asked = self.resolver.pending.borrow().len();
@@ -205,7 +205,7 @@ impl Worker {
     /// Routes what waited once more, now that it is known whether the neighbour is there.
     fn send_on<I: Io>(&self, tables: &Tables, now: Millis, p: &mut Pending, io: &mut I) -> bool {
         while let Some((port, origin)) = p.held.pop_front() {
-            let Some(mut frame) = io.take_held(p.slot) else { continue };
+            let Some(mut frame) = io.waiting().take_held(p.slot) else { continue };
             let counters = self.counters().port(port);
             counters.held.sub(1);
             match tables.port(port).map(|port| self.context(tables, port, now)) {

@@ -1,11 +1,13 @@
 //! The tag of an uplink on a VLAN (IEEE 802.1Q clause 9): off behind the receiver, on before the
 //! sender, so that nothing in between knows of it.
 
+use super::shape::{self, Limits};
 use crate::counters::WorkerCounters;
 use crate::frame::{Frame, Io, NoHeadroom};
 use crate::ids::PortId;
 use crate::reason::DropReason;
 use crate::tables::UplinkVlan;
+use crate::waiting::Waiting;
 use encap::ethernet::{HEADER_LEN, ethertype};
 use encap::vlan;
 
@@ -27,19 +29,21 @@ pub(super) fn untag<F: Frame>(of: UplinkVlan, frame: &mut F) -> Result<(), DropR
     Ok(())
 }
 
-/// The world as the pipeline sees it: what it sends out of the uplink gets the tag on its way.
+/// The world as the pipeline sees it: what it sends out of the uplink gets the tag on its way, and what
+/// it sends out of a port with a rate limit waits for that.
 pub(super) struct Outlet<'a, I> {
     pub io: &'a mut I,
     pub vlan: Option<UplinkVlan>,
     /// Where a frame without room for the tag is counted.
     pub counters: &'a WorkerCounters,
+    /// None when no port has a limit.
+    pub limits: Option<Limits<'a>>,
 }
 
-impl<I: Io> Io for Outlet<'_, I> {
-    type Frame = I::Frame;
-
+impl<I: Io> Outlet<'_, I> {
+    /// Sends a frame now.
     #[inline(always)]
-    fn send(&mut self, port: PortId, mut frame: I::Frame) {
+    pub fn emit(&mut self, port: PortId, mut frame: I::Frame) {
         if let Some(vlan) = self.vlan
             && vlan.port == port
             && tag(vlan, &mut frame).is_err()
@@ -48,6 +52,18 @@ impl<I: Io> Io for Outlet<'_, I> {
             return self.io.discard(frame);
         }
         self.io.send(port, frame);
+    }
+}
+
+impl<I: Io> Io for Outlet<'_, I> {
+    type Frame = I::Frame;
+
+    #[inline(always)]
+    fn send(&mut self, port: PortId, frame: I::Frame) {
+        match self.limits {
+            None => self.emit(port, frame),
+            Some(limits) => shape::send(limits, port, frame, self),
+        }
     }
 
     #[inline(always)]
@@ -66,13 +82,8 @@ impl<I: Io> Io for Outlet<'_, I> {
     }
 
     #[inline(always)]
-    fn hold(&mut self, queue: u16, frame: I::Frame) -> Result<(), I::Frame> {
-        self.io.hold(queue, frame)
-    }
-
-    #[inline(always)]
-    fn take_held(&mut self, queue: u16) -> Option<I::Frame> {
-        self.io.take_held(queue)
+    fn waiting(&mut self) -> &mut Waiting<I::Frame> {
+        self.io.waiting()
     }
 }
 

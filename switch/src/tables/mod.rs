@@ -1,6 +1,7 @@
 //! The tables: an immutable snapshot of all that is configured, and the one table that traffic
 //! writes, the [`Fdb`].
 
+mod bucket;
 pub mod fdb;
 mod fdb_counts;
 mod group;
@@ -14,6 +15,7 @@ mod storm;
 mod tunnel;
 mod underlay;
 
+pub use bucket::TokenBucket;
 pub use fdb::{Fdb, FdbEntry, Learned, Limits};
 pub use group::Group;
 pub use lpm::{Fib, Lpm};
@@ -37,6 +39,8 @@ use std::sync::Arc;
 pub struct Tables {
     /// Ports by [`PortId`]; none where the identifier is not in use.
     pub ports: Vec<Option<Arc<Port>>>,
+    /// Whether a port limits the rate of what goes to it: if none does, nobody looks for it.
+    pub shaped: bool,
     /// Segments by [`SegmentId`].
     pub segments: Vec<Option<Arc<Segment>>>,
     /// Tunnels by [`TunnelId`].

@@ -1,5 +1,6 @@
 //! Ports.
 
+use super::bucket::TokenBucket;
 use super::storm::Storm;
 use crate::ids::{PortId, SegmentId};
 use encap::Mac;
@@ -19,11 +20,11 @@ pub struct Port {
     pub max_frame: u32,
     /// The largest IP packet that is routed out of it, in bytes.
     pub mtu: u32,
-    /// What it may send into the switch.
+    /// What may pass through it.
     pub policy: PortPolicy,
 }
 
-/// What a port may send into the switch. The default is anything.
+/// What may pass through a port. The default is anything.
 #[derive(Clone, Debug, Default)]
 pub struct PortPolicy {
     /// Whose frames the port takes; none: anybody's.
@@ -32,6 +33,11 @@ pub struct PortPolicy {
     pub storm: Option<Arc<Storm>>,
     /// The most MAC addresses to be learned behind it; none: as many as fit the table.
     pub fdb_limit: Option<u32>,
+    /// The rate of what is sent out of it, where [`super::Tables::shaped`] says that there are such
+    /// limits; none: not limited.
+    pub to_port: Option<Arc<TokenBucket>>,
+    /// The rate of what comes from it; none: not limited.
+    pub from_port: Option<Arc<TokenBucket>>,
 }
 
 /// Who is behind a port, so that nobody there can pretend to be another.

@@ -17,6 +17,7 @@ mod relay;
 mod replace;
 mod resolve;
 mod router;
+mod shape;
 mod suppress;
 mod tcp;
 mod underlay;

@@ -15,6 +15,8 @@ enum By {
     Pipeline(Vec<(DropReason, u64)>),
     /// The pipeline, of frames that waited for a neighbour: `resolve.rs` has each.
     Resolver,
+    /// The pipeline, of frames that waited for a rate limit: `shape.rs`.
+    Shaper,
     /// The ports, which know of rings and interfaces; `fastpath` tests them.
     Ports,
 }
@@ -177,6 +179,7 @@ fn example(reason: DropReason) -> By {
         DropReason::NeighborFailed | DropReason::NeighborQueueFull | DropReason::Consumed => {
             return By::Resolver;
         }
+        DropReason::RateLimited => return By::Shaper,
         DropReason::TxRingFull | DropReason::TxTooManySegments | DropReason::Shutdown => {
             return By::Ports;
         }

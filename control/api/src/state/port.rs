@@ -47,6 +47,19 @@ pub struct Port {
     /// The most MAC addresses to be learned behind the port; absent: as many as fit the table.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fdb_limit: Option<u32>,
+    /// The rate of what goes to the pod or out of the interface, in bits a second from the Ethernet
+    /// header on; absent: not limited.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ingress_rate: Option<u64>,
+    /// Bits that may go to it at once after a silence; absent: 25 ms at the rate.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ingress_burst: Option<u64>,
+    /// The rate of what comes from the pod or in through the interface, in bits a second.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub egress_rate: Option<u64>,
+    /// Bits that may come from it at once after a silence; absent: 25 ms at the rate.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub egress_burst: Option<u64>,
 }
 
 /// What a port is attached to.
@@ -109,6 +122,10 @@ impl Port {
             anti_spoof: None,
             storm_limit: None,
             fdb_limit: None,
+            ingress_rate: None,
+            ingress_burst: None,
+            egress_rate: None,
+            egress_burst: None,
         }
     }
 
@@ -126,6 +143,10 @@ impl Port {
             anti_spoof: None,
             storm_limit: None,
             fdb_limit: None,
+            ingress_rate: None,
+            ingress_burst: None,
+            egress_rate: None,
+            egress_burst: None,
         }
     }
 }

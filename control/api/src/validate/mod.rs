@@ -156,7 +156,14 @@ impl Check {
         }
     }
 
-    fn range(&mut self, at: At<'_>, key: &'static str, value: u32, min: u32, max: u32) {
+    fn range<T: PartialOrd + Copy + fmt::Display>(
+        &mut self,
+        at: At<'_>,
+        key: &'static str,
+        value: T,
+        min: T,
+        max: T,
+    ) {
         if !(min..=max).contains(&value) {
             self.wrong(at, key, value, format!("{min} to {max}"));
         }

@@ -38,12 +38,38 @@ pub(super) fn ports(check: &mut Check, state: &State) {
         if let Some(limit) = port.storm_limit {
             check.range(at, "storm_limit", limit, 1, 100_000_000);
         }
+        rate(check, at, "ingress_rate", port.ingress_rate, "ingress_burst", port.ingress_burst);
+        rate(check, at, "egress_rate", port.egress_rate, "egress_burst", port.egress_burst);
         match port.attachment() {
             Some(Attachment::Device(dev)) => device(check, at, port, dev, &mut taken),
             Some(Attachment::Pod(pod)) => {
                 interface(check, at, state, (&port.segment, pod), &mut taken);
             }
             None => contradiction(check, at, port),
+        }
+    }
+}
+
+/// The most bits that a bucket may hold, and that may pass in a second.
+const BITS_MAX: u64 = 1_000_000_000_000;
+/// The lowest rate: a frame of 64 KiB takes nine minutes.
+const RATE_MIN: u64 = 1000;
+
+fn rate(
+    check: &mut Check,
+    at: At<'_>,
+    rate_key: &'static str,
+    rate: Option<u64>,
+    burst_key: &'static str,
+    burst: Option<u64>,
+) {
+    if let Some(rate) = rate {
+        check.range(at, rate_key, rate, RATE_MIN, BITS_MAX);
+    }
+    if let Some(burst) = burst {
+        check.range(at, burst_key, burst, 1, BITS_MAX);
+        if rate.is_none() {
+            check.wrong(at, burst_key, burst, format!("`{rate_key}` beside it"));
         }
     }
 }

@@ -276,6 +276,20 @@ fn limits() {
         json!(0),
         &["port \"eth1\".storm_limit = 0: expected 1 to 100000000"],
     );
+    for direction in ["ingress", "egress"] {
+        let (rate, burst) = (format!("{direction}_rate"), format!("{direction}_burst"));
+        breaks(
+            &format!("/port/0/{rate}"),
+            json!(999),
+            &[&format!("port \"eth1\".{rate} = 999: expected 1000 to 1000000000000")],
+        );
+        breaks(&format!("/port/0/{rate}"), json!(5_000_000_000u64), &[]);
+        breaks(
+            &format!("/port/0/{burst}"),
+            json!(80_000),
+            &[&format!("port \"eth1\".{burst} = 80000: expected `{rate}` beside it")],
+        );
+    }
     breaks("/port/1/anti_spoof", json!(false), &[]);
     breaks(
         "/port/0/anti_spoof",
