@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use encap::{Mac, Prefix};
 use podswitch_api::attachment::{
-    Addresses, Attachment, AttachmentAdd, AttachmentId, AttachmentIp, AttachmentRoute,
+    Addresses, Attachment, AttachmentAdd, AttachmentId, AttachmentIp, AttachmentRoute, RateLimit,
 };
 use podswitch_api::state::{DEFAULT_SEGMENT, Port, State};
 use podswitch_api::validate::NAME_MAX;
@@ -30,6 +30,13 @@ pub struct Entry {
     pub segment: String,
     /// The inode of the pod's network namespace: another one may have its path later.
     pub netns_inode: u64,
+}
+
+/// The rate and the burst of a port, as a runtime asks for them. containerd and its like, which know of a
+/// rate only, say the largest number of 32 bits for the burst: half a gigabyte before any limit is
+/// felt is not what anybody meant.
+fn limit(limit: RateLimit) -> (Option<u64>, Option<u64>) {
+    (Some(limit.rate), limit.burst.filter(|&burst| burst != u64::from(u32::MAX)))
 }
 
 /// The segment that a request is for.
@@ -129,6 +136,8 @@ impl Entry {
         port.mac = r.mac;
         port.mtu = r.mtu;
         port.anti_spoof = Some(r.anti_spoof);
+        (port.ingress_rate, port.ingress_burst) = r.ingress.map_or((None, None), limit);
+        (port.egress_rate, port.egress_burst) = r.egress.map_or((None, None), limit);
         port
     }
 
