@@ -23,7 +23,13 @@ impl<F: Frame> Waiting<F> {
         let queue = || VecDeque::with_capacity(MAX_HELD);
         Waiting {
             neighbors: (0..Waiting::<F>::QUEUES).map(|_| queue()).collect(),
-            backlog: Backlog { queues: Vec::new(), busy: Vec::new(), held: 0, buffers },
+            backlog: Backlog {
+                queues: Vec::new(),
+                busy: Vec::new(),
+                held: 0,
+                buffers,
+                ready: Vec::new(),
+            },
         }
     }
 
@@ -79,6 +85,8 @@ pub struct Backlog<F> {
     held: usize,
     /// The most there may be.
     buffers: usize,
+    /// Frames that have waited for long enough: a worker's room for them, between uses empty.
+    pub ready: Vec<F>,
 }
 
 #[derive(Debug)]

@@ -154,10 +154,7 @@ impl Worker {
         }
         let cx = self.context(tables, port, now);
         let outlet = &mut self.outlet(tables, now, io);
-        for mut frame in batch.drain(..) {
-            let verdict = cx.forward(&mut frame);
-            cx.conclude(verdict, frame, outlet);
-        }
+        cx.run(batch, outlet);
         self.tick(tables, now, io);
     }
 
@@ -203,6 +200,18 @@ impl Context<'_> {
     fn ident(&self, flow: u32) -> u16 {
         self.ident.set(self.ident.get().wrapping_add(1));
         self.ident.get().wrapping_add(flow as u16)
+    }
+
+    /// Forwards a batch. In one place, so that there is one copy of the way through the switch, into
+    /// which all of it is inlined.
+    #[inline(never)]
+    fn run<I: Io>(&self, batch: &mut Vec<I::Frame>, out: &mut vlan::Outlet<'_, I>) {
+        for mut frame in batch.drain(..) {
+            match self.forward(&mut frame) {
+                Ok(Verdict::Send(port)) => out.send(port, frame),
+                other => self.conclude(other, frame, out),
+            }
+        }
     }
 
     #[inline]

@@ -52,14 +52,10 @@ fn bucket(port: &Port, direction: Direction) -> Option<&TokenBucket> {
 }
 
 /// Sends a frame out of a port, now or when the port's limit allows.
-#[inline(never)]
-pub(super) fn send<I: Io>(
-    limits: Limits<'_>,
-    port: PortId,
-    frame: I::Frame,
-    out: &mut Outlet<'_, I>,
-) {
+#[cold]
+pub(super) fn send<I: Io>(port: PortId, frame: I::Frame, out: &mut Outlet<'_, I>) {
     let of = (port, Direction::ToPort);
+    let Some(limits) = out.limits else { return out.emit(port, frame) };
     match limits.tables.port(port).and_then(|p| bucket(p, Direction::ToPort)) {
         Some(bucket) if !passes(limits.now, of, bucket, &frame, out.io) => {
             wait((limits.shaper, limits.now), of, bucket, frame, out.counters, out.io);
@@ -153,6 +149,7 @@ impl Worker {
         while let Some(of) = out.io.waiting().backlog.busy(n) {
             let bucket = tables.port(of.0).and_then(|port| bucket(port, of.1));
             n += 1;
+            let mut ready = core::mem::take(&mut out.io.waiting().backlog.ready);
             while let Some(len) = out.io.waiting().backlog.head(of) {
                 if let Some(bucket) = bucket
                     && !bucket.take(now.0, len)
@@ -160,8 +157,11 @@ impl Worker {
                     self.shaper.look(now.0, bucket.ready_at(len));
                     break;
                 }
-                self.go_on(tables, now, of, out);
+                ready.extend(out.io.waiting().backlog.pop(of));
             }
+            self.counters().port(of.0).held.sub(ready.len() as u64);
+            self.go_on(tables, now, of, &mut ready, out);
+            out.io.waiting().backlog.ready = ready;
             if out.io.waiting().backlog.is_empty(of) {
                 // Another one is in its place.
                 n -= 1;
@@ -169,27 +169,23 @@ impl Worker {
         }
     }
 
-    /// The first frame of a queue goes on from where it had to wait.
+    /// Frames of a queue go on from where they had to wait.
     fn go_on<I: Io>(
         &self,
         tables: &Tables,
         now: Millis,
         (port, direction): Limited,
+        ready: &mut Vec<I::Frame>,
         out: &mut Outlet<'_, I>,
     ) {
-        let Some(mut frame) = out.io.waiting().backlog.pop((port, direction)) else { return };
-        let counters = self.counters().port(port);
-        counters.held.sub(1);
         match (direction, tables.port(port)) {
-            (Direction::ToPort, _) => out.emit(port, frame),
-            (Direction::FromPort, Some(port)) => {
-                let cx = self.context(tables, port, now);
-                let verdict = cx.forward(&mut frame);
-                cx.conclude(verdict, frame, out);
-            }
+            (Direction::ToPort, _) => ready.drain(..).for_each(|frame| out.emit(port, frame)),
+            (Direction::FromPort, Some(port)) => self.context(tables, port, now).run(ready, out),
             (Direction::FromPort, None) => {
-                counters.drop(DropReason::PortUnknown);
-                out.io.discard(frame);
+                for frame in ready.drain(..) {
+                    self.counters().port(port).drop(DropReason::PortUnknown);
+                    out.io.discard(frame);
+                }
             }
         }
     }

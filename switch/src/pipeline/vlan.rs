@@ -60,10 +60,10 @@ impl<I: Io> Io for Outlet<'_, I> {
 
     #[inline(always)]
     fn send(&mut self, port: PortId, frame: I::Frame) {
-        match self.limits {
-            None => self.emit(port, frame),
-            Some(limits) => shape::send(limits, port, frame, self),
+        if self.limits.is_some() {
+            return shape::send(port, frame, self);
         }
+        self.emit(port, frame);
     }
 
     #[inline(always)]
