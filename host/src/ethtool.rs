@@ -30,6 +30,7 @@ mod et {
     pub const VERSION: u8 = 1;
     pub const MSG_FEATURES_GET: u8 = 11;
     pub const MSG_FEATURES_SET: u8 = 12;
+    pub const MSG_RINGS_GET: u8 = 15;
     pub const MSG_CHANNELS_GET: u8 = 17;
 
     /// Attribute 1 of every message says which device is meant.
@@ -37,6 +38,8 @@ mod et {
     pub const A_HEADER_DEV_INDEX: u16 = 1;
     pub const A_FEATURES_WANTED: u16 = 3;
     pub const A_FEATURES_ACTIVE: u16 = 4;
+    pub const A_RINGS_RX_MAX: u16 = 2;
+    pub const A_RINGS_RX: u16 = 6;
     pub const A_CHANNELS_RX_MAX: u16 = 2;
     pub const A_CHANNELS_TX_MAX: u16 = 3;
     pub const A_CHANNELS_COMBINED_MAX: u16 = 5;
@@ -81,6 +84,15 @@ pub struct Channels {
     pub rx_max: u32,
     /// Transmit queues there could be.
     pub tx_max: u32,
+}
+
+/// Descriptors of each receive ring of a link.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Rings {
+    /// What they hold now.
+    pub rx: u32,
+    /// What they could hold.
+    pub rx_max: u32,
 }
 
 impl Features {
@@ -239,6 +251,28 @@ impl Ethtool {
             }
         }
         Ok(Some(channels))
+    }
+
+    /// The receive rings of a link; none when its driver has no such notion.
+    pub fn rings(&self, index: u32) -> Result<Option<Rings>> {
+        let what = || format!("read the ring sizes of interface {index}");
+        let answers = match self.ask(et::MSG_RINGS_GET, index, None, what) {
+            Ok(answers) => answers,
+            Err(e) if e.errno() == Some(Errno::EOPNOTSUPP) => return Ok(None),
+            Err(e) => return Err(e),
+        };
+        let mut rings = Rings::default();
+        for attribute in answers.iter().flat_map(|a| attributes(a)) {
+            let Ok(size) = attribute.value().try_into().map(u32::from_ne_bytes) else {
+                continue;
+            };
+            match attribute.kind() {
+                et::A_RINGS_RX => rings.rx = size,
+                et::A_RINGS_RX_MAX => rings.rx_max = size,
+                _ => {}
+            }
+        }
+        Ok(Some(rings))
     }
 
     /// Sends a command about a link; returns the attributes of the answers.

@@ -27,7 +27,7 @@ mod veth;
 
 pub use address::{Address, AddressSpec};
 pub use error::{Error, Result};
-pub use ethtool::{Channels, Ethtool, Features};
+pub use ethtool::{Channels, Ethtool, Features, Rings};
 pub use handle::Handle;
 pub use hostport::{HostPort, HostPortSpec, HostRoute, ROUTE_PROTOCOL, ROUTER_V4, ROUTER_V6};
 pub use link::{Link, XdpMode};

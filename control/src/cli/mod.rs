@@ -7,6 +7,7 @@ mod object;
 mod out;
 mod run;
 mod show;
+mod tune;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -26,7 +27,8 @@ Exit codes:
   1  failed at run time: the kernel or the daemon refused
   2  wrong usage, or a configuration that makes no sense
   3  the daemon cannot be reached, or does not answer in time
-  4  permission refused";
+  4  permission refused
+  5  `tune --check` found something that is not ideal";
 
 const EXAMPLES: &str = "\
 Examples:
@@ -108,6 +110,8 @@ enum Command {
     /// The CNI plugin, for container runtimes.
     #[command(subcommand)]
     Cni(cni::Cni),
+    /// Tell what of this host is not ideal, and why.
+    Tune(tune::Tune),
     /// Print a completion script.
     ///
     /// For bash: podswitch completions bash > /etc/bash_completion.d/podswitch
@@ -122,7 +126,7 @@ pub fn main<B: Backend>(start: impl FnOnce(&Config) -> Result<B, Error>) -> Exit
     let args = Args::parse();
     let out = Out { json: args.json };
     match dispatch(args, &out, start) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(failure) => failure.report(),
     }
 }
@@ -131,9 +135,9 @@ fn dispatch<B: Backend>(
     args: Args,
     out: &Out,
     start: impl FnOnce(&Config) -> Result<B, Error>,
-) -> Result<(), Failure> {
+) -> Result<ExitCode, Failure> {
     let daemon = Daemon { socket: args.socket };
-    match args.command {
+    let done = match args.command {
         Command::Run(run) => run.run(args.log.as_deref(), start),
         Command::Check(check) => check.run(out),
         Command::Apply(apply) => apply.run(&daemon, out),
@@ -145,12 +149,14 @@ fn dispatch<B: Backend>(
         Command::Neighbor(o) => o.run(&daemon, out),
         Command::Fdb(o) => o.run(&daemon, out),
         Command::Cni(o) => o.run(&daemon, out),
+        Command::Tune(tune) => return tune.run(out),
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Args::command(), "podswitch", &mut script);
             out.bytes(&script)
         }
-    }
+    };
+    done.map(|()| ExitCode::SUCCESS)
 }
 
 /// The daemon that the command talks to.
