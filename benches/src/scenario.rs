@@ -113,8 +113,13 @@ fn tables() -> Tables {
     };
     let mut underlay = Underlay::default();
     underlay.local.insert(LOCAL.into());
-    let router =
-        Router { mac: ROUTER, addresses: vec![[10, 0, 0, 1].into()], host: None, clamp_mss: false };
+    let router = Router {
+        mac: ROUTER,
+        addresses: vec![[10, 0, 0, 1].into()],
+        host: None,
+        clamp_mss: false,
+        icmp_errors: 1000,
+    };
     Tables {
         ports: vec![
             port(POD, Role::Access(SEGMENT)),

@@ -42,6 +42,7 @@ fn every_key() -> State {
             segment: name(),
             mtu: Some(1500),
             clamp_mss: true,
+            icmp_errors: 1,
         }),
         uplink: Some(Uplink {
             dev: name(),

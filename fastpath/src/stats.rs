@@ -21,6 +21,10 @@ pub struct PortSnapshot {
     pub originated: u64,
     /// Frames whose source address could not be learned; what became of them is counted apart.
     pub not_learned: u64,
+    /// ARP, neighbour discovery and echo requests that the switch answered itself.
+    pub answered: u64,
+    /// Questions of the router for the MAC address of a neighbour.
+    pub asked: u64,
     /// Frames dropped, by reason, in the order of [`DropReason::ALL`].
     pub drops: Vec<u64>,
     /// Frames on their way out of this port: in its transmit ring or between two workers.
@@ -43,6 +47,8 @@ impl PortSnapshot {
         self.tx_bytes += counters.tx_bytes.get();
         self.originated += counters.originated.get();
         self.not_learned += counters.not_learned.get();
+        self.answered += counters.answered.get();
+        self.asked += counters.asked.get();
         for (sum, &reason) in self.drops.iter_mut().zip(DropReason::ALL) {
             *sum += counters.drops(reason);
         }
@@ -70,6 +76,8 @@ impl PortSnapshot {
             tx_bytes: self.tx_bytes - earlier.tx_bytes,
             originated: self.originated - earlier.originated,
             not_learned: self.not_learned - earlier.not_learned,
+            answered: self.answered - earlier.answered,
+            asked: self.asked - earlier.asked,
             drops: drops.map(|(now, then)| now - then).collect(),
             in_flight: self.in_flight,
             kernel: self.kernel,
@@ -87,6 +95,8 @@ impl core::ops::AddAssign<&PortSnapshot> for PortSnapshot {
         self.tx_bytes += o.tx_bytes;
         self.originated += o.originated;
         self.not_learned += o.not_learned;
+        self.answered += o.answered;
+        self.asked += o.asked;
         self.drops.resize(self.drops.len().max(o.drops.len()), 0);
         for (sum, n) in self.drops.iter_mut().zip(&o.drops) {
             *sum += n;

@@ -54,6 +54,10 @@ pub struct PortCounters {
     /// Frames whose source address could not be learned, because the table is full or a limit is
     /// reached. They are forwarded all the same, and counted as what became of them.
     pub not_learned: Counter,
+    /// Requests that the switch answered itself: ARP, neighbour solicitations, echo requests.
+    pub answered: Counter,
+    /// Questions of the router for the MAC address of a neighbour.
+    pub asked: Counter,
     drops: [Counter; DropReason::COUNT],
 }
 
@@ -67,6 +71,8 @@ impl Default for PortCounters {
             tx_bytes: Counter::default(),
             originated: Counter::default(),
             not_learned: Counter::default(),
+            answered: Counter::default(),
+            asked: Counter::default(),
             drops: [const { Counter(AtomicU64::new(0)) }; DropReason::COUNT],
         }
     }

@@ -49,6 +49,7 @@ reasons! {
     NoHeadroom "no_headroom" "There is no room before the frame for the tunnel's header.";
     TxRingFull "tx_ring_full" "The egress interface did not take the frame: its ring was full.";
     TxTooManySegments "tx_too_many_segments" "The frame has more segments than the interface can send.";
+    GatewayConflict "gateway_conflict" "Somebody else claims an address of the gateway: the segment is told whose it is (RFC 5227 section 2.4).";
     ArpMalformed "arp_malformed" "The ARP packet is truncated or not for Ethernet and IPv4 (RFC 826).";
     Ipv4Malformed "ipv4_malformed" "The IPv4 header is truncated or contradicts itself (RFC 791).";
     Ipv4Checksum "ipv4_checksum" "The IPv4 header checksum is wrong.";

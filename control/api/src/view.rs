@@ -364,6 +364,12 @@ pub struct PortCounters {
     /// `fdb_limit` is reached. They are forwarded all the same, and no part of the sum.
     #[serde(default)]
     pub not_learned: u64,
+    /// ARP requests, neighbour solicitations and echo requests that the switch answered itself.
+    #[serde(default)]
+    pub answered: u64,
+    /// ARP requests and neighbour solicitations that the router sent.
+    #[serde(default)]
+    pub asked: u64,
     /// Dropped frames by reason; reasons that never occurred are left out.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub drops: BTreeMap<String, u64>,

@@ -81,9 +81,11 @@ prop_compose! {
     fn node()(
         name in of(name()), pod_cidrs in vec(prefix(), 0..3), gateway in any::<bool>(),
         host_interface in "[a-z]{0,17}", segment in name(), mtu in of(any::<u32>()),
-        clamp_mss in any::<bool>(),
+        clamp_mss in any::<bool>(), icmp_errors in any::<u32>(),
     ) -> Node {
-        Node { name, pod_cidrs, gateway, host_interface, segment, mtu, clamp_mss }
+        Node {
+            name, pod_cidrs, gateway, host_interface, segment, mtu, clamp_mss, icmp_errors,
+        }
     }
 }
 

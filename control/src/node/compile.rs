@@ -232,6 +232,7 @@ impl Compiler<'_> {
             addresses: node.gateways().map(|a| a.addr()).collect(),
             host: self.facts.host.as_ref().map(|h| HostPort { port: h.id, mac: h.mac }),
             clamp_mss: node.clamp_mss,
+            icmp_errors: node.icmp_errors,
         })
     }
 

@@ -504,6 +504,8 @@ fn row(name: &str, c: &PortSnapshot) -> PortCounters {
         tx_bytes: c.tx_bytes,
         originated: c.originated,
         not_learned: c.not_learned,
+        answered: c.answered,
+        asked: c.asked,
         drops: drops.map(|(reason, &n)| (reason.name().to_owned(), n)).collect(),
         missed: MISSED
             .iter()

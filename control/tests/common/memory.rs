@@ -346,6 +346,8 @@ fn counters(s: &State) -> Counters {
         tx_bytes: 63360,
         originated: 0,
         not_learned: 0,
+        answered: 0,
+        asked: 0,
         drops: BTreeMap::from([("no_route".to_owned(), 10)]),
         missed: BTreeMap::new(),
     });

@@ -98,6 +98,15 @@ pub(super) fn neighbor_solicitation<F: Frame>(
 /// `ff02::1`.
 const ALL_NODES: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1);
 
+/// Overwrites the frame with an advertisement that nobody asked for (RFC 4861 section 7.2.6).
+pub(super) fn announce<F: Frame>(
+    owner: Owner,
+    target: Ipv6Addr,
+    frame: &mut F,
+) -> Result<(), DropReason> {
+    advertise(owner, target, ALL_NODES, ethernet::ipv6_multicast(ALL_NODES), false, frame)
+}
+
 /// Overwrites the frame with a neighbour advertisement.
 fn advertise<F: Frame>(
     owner: Owner,

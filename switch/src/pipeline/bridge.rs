@@ -1,7 +1,7 @@
 //! L2: a learning bridge (IEEE 802.1Q clause 8).
 
 use super::answer::{self, Owner};
-use super::{Context, Origin, Verdict, egress, guard, router, suppress};
+use super::{Context, Origin, Verdict, defend, egress, guard, router, suppress};
 use crate::frame::Frame;
 use crate::ids::{Location, SegmentId};
 use crate::reason::DropReason;
@@ -34,6 +34,9 @@ pub(super) fn forward<F: Frame>(
         if dst == router.mac {
             return router::forward(cx, frame, Origin::Segment(id, from));
         }
+        if let Some(ip) = defend::conflict(router, frame, ethertype) {
+            return Ok(Verdict::Defend(id, ip));
+        }
         let answered = match ethertype {
             ethertype::ARP if dst.is_broadcast() => {
                 answer::arp(frame, |r| Owner::router(router, r.target_ip.into()))?
@@ -44,6 +47,7 @@ pub(super) fn forward<F: Frame>(
             _ => false,
         };
         if answered {
+            cx.counters.answered.add(1);
             return egress::to_location(cx, frame, from).map(Verdict::Send);
         }
     }
@@ -53,6 +57,7 @@ pub(super) fn forward<F: Frame>(
             return Err(DropReason::EthReserved);
         }
         if segment.policy.suppress && suppress::answer(segment, frame, ethertype, from)? {
+            cx.counters.answered.add(1);
             return egress::to_location(cx, frame, from).map(Verdict::Send);
         }
         if cx.port.policy.storm.as_ref().is_some_and(|storm| !storm.admit(cx.millis)) {

@@ -58,29 +58,21 @@ pub(super) struct Limiter {
 }
 
 impl Limiter {
-    /// Errors a second in the long run, for each worker; what Linux allows a node.
-    const PER_SECOND: u64 = 1000;
-    /// Errors at once: a traceroute of 30 hops with three probes each.
-    const BURST: u64 = 100;
-
     pub fn new() -> Limiter {
-        Limiter { tokens: Cell::new(Limiter::BURST), filled: Cell::new(0) }
+        Limiter { tokens: Cell::new(u64::MAX), filled: Cell::new(0) }
     }
 
-    /// Takes a token at `now` milliseconds, if there is one.
-    fn take(&self, now: u64) -> bool {
-        let fresh = now.saturating_sub(self.filled.get()) * Limiter::PER_SECOND / 1000;
+    /// Takes a token at `now` milliseconds, if there is one, of `per_second` in the long run, and a
+    /// tenth of a second's at once.
+    fn take(&self, now: u64, per_second: u32) -> bool {
+        let fresh = now.saturating_sub(self.filled.get()).saturating_mul(per_second.into()) / 1000;
         if fresh > 0 {
-            self.tokens.set((self.tokens.get() + fresh).min(Limiter::BURST));
             self.filled.set(now);
         }
-        match self.tokens.get().checked_sub(1) {
-            Some(left) => {
-                self.tokens.set(left);
-                true
-            }
-            None => false,
-        }
+        let burst = per_second.div_ceil(10).into();
+        let tokens = self.tokens.get().saturating_add(fresh).min(burst);
+        self.tokens.set(tokens.saturating_sub(1));
+        tokens > 0
     }
 }
 
@@ -93,7 +85,7 @@ pub(super) fn send<I: Io>(cx: &Context<'_>, refusal: &Refusal, frame: &I::Frame,
     let Some(sender) = sender(packet) else { return };
     let Some(own) = router.address_towards(sender) else { return };
     cx.counters.originated.add(1);
-    if !cx.limiter.take(cx.millis) {
+    if !cx.limiter.take(cx.millis, router.icmp_errors) {
         return cx.counters.drop(DropReason::IcmpRateLimited);
     }
     let Some(mut error) = io.alloc() else {
@@ -253,11 +245,22 @@ mod tests {
 
     #[test]
     fn the_bucket_holds_a_burst_and_refills_by_time() {
+        for (per_second, at_once, in_10_ms) in [(1000, 100, 10), (100, 10, 1), (5, 1, 0), (0, 0, 0)]
+        {
+            let bucket = Limiter::new();
+            let burst = |now| (0..10_000).take_while(|_| bucket.take(now, per_second)).count();
+            assert_eq!(burst(0), at_once);
+            assert_eq!(burst(0), 0);
+            assert_eq!(burst(10), in_10_ms);
+            assert_eq!(burst(1_000_000), at_once, "never more than a burst");
+            assert_eq!(
+                burst(1_000_100) + burst(1_000_200),
+                per_second as usize / 5,
+                "parts add up"
+            );
+        }
         let bucket = Limiter::new();
-        let burst = |now| (0..10_000).take_while(|_| bucket.take(now)).count() as u64;
-        assert_eq!(burst(0), Limiter::BURST);
-        assert_eq!(burst(0), 0);
-        assert_eq!(burst(10), 10 * Limiter::PER_SECOND / 1000);
-        assert_eq!(burst(1_000_000), Limiter::BURST, "never more than a burst");
+        assert!(bucket.take(0, 1000));
+        assert_eq!((0..100).filter(|_| bucket.take(0, 100)).count(), 10, "lowered at once");
     }
 }

@@ -14,6 +14,7 @@
 
 mod answer;
 mod bridge;
+mod defend;
 mod egress;
 mod fragment;
 mod guard;
@@ -32,12 +33,14 @@ use crate::frame::{Frame, Io};
 use crate::ids::{Location, PortId, SegmentId, TunnelId};
 use crate::reason::DropReason;
 use crate::tables::{Fdb, Port, Role, Segment, Tables};
+use defend::Defence;
 use encap::checksum::Sum;
 use icmp_error::{Limiter, Refusal, Report};
 pub use resolve::{MAX_HELD, MAX_PENDING};
 use resolve::{Resolver, Wait};
 use shape::{Limits, Shaper};
 use std::cell::Cell;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 /// Milliseconds on a clock that never runs backwards.
@@ -59,6 +62,7 @@ pub struct Worker {
     limiter: Limiter,
     resolver: Resolver,
     shaper: Shaper,
+    defence: Defence,
     /// The next identification of outer packets that may be fragmented.
     ident: Cell<u16>,
 }
@@ -92,6 +96,8 @@ enum Verdict {
     Refuse(Refusal),
     /// It waits until its next hop's MAC address is known.
     Resolve(Wait),
+    /// It claims an address of the gateway: it is dropped, and the segment told whose that is.
+    Defend(SegmentId, IpAddr),
 }
 
 /// What every step may look at while one batch is processed.
@@ -102,6 +108,7 @@ struct Context<'a> {
     counters: &'a PortCounters,
     limiter: &'a Limiter,
     resolver: &'a Resolver,
+    defence: &'a Defence,
     /// The counters of all ports, for frames that came in earlier.
     all: &'a WorkerCounters,
     ident: &'a Cell<u16>,
@@ -120,6 +127,7 @@ impl Worker {
             limiter: Limiter::new(),
             resolver: Resolver::default(),
             shaper: Shaper::default(),
+            defence: Defence::default(),
             ident: Cell::new(0),
         }
     }
@@ -185,6 +193,7 @@ impl Worker {
             counters: self.counters.port(port.id),
             limiter: &self.limiter,
             resolver: &self.resolver,
+            defence: &self.defence,
             ident: &self.ident,
             all: &self.counters,
             now: now.seconds(),
@@ -237,6 +246,10 @@ impl Context<'_> {
             Ok(Verdict::Send(port)) => io.send(port, frame),
             Ok(Verdict::Flood(segment, from)) => self.flood(segment, from, frame, io),
             Ok(Verdict::Resolve(wait)) => resolve::hold(self, wait, frame, io),
+            Ok(Verdict::Defend(segment, ip)) => {
+                defend::announce(self, segment, ip, io);
+                self.drop(DropReason::GatewayConflict, frame, io);
+            }
             Ok(Verdict::Fragment(mtu, origin)) => fragment::send(self, frame, mtu, origin, io),
             Ok(Verdict::Refuse(refusal)) => {
                 icmp_error::send(self, &refusal, &frame, io);

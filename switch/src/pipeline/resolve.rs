@@ -28,7 +28,7 @@ const MAX_TRIES: u8 = 3;
 /// Seconds after a failure in which senders are refused at once, and nobody is asked.
 const BACK_OFF: u32 = 5;
 /// Where the router's own frames come from: no port of any segment.
-const NOWHERE: Location = Location::Port(PortId(u16::MAX));
+pub(super) const NOWHERE: Location = Location::Port(PortId(u16::MAX));
 
 /// A frame that is to wait for a neighbour.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -237,6 +237,7 @@ fn ask<I: Io>(cx: &Context<'_>, segment: SegmentId, ip: IpAddr, io: &mut I) {
     let Some(router) = &cx.tables.router else { return };
     let Some(own) = router.address_towards(ip) else { return };
     cx.counters.originated.add(1);
+    cx.counters.asked.add(1);
     let Some(mut frame) = io.alloc() else {
         return cx.counters.drop(DropReason::NoBuffer);
     };
@@ -286,7 +287,7 @@ fn ask<I: Io>(cx: &Context<'_>, segment: SegmentId, ip: IpAddr, io: &mut I) {
 }
 
 /// Makes an empty frame one of `len` bytes behind an Ethernet header.
-fn write<F: Frame>(
+pub(super) fn write<F: Frame>(
     frame: &mut F,
     dst: Mac,
     src: Mac,
@@ -309,7 +310,7 @@ pub(super) fn arp_reply<F: Frame>(cx: &Context<'_>, router: &Router, frame: &F) 
     };
     reply.operation == arp::Operation::Reply
         && router.has_address(IpAddr::V4(reply.target_ip))
-        && hear(cx, IpAddr::V4(reply.sender_ip), reply.sender_mac)
+        && hear(cx, IpAddr::V4(reply.sender_ip), reply.sender_mac, Flags::ARP)
 }
 
 /// A neighbour advertisement to the router (RFC 4861 section 7.2.5); whether it was one that the
@@ -322,25 +323,52 @@ pub(super) fn advertisement<F: Frame>(cx: &Context<'_>, frame: &F) -> bool {
     }
     let Ok(view) = ndisc::View::new_checked(header.payload()) else { return false };
     match ndisc::Repr::parse(&view, header.src(), header.dst(), header.hop_limit()) {
-        Ok(ndisc::Repr::Advert { target, target_mac, .. }) => {
+        Ok(ndisc::Repr::Advert { target, target_mac, solicited, override_cache, .. }) => {
             let sender = ethernet::View::new_unchecked(frame.bytes()).src();
-            hear(cx, IpAddr::V6(target), target_mac.unwrap_or(sender))
+            let flags = Flags { solicited, override_cache };
+            hear(cx, IpAddr::V6(target), target_mac.unwrap_or(sender), flags)
         }
         _ => false,
     }
 }
 
+/// The flags of an advertisement that matter for what is known already.
+#[derive(Clone, Copy)]
+struct Flags {
+    /// It answers a question: the neighbour hears us.
+    solicited: bool,
+    /// It replaces another MAC address.
+    override_cache: bool,
+}
+
+impl Flags {
+    /// ARP has none, and always means both.
+    const ARP: Flags = Flags { solicited: true, override_cache: true };
+}
+
 /// Notes an answer, if the address is one that the router asks for in the segment of this port.
-fn hear(cx: &Context<'_>, ip: IpAddr, mac: Mac) -> bool {
+fn hear(cx: &Context<'_>, ip: IpAddr, mac: Mac, flags: Flags) -> bool {
     let (Some(neighbors), Some(&NextHop::Connected(segment))) =
         (&cx.tables.neighbors, cx.tables.route(ip))
     else {
         return false;
     };
-    let asked = neighbors.get(segment, ip, cx.now).is_some();
-    if asked && mac.is_valid_source() {
-        neighbors.confirm(segment, ip, mac, cx.now);
+    let Some(known) = neighbors.get(segment, ip, cx.now) else { return false };
+    if mac.is_valid_source() {
+        // RFC 4861 section 7.2.5, II.
+        match known.mac {
+            Some(old) if old != mac && !flags.override_cache => {
+                if known.state == NeighborState::Reachable {
+                    neighbors.doubt(segment, ip, old, cx.now);
+                }
+            }
+            Some(old) if old != mac && !flags.solicited => {
+                neighbors.doubt(segment, ip, mac, cx.now);
+            }
+            Some(_) if !flags.solicited => {}
+            _ => neighbors.confirm(segment, ip, mac, cx.now),
+        }
         cx.resolver.heard.set(true);
     }
-    asked
+    true
 }

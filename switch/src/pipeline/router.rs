@@ -62,7 +62,9 @@ pub(super) fn forward<F: Frame>(
         _ if packet.link_local => return Err(DropReason::IpAddressInvalid),
         NextHop::Host => {
             if clamps_mss(cx) {
-                mtu::clamp_mss(cx, frame, origin, u32::MAX);
+                let host = cx.tables.router.as_ref().and_then(|r| r.host);
+                let mtu = host.and_then(|h| mtu::of_port(cx, h.port).ok()).unwrap_or(u32::MAX);
+                mtu::clamp_mss(cx, frame, origin, mtu);
             }
             return to_host(cx, frame, origin, &packet);
         }
@@ -227,6 +229,7 @@ fn arp<F: Frame>(cx: &Context<'_>, frame: &mut F, origin: Origin) -> Result<Verd
         Origin::Segment(_, from)
             if answer::arp(frame, |r| Owner::router(router, r.target_ip.into()))? =>
         {
+            cx.counters.answered.add(1);
             egress::to_location(cx, frame, from).map(Verdict::Send)
         }
         Origin::Segment(..) if resolve::arp_reply(cx, router, frame) => Err(DropReason::Consumed),
@@ -259,6 +262,7 @@ fn to_router<F: Frame>(
         }
         return to_host(cx, frame, origin, packet);
     }
+    cx.counters.answered.add(1);
     match origin {
         Origin::Segment(_, from) => egress::to_location(cx, frame, from).map(Verdict::Send),
         // The answer is a packet like any other: it finds its way by the routes.

@@ -73,6 +73,8 @@ pub struct Router {
     pub host: Option<HostPort>,
     /// Whether the maximum segment size that a SYN offers is lowered to what the path carries.
     pub clamp_mss: bool,
+    /// ICMP errors that each worker may send per second; a tenth of them at once.
+    pub icmp_errors: u32,
 }
 
 /// The port through which the node itself is reached.

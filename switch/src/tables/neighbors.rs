@@ -129,6 +129,11 @@ impl Neighbors {
         self.write(segment, ip, mac, USED, now);
     }
 
+    /// Notes that `ip` may be at `mac`: it is used, and to be asked again as soon as it is.
+    pub fn doubt(&self, segment: SegmentId, ip: IpAddr, mac: Mac, now: u32) {
+        self.write(segment, ip, mac, USED, now.saturating_sub(STALE_AFTER));
+    }
+
     /// Notes that `ip` is being asked for. One whose address is known stays known.
     pub fn ask(&self, segment: SegmentId, ip: IpAddr, now: u32) {
         if self.get(segment, ip, now).is_none_or(|n| n.mac.is_none()) {

@@ -1,8 +1,8 @@
 //! What the router answers itself: ARP, neighbour discovery, echo.
 
 use crate::kit::{
-    Lab, Node, Packet, Via, arp, arp_request, decode, gateway_mac, ipip, neighbor_solicit,
-    read_advert, uplink_mac,
+    Lab, Node, Packet, Via, arp, arp_request, decode, gateway_mac, ipip, neighbor_advert,
+    neighbor_solicit, read_advert, uplink_mac,
 };
 use encap::Mac;
 use etherparse::{ArpOperation, NetSlice, SlicedPacket};
@@ -49,6 +49,7 @@ fn arp_for_the_gateway() {
     // RFC 5227: who probes for a duplicate has no address yet, and is told that this one is taken.
     let probe = arp_request((mac, Ipv4Addr::UNSPECIFIED), Mac::BROADCAST, GATEWAY);
     assert_arp_reply(&lab.pass(port, &probe, port), (mac, Ipv4Addr::UNSPECIFIED));
+    assert_eq!(lab.counters.port(port).answered.get(), 3);
     // Ethernet pads to 60 bytes, and the padding is nobody's business.
     let padded = [arp_request((mac, POD), Mac::BROADCAST, GATEWAY), vec![0xaa; 18]].concat();
     assert_arp_reply(&lab.pass(port, &padded, port), (mac, POD));
@@ -60,12 +61,10 @@ fn arp_for_others_is_bridged() {
     let request = arp_request((node.a.mac, POD), Mac::BROADCAST, Ipv4Addr::new(10, 244, 1, 11));
     let sent = lab.send(node.a.port, &request);
     assert_eq!(sent, [(node.host, request.clone()), (node.b.port, request)]);
-    // A gratuitous reply of a pod, also one that claims the gateway's address.
-    for ip in [POD, GATEWAY] {
-        let pod = (node.a.mac, ip);
-        let claim = arp(ArpOperation::REPLY, pod, Mac::BROADCAST, pod);
-        assert_eq!(lab.ports(node.a.port, &claim), [node.host, node.b.port]);
-    }
+    // A gratuitous reply of a pod.
+    let pod = (node.a.mac, POD);
+    let claim = arp(ArpOperation::REPLY, pod, Mac::BROADCAST, pod);
+    assert_eq!(lab.ports(node.a.port, &claim), [node.host, node.b.port]);
     let reply = arp(ArpOperation::REPLY, (node.a.mac, POD), gateway_mac(1), (Mac::ZERO, GATEWAY));
     assert_eq!(lab.dropped(node.a.port, &reply), DropReason::NotForUs);
 }
@@ -263,6 +262,69 @@ fn a_corrupt_echo_request_is_not_answered() {
         let short = to_gateway(&node, v6).carry(if v6 { 58 } else { 1 }, &[8, 0, 0]);
         assert_eq!(lab.dropped(node.a.port, &short), DropReason::IcmpMalformed);
     }
+}
+
+/// RFC 5227 section 2.4: who claims the gateway's address is not heard, and everybody is told whose it
+/// is, at most every ten seconds.
+#[test]
+fn another_claims_the_gateways_address() {
+    let (node, mut lab) = lab();
+    let thief = (node.a.mac, GATEWAY);
+    let members = vec![node.host, node.a.port, node.b.port];
+    let nobody = (Mac::ZERO, Ipv4Addr::UNSPECIFIED);
+    for claim in [
+        arp(ArpOperation::REPLY, thief, Mac::BROADCAST, thief),
+        arp_request(thief, Mac::BROADCAST, GATEWAY),
+        arp_request(thief, Mac::BROADCAST, POD),
+        // Whispered to one.
+        arp(ArpOperation::REPLY, thief, node.b.mac, (node.b.mac, POD)),
+    ] {
+        lab.advance(10);
+        let told = lab.receive(node.a.port, &claim);
+        assert_eq!(told.drops, [(DropReason::GatewayConflict, 1)]);
+        assert_eq!(told.sent.iter().map(|(port, _)| *port).collect::<Vec<_>>(), members);
+        for (_, frame) in &told.sent {
+            let truth = (gateway_mac(1), GATEWAY);
+            let announcement =
+                arp(ArpOperation::REQUEST, truth, Mac::BROADCAST, (Mac::ZERO, GATEWAY));
+            assert_eq!(*frame, announcement);
+        }
+        lab.advance(9);
+        assert_eq!(lab.dropped(node.a.port, &claim), DropReason::GatewayConflict, "too soon");
+        lab.advance(1);
+    }
+    // Its own, and those of the node's interface, which has the address too.
+    for mac in [gateway_mac(1), crate::kit::host_mac(1)] {
+        let claim = arp(ArpOperation::REPLY, (mac, GATEWAY), Mac::BROADCAST, nobody);
+        assert_eq!(lab.ports(node.host, &claim), [node.a.port, node.b.port]);
+    }
+}
+
+#[test]
+fn another_advertises_the_gateways_address() {
+    let (node, mut lab) = lab();
+    let all_nodes = (Mac([0x33, 0x33, 0, 0, 0, 1]), "ff02::1".parse().unwrap());
+    let claim = |to, lladdr| neighbor_advert((node.a.mac, POD6_LINK), to, GATEWAY6, lladdr);
+    for (to, lladdr) in
+        [(all_nodes, Some(node.a.mac)), (all_nodes, None), ((node.b.mac, POD6), Some(node.a.mac))]
+    {
+        lab.advance(10);
+        let told = lab.receive(node.a.port, &claim(to, lladdr));
+        assert_eq!(told.drops, [(DropReason::GatewayConflict, 1)]);
+        assert_eq!(told.sent.len(), 3);
+        let advert = read_advert(&told.sent[0].1);
+        assert_eq!((advert.target, advert.target_mac), (GATEWAY6, gateway_mac(1)));
+        assert_eq!((advert.dst, advert.hop_limit), (all_nodes.1, 255));
+        assert!(advert.router && advert.override_cache && !advert.solicited);
+        assert_eq!(told.sent[0].1[..6], all_nodes.0.0);
+        assert_eq!(lab.dropped(node.a.port, &claim(to, lladdr)), DropReason::GatewayConflict);
+    }
+    // Nobody believes an invalid one, and of other addresses anybody may tell.
+    let mut bad = claim(all_nodes, Some(node.a.mac));
+    bad[57] ^= 1;
+    assert_eq!(lab.send(node.a.port, &bad).len(), 2);
+    let other = neighbor_advert((node.a.mac, POD6), all_nodes, POD6, Some(node.a.mac));
+    assert_eq!(lab.send(node.a.port, &other).len(), 2);
 }
 
 /// What the switch does not answer itself is the node's: other protocols, other messages, pieces of

@@ -240,6 +240,25 @@ fn the_limit() {
     assert_eq!(flood(60_000), 100);
 }
 
+/// RFC 1812 section 4.3.2.8: the rate is configurable.
+#[test]
+fn the_limit_is_configured() {
+    for (per_second, at_once) in [(0, 0), (1, 1), (20, 2), (3000, 300)] {
+        let (node, mut lab) = lab(Via::Vxlan4);
+        std::sync::Arc::make_mut(lab.tables.router.as_mut().unwrap()).icmp_errors = per_second;
+        let late = HeapFrame::new(&from_pod(&node, "10.244.1.11").ttl(1).udp((1, 2), b""));
+        let mut errors = 0;
+        for _ in 0..50 {
+            let told = lab.process(node.a.port, vec![late.clone(); 500]).sent.len();
+            assert!(errors > 0 || told == at_once, "{per_second}: {told} at once");
+            errors += told;
+            lab.now.0 += 100;
+        }
+        let fair = at_once + per_second as usize * 49 / 10;
+        assert!((fair.saturating_sub(1)..=fair).contains(&errors), "{per_second}: {errors} in 5 s");
+    }
+}
+
 /// traceroute from a pod to one of another node: its own gateway, then the other's, then the pod.
 /// Within a segment there is no hop.
 #[test]

@@ -89,6 +89,12 @@ fn to_and_from_narrow_ports_and_the_node() {
     }
     let out = lab.pass(b.port, &syn((b.mac, b.v4), "198.18.0.1".parse().unwrap()), node.host);
     assert_eq!(mss(&out), Some(960), "to the node");
+    let narrow = Node::with(1, Via::Vxlan4, |net| net.max_frame(PortId(0), 914));
+    let mut tables = narrow.tables.clone();
+    Arc::make_mut(tables.router.as_mut().unwrap()).clamp_mss = true;
+    let to_node = syn((a.mac, a.v4), "198.18.0.1".parse().unwrap());
+    let out = Lab::new(tables).pass(a.port, &to_node, narrow.host);
+    assert_eq!(mss(&out), Some(860), "what the host port carries");
     let from_node = (host_mac(1), "198.18.0.1".parse().unwrap());
     assert_eq!(mss(&lab.pass(node.host, &syn(from_node, b.v4), b.port)), Some(960));
 }

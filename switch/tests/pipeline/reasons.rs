@@ -139,6 +139,10 @@ fn example(reason: DropReason) -> By {
             frame.bytes_mut()[..256].copy_from_slice(&bytes[..256]);
             return By::Pipeline(lab.process(pod, vec![frame]).drops);
         }
+        DropReason::GatewayConflict => {
+            let claim = (node.a.mac, [10, 244, 1, 1].into());
+            (pod, arp_request(claim, Mac::BROADCAST, [10, 244, 1, 1].into()))
+        }
         DropReason::ArpMalformed => {
             let asker = (node.a.mac, [10, 244, 1, 10].into());
             (pod, arp_request(asker, Mac::BROADCAST, [10, 244, 1, 1].into())[..40].to_vec())

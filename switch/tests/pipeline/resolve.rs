@@ -144,6 +144,11 @@ fn arp_answer(question: &[u8]) -> Vec<u8> {
 
 /// What the host says to a neighbour solicitation of the router.
 fn nd_answer(question: &[u8]) -> Vec<u8> {
+    nd_answer_of(question, HOST, NdiscNeighborFlags::SOLICITED | NdiscNeighborFlags::OVERRIDE)
+}
+
+/// What a host says to it that has another MAC address, or sets other flags.
+fn nd_answer_of(question: &[u8], mac: Mac, flags: NdiscNeighborFlags) -> Vec<u8> {
     let frame = EthernetFrame::new_checked(question).unwrap();
     let ip = Ipv6Packet::new_checked(frame.payload()).unwrap();
     assert_eq!(ip.hop_limit(), 255);
@@ -157,9 +162,9 @@ fn nd_answer(question: &[u8]) -> Vec<u8> {
     };
     assert_eq!((asker.as_bytes(), target_addr), (&gateway_mac(1).0[..], HOST6));
     let advert = Icmpv6Repr::Ndisc(NdiscRepr::NeighborAdvert {
-        flags: NdiscNeighborFlags::SOLICITED | NdiscNeighborFlags::OVERRIDE,
+        flags,
         target_addr: HOST6,
-        lladdr: Some(RawHardwareAddress::from_bytes(&HOST.0)),
+        lladdr: Some(RawHardwareAddress::from_bytes(&mac.0)),
     });
     let header = Ipv6Repr {
         src_addr: HOST6,
@@ -169,7 +174,7 @@ fn nd_answer(question: &[u8]) -> Vec<u8> {
         hop_limit: 255,
     };
     let len = header.buffer_len() + advert.buffer_len();
-    let mut out = ethernet(gateway_mac(1), HOST, EthernetProtocol::Ipv6, len);
+    let mut out = ethernet(gateway_mac(1), mac, EthernetProtocol::Ipv6, len);
     let mut packet = Ipv6Packet::new_unchecked(out.payload_mut());
     header.emit(&mut packet);
     let mut icmp = Icmpv6Packet::new_unchecked(packet.payload_mut());
@@ -263,6 +268,7 @@ fn more_hosts_than_can_be_asked_for() {
         lab.wait(1000);
     }
     assert_eq!((lab.held(), lab.drops(DropReason::NeighborFailed)), (0, 64));
+    assert_eq!(lab.counters.port(a).asked.get(), 3 * 64);
 }
 
 #[test]
@@ -302,6 +308,52 @@ fn the_port_of_a_waiting_frame_goes_away() {
     lab.tables.ports[a.index()] = None;
     assert!(lab.receive(port, &arp_answer(through(&question, port)[0])).is_empty());
     assert_eq!((lab.held(), lab.drops(DropReason::PortUnknown)), (0, 1));
+}
+
+/// RFC 4861 section 7.2.5: without the override flag an advertisement replaces nothing, but makes the
+/// router ask again; unasked, one with it replaces, and makes it ask too.
+#[test]
+fn the_flags_of_an_advertisement() {
+    use NeighborState::{Reachable, Stale};
+    const OTHER: Mac = Mac([2, 0, 0, 0, 8, 2]);
+    const S: NdiscNeighborFlags = NdiscNeighborFlags::SOLICITED;
+    const O: NdiscNeighborFlags = NdiscNeighborFlags::OVERRIDE;
+    let none = NdiscNeighborFlags::empty();
+    for (from, flags, mac, state) in [
+        (HOST, S | O, HOST, Reachable),
+        (OTHER, S | O, OTHER, Reachable),
+        (OTHER, S, HOST, Stale),
+        (OTHER, none, HOST, Stale),
+        (OTHER, O, OTHER, Stale),
+        (HOST, S, HOST, Reachable),
+        (HOST, O, HOST, Reachable),
+        (HOST, none, HOST, Reachable),
+    ] {
+        let mut lab = Lab::new();
+        let (a, port) = (lab.node.a.port, lab.port);
+        let sent = lab.receive(a, &lab.packet(HOST6.into(), b"x"));
+        let question = through(&sent, port)[0];
+        lab.receive(port, &nd_answer(question));
+        lab.wait(20_000);
+        lab.receive(port, &nd_answer_of(question, from, flags));
+        let known = lab.tables.neighbors.as_ref().unwrap();
+        let known = known.get(SegmentId(0), HOST6.into(), lab.now.seconds()).unwrap();
+        assert_eq!((known.mac, known.state), (Some(mac), state), "{from} {flags:?}");
+        // Only an answer proves that the neighbour is there.
+        let proved = state == Reachable && flags.contains(S);
+        assert_eq!(
+            known.age,
+            if proved {
+                0
+            } else if state == Stale {
+                30
+            } else {
+                20
+            }
+        );
+        let sent = lab.receive(a, &lab.packet(HOST6.into(), b"y"));
+        assert_eq!(through(&sent, port).len(), if state == Stale { 2 } else { 1 }, "asked again");
+    }
 }
 
 /// What the router itself has to say to a host that it must ask for first waits like any packet: the

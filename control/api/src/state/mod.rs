@@ -178,6 +178,8 @@ pub struct Node {
     pub mtu: Option<u32>,
     /// Whether the maximum segment size that TCP offers is lowered to what the path carries.
     pub clamp_mss: bool,
+    /// ICMP errors that each worker may send per second.
+    pub icmp_errors: u32,
 }
 
 impl Default for Node {
@@ -190,6 +192,7 @@ impl Default for Node {
             segment: default_segment(),
             mtu: None,
             clamp_mss: false,
+            icmp_errors: 1000,
         }
     }
 }

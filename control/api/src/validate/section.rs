@@ -67,6 +67,7 @@ pub(super) fn node(check: &mut Check, state: &State) {
     check.ifname(at, "host_interface", &n.host_interface);
     check.segment(at, state, &n.segment);
     let has_v6 = n.pod_cidrs.iter().any(|p| !p.is_ipv4());
+    check.range(at, "icmp_errors", n.icmp_errors, 0, 1_000_000);
     check.mtu(at, n.mtu, if has_v6 { IPV6_MTU_MIN } else { IPV4_MTU_MIN });
 }
 

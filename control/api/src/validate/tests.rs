@@ -290,6 +290,12 @@ fn limits() {
             &[&format!("port \"eth1\".{burst} = 80000: expected `{rate}` beside it")],
         );
     }
+    breaks("/node/icmp_errors", json!(0), &[]);
+    breaks(
+        "/node/icmp_errors",
+        json!(1_000_001),
+        &["node.icmp_errors = 1000001: expected 0 to 1000000"],
+    );
     breaks("/port/1/anti_spoof", json!(false), &[]);
     breaks(
         "/port/0/anti_spoof",

@@ -138,8 +138,13 @@ impl Net {
         for &ip in &addresses {
             self.to(Prefix::host(ip), NextHop::Router);
         }
-        self.tables.router =
-            Some(Arc::new(Router { mac, addresses, host: None, clamp_mss: false }));
+        self.tables.router = Some(Arc::new(Router {
+            mac,
+            addresses,
+            host: None,
+            clamp_mss: false,
+            icmp_errors: 1000,
+        }));
     }
 
     /// The port to the node itself, in `segment`.
