@@ -13,20 +13,21 @@ HOPS = 64
 INTERNETWORK_CONTROL = 0xC0  # RFC 1812 section 4.3.2.5
 LONGEST_V4 = 576  # RFC 1812 section 4.3.2.3
 LONGEST_V6 = 1280  # RFC 4443 section 2.4 (c)
-PER_SECOND, BURST = 1000, 100
 
 
 class Limiter:
     """RFC 4443 section 2.4 (f): a token bucket."""
 
     def __init__(self):
-        self.tokens, self.filled = BURST, 0
+        self.tokens, self.filled = None, 0
 
-    def takes(self, now):
-        """Whether one more error may be sent at `now` milliseconds."""
-        fresh = (now - self.filled) * PER_SECOND // 1000
+    def takes(self, now, per_second):
+        """Whether one more error may be sent at `now` milliseconds. The bucket starts full."""
+        burst = -(-per_second // 10)
+        fresh = (now - self.filled) * per_second // 1000
         if fresh > 0:
-            self.tokens, self.filled = min(self.tokens + fresh, BURST), now
+            self.filled = now
+        self.tokens = burst if self.tokens is None else min(self.tokens + fresh, burst)
         if self.tokens == 0:
             return False
         self.tokens -= 1
@@ -42,7 +43,7 @@ def send(switch, came_from, station, packet, report, mtu=0):
     if own is None:
         return
     try:
-        if not switch.limiter.takes(switch.millis):
+        if not switch.limiter.takes(switch.millis, switch.icmp_errors):
             raise model.Drop("icmp_rate_limited")
         error = message(own, sender, packet, report, mtu)
         if came_from[0] in ("port", "tunnel"):

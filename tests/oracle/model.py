@@ -5,10 +5,12 @@ A switch is configured with a state (the JSON of `config.apply`) and the facts o
 and then given one frame after the other. Each ends as a list of frames sent and of drops by name.
 """
 
+import copy
 import ipaddress
 import struct
 
 import icmp_error
+import policy
 import relay
 import resolve
 import router
@@ -25,12 +27,13 @@ class Drop(Exception):
 
 
 class Sent:
-    """A frame that leaves through a port. Where its UDP source port comes from a flow's hash, `flow`
-    says of which flow: which port that is, is the engine's choice (RFC 7348 section 5), but all
-    packets of the flow must get the same."""
+    """A frame that leaves through a port. Of one with `flow` the UDP source port, out of `ports`, and the
+    IPv6 flow label come from that flow's hash: which they are is the engine's choice (RFC 7348 section 5,
+    RFC 6438), but all packets of the flow must get the same. So is the identification of an outer IPv4
+    packet without DF, which must not come again soon (RFC 6864 section 4.3)."""
 
-    def __init__(self, port, frame, flow=None):
-        self.port, self.frame, self.flow = port, frame, flow
+    def __init__(self, port, frame, flow=None, ports=()):
+        self.port, self.frame, self.flow, self.ports = port, frame, flow, ports
 
 
 class Tunnel:
@@ -44,6 +47,12 @@ class Tunnel:
         local = config.get("local")
         self.local = wire.ip(local) if local else (same_family or [None])[0]
         self.ttl = config.get("ttl", 64)
+        self.df, self.dscp = config.get("df", True), config.get("dscp", "inherit")
+        first, last = config.get("source_ports", (49152, 65535))  # RFC 7348 section 5
+        self.source_ports = range(first, last + 1)
+        on_our_subnet = any(ipaddress.ip_address(self.remote) in ipaddress.ip_network(subnet)
+                            for subnet in uplink.get("subnets", ()))
+        self.goes_natively = config.get("mode") == "cross-subnet" and on_our_subnet
         self.vni, self.port = config.get("vni"), config.get("port", 4789)
         self.segment = config.get("segment")
         given = config.get("local_mac"), config.get("remote_mac")
@@ -61,11 +70,15 @@ class Tunnel:
 
 
 class Segment:
-    """A bridge domain: members in the order of flooding, and MAC addresses whose place is fixed."""
+    """A bridge domain: members in the order of flooding, MAC addresses whose place is fixed, and IP
+    addresses whose owner is known, as a MAC address and where that is."""
 
-    def __init__(self, name, ageing, routed):
-        self.name, self.ageing, self.routed = name, ageing, routed
-        self.members, self.static = [], {}
+    def __init__(self, config, ageing, routed):
+        self.name, self.routed = config["name"], routed
+        self.ageing = config.get("ageing", ageing)
+        self.suppress = config.get("suppress", True)
+        self.fdb_limit, self.unknown = config.get("fdb_limit"), config.get("unknown_unicast", "flood")
+        self.members, self.static, self.owners = [], {}, {}
 
 
 class Model:
@@ -76,6 +89,9 @@ class Model:
         self.paths = {}  # peer: (MTU, when it was learned)
         self.limiter = icmp_error.Limiter()
         self.neighbors = resolve.Neighbors()
+        self.announced = {}  # length of addresses: when the router defended one
+        self.storms, self.not_learned = {}, {}
+        self.choose = lambda group, packet: group[0]
         self.now = self.millis = 0
         self.configure({}, {"ports": {}, "host": None, "uplink": None, "next_hops": {}})
 
@@ -86,13 +102,14 @@ class Model:
         self.ports = {}  # id: (segment name or None for the uplink, MTU)
         self.facts = facts
         node = state.get("node")
+        self.icmp_errors = (node or {}).get("icmp_errors", 1000)
         self.routes_pods = bool(node and node.get("pod_cidrs"))
         routed = node.get("segment", "default") if self.routes_pods else None
         default_ageing = state.get("switch", {}).get("ageing", 300)
-        self.segments = {"default": Segment("default", default_ageing, routed == "default")}
-        for s in state.get("segment", []):
-            ageing = s.get("ageing", default_ageing)
-            self.segments[s["name"]] = Segment(s["name"], ageing, routed == s["name"])
+        self.clamps_mss = bool(node and node.get("clamp_mss"))
+        self.segments = {}
+        for s in [{"name": "default"}] + state.get("segment", []):
+            self.segments[s["name"]] = Segment(s, default_ageing, routed == s["name"])
         self.cidrs = [ipaddress.ip_network(c) for c in node["pod_cidrs"]] if self.routes_pods else []
         gateways = self.cidrs if self.routes_pods and node.get("gateway") else []
         self.gateways = [(c.network_address + 1).packed for c in gateways]
@@ -115,20 +132,33 @@ class Model:
         self.local |= {wire.ip(t["local"]) for t in state.get("tunnel", []) if t.get("local")}
         self._owners(state)
         self._routes(state)
+        self.vlan = facts["uplink"].get("vlan") if facts["uplink"] else None
 
     def _owners(self, state):
-        """The MAC address of a configured neighbour is in the FDB, unless [[fdb]] knows better."""
+        """The owners of addresses: pods and configured neighbours, whose MAC address is in the FDB,
+        unless [[fdb]] knows better."""
+        for config in state.get("port", []):
+            port = self.facts["ports"].get(config["name"])
+            for address in config.get("ip", []) if port else []:
+                owner = wire.mac(port["mac"]), ("port", port["id"])
+                self.segments[config.get("segment", "default")].owners[wire.ip(address.split("/")[0])] = owner
         for neighbor in state.get("neighbor", []):
-            where = self._port_location(neighbor["port"])
+            if "tunnel" in neighbor:
+                where, name = ("tunnel", neighbor["tunnel"]), self.tunnels[neighbor["tunnel"]].segment
+            else:
+                where = self._port_location(neighbor["port"])
+                name = where and self.ports[where[1]][0]
             if where:
-                static = self.segments[self.ports[where[1]][0]].static
-                static.setdefault(wire.mac(neighbor["mac"]), where)
+                mac, segment = wire.mac(neighbor["mac"]), self.segments[name]
+                segment.static.setdefault(mac, where)
+                segment.owners[wire.ip(neighbor["ip"])] = mac, where
 
     def _port_location(self, name):
         facts = self.facts["ports"].get(name)
         return ("port", facts["id"]) if facts else None
 
     def _ports(self, state, facts, routed):
+        self.guards, self.port_limits, self.storm_of = {}, {}, {}
         for config in state.get("port", []):
             port = facts["ports"].get(config["name"])
             if not port:
@@ -139,6 +169,13 @@ class Model:
             segment.members.append(where)
             if "netns" in config:  # a pod's address is known
                 segment.static[wire.mac(port["mac"])] = where
+                if config.get("anti_spoof", True):
+                    own = [wire.ip(a.split("/")[0]) for a in config.get("ip", [])]
+                    self.guards[port["id"]] = policy.Guard(wire.mac(port["mac"]), own)
+            self.port_limits[port["id"]] = config.get("fdb_limit")
+            if "storm_limit" in config:
+                key = config["name"], config["storm_limit"]
+                self.storm_of[port["id"]] = self.storms.setdefault(key, policy.Storm(key[1]))
         if routed and facts["host"]:
             host = facts["host"]
             self.host = (host["id"], wire.mac(host["mac"]))
@@ -164,11 +201,9 @@ class Model:
         for cidr in self.cidrs:
             self.routes[cidr] = ("connected",) if self.resolving else ("unreachable",)
         for route in state.get("route", []):
-            via = route["via"]
-            hop = (via,) if via in ("host", "blackhole", "unreachable") else self._via(via)
-            self.routes[ipaddress.ip_network(route["prefix"])] = hop
+            self.routes[ipaddress.ip_network(route["prefix"])] = self._paths(route["via"])
         for neighbor in state.get("neighbor", []):
-            where = self._port_location(neighbor["port"])
+            where = self._port_location(neighbor["port"]) if "port" in neighbor else None
             if where and self._is_routed(where):
                 self._host_route(wire.ip(neighbor["ip"]), ("local", where[1], wire.mac(neighbor["mac"])))
         for config in state.get("port", []):
@@ -188,9 +223,29 @@ class Model:
     def _host_route(self, address, hop):
         self.routes[ipaddress.ip_network(address)] = hop
 
+    def _paths(self, via):
+        """One way, or those of several that can be used: ("group", {what names it: way}). If none can
+        be, packets are lost under the first one's name."""
+        if isinstance(via, str):
+            return self._via(via)
+        ways = {name: self._via(name) for name in via}
+        usable = {name: way for name, way in ways.items() if self._is_usable(way)}
+        if len(usable) > 1:
+            return ("group", usable)
+        return next(iter((usable or ways).values()))
+
+    def _is_usable(self, way):
+        if way[0] == "tunnel":
+            tunnel = self.tunnels[way[1]]
+            return tunnel.next_hop is not None and tunnel.local is not None
+        return way[1] is not None
+
     def _via(self, via):
+        if via in ("host", "blackhole", "unreachable"):
+            return (via,)
         if via in self.tunnels:
-            return ("tunnel", via)
+            tunnel = self.tunnels[via]
+            return ("direct", tunnel.next_hop) if tunnel.goes_natively else ("tunnel", via)
         hop = self.facts["next_hops"].get(str(ipaddress.ip_address(via)), {})
         return ("direct", wire.mac(hop["mac"]) if hop.get("mac") else None)
 
@@ -207,6 +262,14 @@ class Model:
         holds = [p for p in self.routes if p.version == found.version and found in p]
         return self.routes[max(holds, key=lambda p: p.prefixlen)] if holds else None
 
+    def next_hop(self, packet):
+        """Where the route of a packet leads; of several ways of equal cost, the one that its flow
+        takes, which is the engine's choice."""
+        hop = self.route(wire.addresses(packet)[1])
+        if hop is not None and hop[0] == "group":
+            return hop[1][self.choose(sorted(hop[1]), packet)]
+        return hop
+
     # The way of a frame ------------------------------------------------------------------------
 
     def receive(self, port, time, frame):
@@ -220,13 +283,33 @@ class Model:
         try:
             segment, _ = self.ports[port]
             if segment is None:
-                underlay.receive(self, frame)
+                underlay.receive(self, underlay.untagged(self, frame))
             else:
                 self.bridge(self.segments[segment], ("port", port), frame)
         except Drop as drop:
             self.count(drop.reason)
         resolve.tick(self)
+        if self.vlan is not None:
+            for sent in self.sent:
+                if sent.port == self.facts["uplink"]["id"]:
+                    sent.frame = wire.vlan(sent.frame, self.vlan)
         return self.sent, self.dropped
+
+    @property
+    def has_groups(self):
+        return any(hop[0] == "group" for hop in self.routes.values())
+
+    def memory(self):
+        """All that frames change, to go back to."""
+        of_storms = {key: dict(vars(storm)) for key, storm in self.storms.items()}
+        flat = dict(self.learned), dict(self.paths), dict(self.announced), dict(self.not_learned)
+        return copy.copy(self.limiter), copy.deepcopy(self.neighbors), of_storms, flat
+
+    def remember(self, memory):
+        self.limiter, self.neighbors = copy.copy(memory[0]), copy.deepcopy(memory[1])
+        for key, storm in memory[2].items():
+            vars(self.storms[key]).update(storm)
+        self.learned, self.paths, self.announced, self.not_learned = map(dict, memory[3])
 
     def count(self, reason, port=None):
         """A drop, of a frame that came in by a port: the one at hand unless told."""
@@ -239,16 +322,25 @@ class Model:
         dst, src = frame[:6], frame[6:12]
         if src[0] & 1 or src == bytes(6):
             raise Drop("eth_source_invalid")  # clause 3.2.3 of IEEE 802.3
+        guard = self.guards.get(self.ingress)
+        if guard:
+            policy.check(self, segment, guard, frame)
         # Learning comes before filtering (clauses 8.6.1 and 8.6.3).
-        if src not in segment.static:
-            self.learned[segment.name, src] = (came_from, self.now + segment.ageing)
-        if segment.routed and router.takes(self, came_from, frame):
+        policy.learn(self, segment, src, came_from)
+        if segment.routed and router.takes(self, segment, came_from, frame):
             return
         if dst[:5] == bytes.fromhex("0180c20000") and dst[5] < 16:
             raise Drop("eth_reserved")  # table 8-1
         if dst[0] & 1:
+            if policy.answers(self, segment, came_from, frame):
+                return None
+            storm = self.storm_of.get(self.ingress)
+            if storm and not storm.admits(self.millis):
+                raise Drop("storm")
             return self.flood(segment, came_from, frame)
         to = self.find(segment, dst)
+        if to is None and segment.unknown == "drop":
+            raise Drop("unknown_unicast")
         if to is None:
             return self.flood(segment, came_from, frame)
         if to == came_from:

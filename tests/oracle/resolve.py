@@ -163,29 +163,49 @@ def hear_arp(switch, frame):
     body = frame[14:42]
     if body[6:8] != b"\0\x02" or body[24:28] not in switch.gateways:
         return False
-    return hear(switch, body[14:18], body[8:14])
+    return hear(switch, body[14:18], body[8:14], True, True)
 
 
 def hear_advertisement(switch, frame, packet):
-    """RFC 4861 sections 7.1.2 and 7.2.5."""
+    told = advertised(frame, packet)
+    return bool(told) and hear(switch, *told)
+
+
+def advertised(frame, packet):
+    """What a valid advertisement says (RFC 4861 sections 4.4 and 7.1.2): an address, its MAC address, and
+    the flags override and solicited."""
     if packet[6] != wire.ICMPV6:
-        return False
+        return None
     src, dst = wire.addresses(packet)
     message = packet[40:]
     if len(message) < 24 or message[0] != 136 or message[1] != 0 or packet[7] != 255:
-        return False
+        return None
     found = router.options(message[24:])
     if None in found or not router.icmpv6_sum_is_right(src, dst, message) or message[8] == 0xFF:
-        return False
+        return None
+    if message[4] & 0x40 and dst[0] == 0xFF:
+        return None  # solicited, and yet for everybody
     given = [o[2:8] for o in found if o[0] == 2 and len(o) == 8]
-    return hear(switch, message[8:24], given[0] if given else frame[6:12])
+    return message[8:24], given[0] if given else frame[6:12], message[4] & 0x20, message[4] & 0x40
 
 
-def hear(switch, address, mac):
+def hear(switch, address, mac, override, solicited):
+    """RFC 4861 section 7.2.5: what is known is replaced by who may override it, and is reachable by who
+    was asked. But for one thing: what completes an entry makes it reachable, asked or not."""
     if switch.resolving is None or switch.route(address) != ("connected",):
         return False
-    asked = switch.neighbors.state(address, switch.now) is not None
-    if asked and not mac[0] & 1 and mac != bytes(6):
+    known = switch.neighbors.state(address, switch.now)
+    if known is None:
+        return False
+    if mac[0] & 1 or mac == bytes(6):
+        return True
+    old, state, _ = known
+    stale = max(0, switch.now - STALE_AFTER)
+    switch.neighbors.heard = True
+    if old is None or (solicited and (old == mac or override)):
         switch.neighbors.entries[address] = (mac, False, switch.now)
-        switch.neighbors.heard = True
-    return asked
+    elif old != mac and override:
+        switch.neighbors.entries[address] = (mac, False, stale)
+    elif old != mac and state == "reachable":
+        switch.neighbors.entries[address] = (old, False, stale)
+    return True

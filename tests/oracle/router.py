@@ -3,8 +3,10 @@ RFC 4443), forwarding (RFC 1812, RFC 8200)."""
 
 import struct
 
+import fragment
 import icmp_error
 import model
+import mss
 import resolve
 import underlay
 import wire
@@ -12,18 +14,55 @@ import wire
 ECHO_TTL = 64
 
 
-def takes(switch, came_from, frame):
+def takes(switch, segment, came_from, frame):
     """Whether the router takes a frame of its segment; if so, it has dealt with it."""
     dst = frame[:6]
     ethertype = struct.unpack_from("!H", frame, 12)[0]
     if dst == switch.router_mac:
         receive(switch, came_from, frame)
         return True
+    stolen = claimed(frame)
+    own = (switch.router_mac, switch.host[1] if switch.host else None)
+    if stolen and stolen[0] in switch.gateways and stolen[1] not in own:
+        defend(switch, segment, stolen[0])
+        raise model.Drop("gateway_conflict")
     if ethertype == wire.ARP and dst == wire.BROADCAST:
         return arp(switch, came_from, frame)
     if ethertype == wire.IPV6 and dst[0] & 1:
-        return solicitation(switch, came_from, frame)
+        return solicitation(switch, came_from, frame, lambda ip: gateway(switch, ip))
     return False
+
+
+def claimed(frame):
+    """The address that an ARP packet or a valid advertisement says is somebody's, and whose."""
+    ethertype, body = struct.unpack_from("!H", frame, 12)[0], frame[14:]
+    if ethertype == wire.ARP and len(body) >= 28 and body[:6] == struct.pack("!HHBB", 1, wire.IPV4, 6, 4):
+        return body[14:18], body[8:14]
+    if ethertype == wire.IPV6 and len(body) >= 40 and body[0] >> 4 == 6 and body[6] == wire.ICMPV6:
+        length = struct.unpack_from("!H", body, 4)[0]
+        told = resolve.advertised(frame, body[:40 + length]) if len(body) >= 40 + length else None
+        return told and told[:2]
+    return None
+
+
+def defend(switch, segment, address):
+    """RFC 5227 section 2.4 (b): one announcement, not oftener than every ten seconds; for IPv6 an
+    unsolicited advertisement (RFC 4861 section 7.2.6)."""
+    if switch.millis < switch.announced.get(len(address), -1 << 60) + 10_000:
+        return
+    switch.announced[len(address)] = switch.millis
+    mac = switch.router_mac
+    if len(address) == 4:
+        frame = wire.ethernet(wire.BROADCAST, mac, wire.ARP, wire.arp(1, mac, address, bytes(6), address))
+    else:
+        group = wire.ip("ff02::1")
+        told = wire.icmpv6(address, group, 136, 0, struct.pack("!I", 0xA0000000) + address + b"\x02\x01" + mac)
+        packet = wire.ipv6(address, group, wire.ICMPV6, told, hop_limit=255)
+        frame = wire.ethernet(b"\x33\x33" + group[12:], mac, wire.IPV6, packet)
+    try:
+        switch.flood(segment, ("router",), frame)
+    except model.Drop as drop:
+        switch.count(drop.reason)
 
 
 def receive(switch, came_from, frame):
@@ -57,21 +96,27 @@ def arp(switch, came_from, frame):
     return True
 
 
-def solicitation(switch, came_from, frame):
-    """A neighbour solicitation for a gateway address is answered to the MAC address that it came from:
-    the model keeps no neighbour cache."""
-    answer = advertisement(switch, frame[14:])
+def gateway(switch, address):
+    """Who answers for an address: its MAC address and the router flag."""
+    return (switch.router_mac, 0x80000000) if address in switch.gateways else (None, 0)
+
+
+def solicitation(switch, came_from, frame, owner_of):
+    """A neighbour solicitation for an address whose owner is known is answered to the MAC address that
+    it came from: the model keeps no neighbour cache."""
+    answer = advertisement(frame[14:], owner_of)
     if answer is None:
         return False
-    to = wire.addresses(answer)[1]
+    packet, mac = answer
+    to = wire.addresses(packet)[1]
     to_mac = b"\x33\x33" + to[12:] if to[0] == 0xFF else frame[6:12]
-    switch.send_to(came_from, wire.ethernet(to_mac, switch.router_mac, wire.IPV6, answer))
+    switch.send_to(came_from, wire.ethernet(to_mac, mac, wire.IPV6, packet))
     return True
 
 
-def advertisement(switch, packet):
-    """The answer to a solicitation for a gateway address (RFC 4861 section 7.2.4); none to anything
-    else. Whether one for another address is valid is for its target to say (section 7.1.1)."""
+def advertisement(packet, owner_of):
+    """The answer to a solicitation for an address with a known owner (RFC 4861 section 7.2.4), and the
+    owner's MAC address; none to anything else. Whether one for another address is valid is for its target to say (section 7.1.1)."""
     if len(packet) < 40 or packet[0] >> 4 != 6 or packet[6] != wire.ICMPV6:
         return None
     length = struct.unpack_from("!H", packet, 4)[0]
@@ -81,7 +126,8 @@ def advertisement(switch, packet):
     if length < 24:
         raise model.Drop("icmp_malformed")
     target, found = message[8:24], options(message[24:])
-    if target not in switch.gateways:
+    mac, router_flag = owner_of(target)
+    if mac is None:
         return None
     if src[0] == 0xFF or src == bytes(15) + b"\x01":
         raise model.Drop("ip_address_invalid")  # RFC 4291 sections 2.5.3 and 2.7
@@ -94,10 +140,10 @@ def advertisement(switch, packet):
     if not is_valid:
         raise model.Drop("icmp_malformed")
     to = wire.ip("ff02::1") if is_probe else src
-    flags = 0xA0000000 if is_probe else 0xE0000000  # router, solicited unless probed, override
-    body = struct.pack("!I", flags) + target + b"\x02\x01" + switch.router_mac
+    flags = router_flag | (0x20000000 if is_probe else 0x60000000)  # solicited unless probed, override
+    body = struct.pack("!I", flags) + target + b"\x02\x01" + mac
     advert = wire.icmpv6(target, to, 136, 0, body)
-    return wire.ipv6(target, to, wire.ICMPV6, advert, hop_limit=255)
+    return wire.ipv6(target, to, wire.ICMPV6, advert, hop_limit=255), mac
 
 
 def options(data):
@@ -174,7 +220,7 @@ def forward(switch, came_from, frame, version, may_wait=True):
         icmp_error.send(switch, came_from, frame[6:12], packet, *report)
         raise model.Drop(reason)
 
-    hop = switch.route(dst)
+    hop = switch.next_hop(packet)
     if hop is None:
         refuse("no_route", "network unreachable")
     if hop[0] == "connected":
@@ -191,7 +237,8 @@ def forward(switch, came_from, frame, version, may_wait=True):
     if is_link_local(src) or is_link_local(dst):
         raise model.Drop("ip_address_invalid")
     if hop[0] == "host":
-        return to_host(switch, came_from, frame, packet)
+        mtu = switch.ports[switch.host[0]][1] if switch.host else 0
+        return to_host(switch, came_from, frame, mss.clamped(switch, came_from, packet, mtu))
     if hop[0] == "blackhole":
         raise model.Drop("route_blackhole")
     if hop[0] == "unreachable":
@@ -204,7 +251,7 @@ def forward(switch, came_from, frame, version, may_wait=True):
         refuse("ttl_exceeded", "time exceeded")
     mtu = mtu_towards(switch, hop)
     if len(packet) <= mtu:
-        return send(switch, hop, counted_down(packet))
+        return send(switch, hop, counted_down(mss.clamped(switch, came_from, packet, mtu)))
     too_large(switch, came_from, frame, packet, mtu)
 
 
@@ -215,7 +262,7 @@ def too_large(switch, came_from, frame, packet, mtu):
     if packet[0] >> 4 == 6 or packet[6] & 0x40:
         icmp_error.send(switch, came_from, frame[6:12], packet, "too big", mtu)
         raise model.Drop("mtu_exceeded")
-    for piece in fragments(packet, mtu):
+    for piece in fragment.pieces(packet, mtu):
         try:
             forward(switch, came_from, frame[:14] + piece, 4)
         except model.Drop as drop:
@@ -235,47 +282,12 @@ def mtu_towards(switch, hop):
     return switch.ports[port][1]
 
 
-def fragments(packet, mtu):
-    """An IPv4 packet in pieces (RFC 791 section 3.2). None is larger than what one buffer of the
-    engine holds with room for headers, whatever the MTU."""
-    mtu = min(mtu, 3072 - 14)
-    length = (packet[0] & 15) * 4
-    (word,) = struct.unpack_from("!H", packet, 6)
-    start, more = (word & 0x1FFF) * 8, word & 0x2000
-    data, at, pieces = packet[length:], 0, []
-    while at < len(data) or not pieces:
-        options = packet[20:length] if at == 0 else copied_options(packet[20:length])
-        room = (mtu - 20 - len(options)) // 8 * 8
-        if room <= 0:
-            raise model.Drop("mtu_exceeded")
-        part = data[at:at + room]
-        is_last = at + len(part) == len(data)
-        head = bytes([0x45 + len(options) // 4]) + packet[1:2]
-        head += struct.pack("!H", 20 + len(options) + len(part)) + packet[4:6]
-        head += struct.pack("!H", (0 if is_last and not more else 0x2000) | (start + at) // 8)
-        pieces.append(wire.fix_ipv4(head + packet[8:20] + options + part))
-        at += len(part)
-    return pieces
-
-
-def copied_options(data):
-    """RFC 791 section 3.1: the options with the copied flag are in every piece."""
-    found = b""
-    while data and data[0] != 0:
-        size = 1 if data[0] == 1 else data[1] if len(data) > 1 else 0
-        if size == 0 or size > len(data) or (size == 1 and data[0] != 1):
-            break
-        found += data[:size] if data[0] & 0x80 else b""
-        data = data[size:]
-    return found + bytes(-len(found) % 4)
-
-
 def originate(switch, packet, may_wait=True):
     """A packet of the router's own finds its way by the routes, and waits for a next hop that has to
     be asked for. Nobody is told when it is lost."""
     check_addresses(*wire.addresses(packet))
     dst = wire.addresses(packet)[1]
-    hop = switch.route(dst)
+    hop = switch.next_hop(packet)
     if hop == ("connected",):
         try:
             hop = resolve.next_hop(switch, dst)
@@ -337,9 +349,11 @@ def deliver(switch, came_from, frame, packet):
     """For a gateway address: a solicitation or an echo request is answered, all else is the
     node's."""
     in_segment = came_from[0] in ("port", "tunnel")
-    if in_segment and solicitation(switch, came_from, frame):
+    owner_of = lambda ip: gateway(switch, ip)
+    if in_segment and solicitation(switch, came_from, frame, owner_of):
         return
-    answer = advertisement(switch, packet) or echo_reply(packet)
+    advert = advertisement(packet, owner_of)
+    answer = advert[0] if advert else echo_reply(packet)
     if answer is None:
         if packet[0] >> 4 == 6 and in_segment and resolve.hear_advertisement(switch, frame, packet):
             raise model.Drop("consumed")

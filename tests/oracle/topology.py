@@ -49,24 +49,32 @@ def topology(rng):
         state["segment"].append({"name": "default", "ageing": rng.choice([2, 30, 300])})
     if all(s["name"] != "default" for s in state["segment"]):
         state["segment"].append({"name": "default"})
+    limits = rng.random() < 0.15
     for s in state["segment"]:
-        s["suppress"] = False  # suppression and anti-spoofing are not modelled
+        add_segment_policy(rng, s, limits)
     ids = iter(rng.sample(range(40), 20))
     is_node = rng.random() < 0.85
     if is_node:
         cidrs = rng.choice(CIDRS)
         state["node"] = {"name": "node1", "pod_cidrs": cidrs, "gateway": rng.random() < 0.9}
+        if rng.random() < 0.1:
+            state["node"]["icmp_errors"] = rng.choice([0, 1, 3, 50, 5000])
         if rng.random() < 0.15:
             state["node"]["segment"] = rng.choice(segments)
         if state["node"]["gateway"] and rng.random() < 0.95:
             mac = random_mac(rng, 0x06)
             facts["host"] = {"id": next(ids), "mtu": rng.choice([65535, 65535, 1500]), "mac": mac}
-    add_ports(rng, state, facts, segments, ids)
+        if rng.random() < 0.25:
+            state["node"]["clamp_mss"] = True
+    add_ports(rng, state, facts, segments, ids, limits)
     if rng.random() < 0.9:
         mtu = rng.choice([1500, 1500, 1500, 9000, 1400, 65535])
         facts["uplink"] = {"id": next(ids), "mtu": mtu, "mac": random_mac(rng, 0x0E),
                            "addresses": rng.choice(UNDERLAY)}
         state["uplink"] = {"dev": "uplink0"}
+        facts["uplink"]["subnets"] = rng.choice([[], ["192.0.2.0/30", "2001:db8::/64"], ["192.0.2.0/24"]])
+        if rng.random() < 0.2:
+            state["uplink"]["vlan"] = facts["uplink"]["vlan"] = rng.choice([1, 100, 4094])
         add_tunnels(rng, state, facts, segments)
     if is_node:
         add_routes(rng, state, facts)
@@ -74,7 +82,20 @@ def topology(rng):
     return state, facts
 
 
-def add_ports(rng, state, facts, segments, ids):
+def add_segment_policy(rng, segment, limits):
+    """What a segment floods and learns. Where limits are, nothing ages: what is counted of the aged is
+    the engine's choice."""
+    if rng.random() < 0.4:
+        segment["suppress"] = False
+    if rng.random() < 0.2:
+        segment["unknown_unicast"] = "drop"
+    if limits:
+        segment["ageing"] = 1_000_000
+        if rng.random() < 0.6:
+            segment["fdb_limit"] = rng.choice([1, 2, 4, 7])
+
+
+def add_ports(rng, state, facts, segments, ids, limits):
     state["port"] = []
     cidrs = state.get("node", {}).get("pod_cidrs", ["10.244.1.0/24"])
     used = {gateway_of(c) for c in cidrs}
@@ -89,9 +110,14 @@ def add_ports(rng, state, facts, segments, ids):
             addresses = [a for a in dict.fromkeys(addresses) if a not in used]
             used.update(addresses)
             port["ip"] = [f"{a}/{24 if '.' in a else 64}" for a in addresses]
-            port["anti_spoof"] = False
+            if rng.random() < 0.5:
+                port["anti_spoof"] = False
         else:
             port["dev"] = f"eth{n}"
+        if rng.random() < 0.15:
+            port["storm_limit"] = rng.choice([1, 10, 200, 1000, 100_000])
+        if limits and rng.random() < 0.5:
+            port["fdb_limit"] = rng.choice([1, 2, 3])
         state["port"].append(port)
         if rng.random() < 0.95:
             mtu = rng.choice([1500, 1500, 65535, 1400, 9000])
@@ -120,12 +146,25 @@ def add_tunnels(rng, state, facts, segments):
                 tunnel["segment"] = rng.choice(segments + ["default"] * 3)
             if rng.random() < 0.2:
                 tunnel["local_mac"], tunnel["remote_mac"] = random_mac(rng, 0x0A), random_mac(rng, 0x0A)
+        add_outer(rng, tunnel)
         key = (tunnel["kind"], tunnel.get("vni"), remote)
         if key in taken:
             continue
         taken.add(key)
         state["tunnel"].append(tunnel)
         add_next_hop(rng, facts, remote)
+
+
+def add_outer(rng, tunnel):
+    """The choices that an outer header leaves."""
+    if rng.random() < 0.2:
+        tunnel["df"] = False
+    if rng.random() < 0.2:
+        tunnel["dscp"] = rng.choice([0, 8, 46, 63])
+    if tunnel["kind"] == "vxlan" and rng.random() < 0.2:
+        tunnel["source_ports"] = rng.choice([[1, 65535], [5000, 5007], [443, 443]])
+    if "segment" not in tunnel and rng.random() < 0.3:
+        tunnel["mode"] = "cross-subnet"
 
 
 def add_next_hop(rng, facts, address):
@@ -151,7 +190,15 @@ def add_routes(rng, state, facts):
             via = v4 if "." in prefix else f"2001:db8::{rng.randint(2, 9)}"
             choices += [via, via]
             add_next_hop(rng, facts, via)
-        state["route"].append({"prefix": prefix, "via": rng.choice(choices)})
+        route = {"prefix": prefix, "via": rng.choice(choices)}
+        if facts["uplink"] and rng.random() < 0.25:
+            ways = sorted(set(tunnels))
+            ways += [v4.rsplit(".", 1)[0] + f".{n}" if "." in prefix else f"2001:db8::{n}" for n in range(2, 6)]
+            route["via"] = rng.sample(ways, min(len(ways), rng.choice([2, 2, 3, 5])))
+            for way in route["via"]:
+                if way not in tunnels:
+                    add_next_hop(rng, facts, way)
+        state["route"].append(route)
 
 
 def add_static(rng, state):
@@ -159,8 +206,12 @@ def add_static(rng, state):
     state["neighbor"], state["fdb"] = [], []
     for cidr in state.get("node", {}).get("pod_cidrs", []) + ["203.0.113.0/24"]:
         if rng.random() < 0.3:
-            ip, port = inside(rng, cidr), rng.choice(names)
-            state["neighbor"].append({"ip": ip, "mac": random_mac(rng, 0x12), "port": port})
+            neighbor = {"ip": inside(rng, cidr), "mac": random_mac(rng, 0x12), "port": rng.choice(names)}
+            layer2 = [t["name"] for t in state.get("tunnel", []) if t.get("segment")]
+            if layer2 and rng.random() < 0.3:
+                neighbor.pop("port")
+                neighbor["tunnel"] = rng.choice(layer2)
+            state["neighbor"].append(neighbor)
     macs = set()
     for _ in range(rng.choice([0, 0, 1, 3])):
         port = rng.choice(state["port"])

@@ -14,6 +14,11 @@ ODD_V6 = ["::", "::1", "fe80::1", "fe80::9", "ff02::1", "ff0e::1", "febf::1", "f
           "2001:db8::1", "::ffff:10.0.0.1"]
 OPTIONS = [b"\x01\x01\x01\x00", b"\x07\x07\x04" + bytes(5), b"\x94\x04\x00\x00", b"\x44\x04\x05\x00",
            b"\x83\x07\x04" + bytes([10, 244, 2, 9]) + b"\x00"]
+# The maximum segment size at even and odd places, alone and among others, malformed.
+TCP_OPTIONS = [b"\x02\x04\x05\xb4", b"\x02\x04\xff\xff", b"\x01\x02\x04\x23\x28\x03\x03\x07", b"",
+               b"\x04\x02\x08\x0a" + bytes(8) + b"\x02\x04\x22\xb8", b"\x02\x04\x00\x40",
+               b"\x03\x00\x02\x04\xff\xff\x01\x01", b"\x02\x05\xff\xff\x00\x01\x01\x01",
+               b"\x00\x02\x04\xff\xff\x01\x01\x01", b"\x02\x09\xff\xff"]
 
 
 class Traffic:
@@ -37,6 +42,9 @@ class Traffic:
         self.tunnels = state.get("tunnel", [])
         self.known = list(self.macs.values()) + [wire.mac(e["mac"]) for e in state["fdb"]]
         self.recent = []  # addresses that packets went to
+        self.own = {f["id"]: [wire.ip(a.split("/")[0]) for a in by_name[n].get("ip", [])]
+                    for n, f in facts["ports"].items()}
+        self.speaker = []  # the addresses of whoever sends the frame at hand
         self.hosts = [wire.mac(topology.random_mac(rng)) for _ in range(5)]
 
     def frame(self):
@@ -52,11 +60,23 @@ class Traffic:
             port, frame = 63, bytes(60)
         if rng.random() < 0.12:
             frame = self.mutated(frame)
+        if uplink and port == uplink["id"] and uplink.get("vlan"):
+            frame = self.tagged(frame, uplink["vlan"])
         if len(frame) < 60 and rng.random() < 0.5:
             frame = frame.ljust(60, rng.choice([b"\0", b"\xaa"]))
         if rng.random() < 0.002:
             port = 62
         return port, frame
+
+    def tagged(self, frame, vid):
+        """With the tag of the uplink's VLAN, mostly, of any priority."""
+        rng = self.rng
+        roll = rng.random()
+        if roll < 0.05 or len(frame) < 12:
+            return frame
+        if roll < 0.1:
+            return wire.vlan(frame, rng.choice([vid ^ 1, 0, 0xFFF]), rng.choice([wire.VLAN, wire.QINQ]))
+        return wire.vlan(frame, vid | rng.choice([0, 0, 0x2000, 0xE000, 0x1000]))
 
     # Pieces --------------------------------------------------------------------------------------
 
@@ -90,6 +110,11 @@ class Traffic:
             return wire.ip("198.51.100.77") if v4 else wire.ip("2001:db8:7::7")
         return wire.ip(rng.choice(ODD_V4 if v4 else ODD_V6))
 
+    def some_source(self, v4):
+        """An address of the sender, or another's."""
+        own = [a for a in self.speaker if len(a) == (4 if v4 else 16)]
+        return self.rng.choice(own) if own and self.rng.random() < 0.85 else self.some_ip(v4)
+
     def upper(self, src, dst):
         """A protocol and its packet."""
         rng = self.rng
@@ -100,7 +125,9 @@ class Traffic:
         if kind == "udp":
             return wire.UDP, wire.udp(src, dst, *ports, data, check=rng.random() < 0.8)
         if kind == "tcp":
-            return wire.TCP, wire.tcp(src, dst, *ports, data, flags=rng.choice([2, 16, 18, 24]))
+            flags = rng.choice([2, 16, 18, 24])
+            options = rng.choice(TCP_OPTIONS) if flags & 2 or rng.random() < 0.2 else b""
+            return wire.TCP, wire.tcp(src, dst, *ports, data, flags=flags, options=options)
         if kind == "echo":
             return self.echo(src, dst, data)
         if kind == "odd icmp":
@@ -125,7 +152,7 @@ class Traffic:
         rng = self.rng
         if v4 is None:
             v4 = rng.random() < 0.55
-        src = src or self.some_ip(v4)
+        src = src or self.some_source(v4)
         dst = dst or self.some_ip(v4)
         if self.recent and rng.random() < 0.2:
             dst = rng.choice([a for a in self.recent if len(a) == len(src)] or [dst])
@@ -163,7 +190,7 @@ class Traffic:
 
     def arp(self, mac):
         rng = self.rng
-        sender, target = self.some_ip(True), self.some_ip(True)
+        sender, target = self.some_source(True), self.some_ip(True)
         gateways = [g for g in self.gateways if len(g) == 4]
         if gateways and rng.random() < 0.5:
             target = rng.choice(gateways)
@@ -188,7 +215,9 @@ class Traffic:
         gateways = [g for g in self.gateways if len(g) == 16]
         if gateways and rng.random() < 0.6:
             target = rng.choice(gateways)
-        src = rng.choice([self.some_ip(False), wire.ip("fe80::5"), bytes(16)])
+        src = rng.choice([self.some_source(False), wire.ip("fe80::5"), bytes(16)])
+        if rng.random() < 0.2:
+            target = self.some_source(False)
         group = wire.ip("ff02::1:ff00:0")[:13] + target[13:]
         dst, dst_mac = group, b"\x33\x33" + group[12:]
         if rng.random() < 0.25:
@@ -202,10 +231,11 @@ class Traffic:
         if gateways and asked and rng.random() < 0.3:
             target, to = rng.choice(asked), rng.choice(gateways)
             option = rng.choice([b"\x02\x01" + mac, b"\x02\x01" + mac, b""])
-            message = wire.icmpv6(target, to, 136, 0, b"\x60\0\0\0" + target + option)
+            flags = rng.choice([b"\x60", b"\x60", b"\x40", b"\x20", b"\0"]) + bytes(3)
+            message = wire.icmpv6(target, to, 136, 0, flags + target + option)
             packet = wire.ipv6(target, to, wire.ICMPV6, message, 255 if rng.random() < 0.9 else 64)
             return wire.ethernet(self.router, mac, wire.IPV6, packet)
-        kind, code = rng.choice([135, 135, 135, 135, 136, 133]), 0 if rng.random() < 0.95 else 1
+        kind, code = rng.choice([135, 135, 135, 135, 136, 133, 134, 137, 143]), 0 if rng.random() < 0.95 else 1
         message = wire.icmpv6(src, dst, kind, code, bytes(4) + target + option)
         if rng.random() < 0.05:
             message = message[:2] + b"\0\0" + message[4:]
@@ -232,11 +262,21 @@ class Traffic:
         if rng.random() < 0.05:
             ethertype, packet = rng.choice([0x88CC, 0x0500, 0x8035, 0x0026]), self.payload()
         frame = wire.ethernet(dst, mac, ethertype, packet)
+        if rng.random() < 0.02:
+            frame = self.dhcp(mac)
         if rng.random() < 0.06:
             frame = wire.vlan(frame, rng.choice([100, 0, 0xEFFF]), rng.choice([wire.VLAN, wire.QINQ]))
-            if rng.random() < 0.3:
+            while rng.random() < 0.4:
                 frame = wire.vlan(frame, 7)
         return frame
+
+    def dhcp(self, mac):
+        """Of a client without an address (RFC 2131 section 4.1), or something like it."""
+        rng = self.rng
+        src, dst = bytes(4), rng.choice([b"\xff" * 4] * 3 + [self.some_ip(True)])
+        ports = rng.choice([(68, 67), (68, 67), (67, 68), (68, 53)])
+        packet = wire.ipv4(src, dst, wire.UDP, wire.udp(src, dst, *ports, self.payload()))
+        return wire.ethernet(wire.BROADCAST, mac, wire.IPV4, packet)
 
     def from_port(self, port, config):
         rng = self.rng
@@ -245,7 +285,10 @@ class Traffic:
             mac = rng.choice(self.hosts)
         elif rng.random() < 0.05:
             mac = rng.choice(self.known + self.hosts + [bytes(6), wire.BROADCAST, b"\x03" + bytes(5)])
-        return self.frame_of(mac)
+        self.speaker = self.own.get(port, [])
+        frame = self.frame_of(mac)
+        self.speaker = []
+        return frame
 
     def from_underlay(self):
         rng = self.rng

@@ -14,6 +14,19 @@ NOT_ECT, ECT1, ECT0, CE = range(4)
 # In ------------------------------------------------------------------------------------------------
 
 
+def untagged(switch, frame):
+    """A frame of the uplink without the tag of the uplink's VLAN, whatever its priority; frames of
+    others are not ours (docs/decisions/0005-vlan-uplink.md)."""
+    if switch.vlan is None:
+        return frame
+    if len(frame) < 18:
+        raise model.Drop("eth_truncated")
+    tpid, tag = struct.unpack_from("!HH", frame, 12)
+    if tpid != wire.VLAN or tag & 0xFFF != switch.vlan:
+        raise model.Drop("not_for_us")
+    return frame[:12] + frame[16:]
+
+
 def receive(switch, frame):
     """A frame from the uplink."""
     if len(frame) < 14:
@@ -184,15 +197,19 @@ def send_vxlan(switch, tunnel, tos, frame):
 def send_outer(switch, tunnel, tos, protocol, payload, flow=None):
     if tunnel.next_hop is None or tunnel.local is None:
         raise model.Drop("neighbor_unresolved")
+    if tunnel.dscp != "inherit":
+        tos = tunnel.dscp << 2 | tos & 3  # RFC 2983 section 3.1, RFC 6040 section 4.1
     if len(tunnel.remote) == 4:
-        # An atomic datagram: its identification means nothing (RFC 6864 section 4.1).
-        ethertype, flags = wire.IPV4, 0x4000
+        # An atomic datagram: its identification means nothing (RFC 6864 section 4.1). What may not be
+        # fragmented inside IP may not be outside (RFC 2003 section 3.1).
+        forbidden = tunnel.df or protocol == wire.IPIP and payload[6] & 0x40
+        ethertype, flags = wire.IPV4, 0x4000 if forbidden else 0
         outer = wire.ipv4(tunnel.local, tunnel.remote, protocol, payload, tunnel.ttl, tos, 0, flags)
     else:
         ethertype = wire.IPV6
         outer = wire.ipv6(tunnel.local, tunnel.remote, protocol, payload, tunnel.ttl, tos)
     frame = wire.ethernet(tunnel.next_hop, tunnel.src_mac, ethertype, outer)
-    switch.sent.append(model.Sent(switch.facts["uplink"]["id"], frame, flow))
+    switch.sent.append(model.Sent(switch.facts["uplink"]["id"], frame, flow, tunnel.source_ports))
 
 
 def flow_of(frame):

@@ -3,7 +3,7 @@
 //!
 //! `tests/oracle` drives it, and says in `replay.py` what a case and an answer look like.
 
-use encap::Mac;
+use encap::{Mac, Prefix};
 use podswitch::node::{Facts, NextHopFacts, PortFacts, TableIds, UplinkFacts, compile};
 use podswitch_api::State;
 use serde::{Deserialize, Serialize};
@@ -55,6 +55,9 @@ struct UplinkWorld {
     mtu: u32,
     mac: Mac,
     addresses: Vec<IpAddr>,
+    #[serde(default)]
+    subnets: Vec<Prefix>,
+    vlan: Option<u16>,
 }
 
 #[derive(Deserialize)]
@@ -72,8 +75,9 @@ type Fate = (Vec<(u16, String)>, Vec<(u16, &'static str)>);
 struct Answer {
     /// Of each frame in turn.
     frames: Vec<Fate>,
-    /// For each port received frames, received bytes and originated frames.
-    counters: BTreeMap<u16, [u64; 3]>,
+    /// For each port received frames, received bytes, originated frames, and frames whose source was
+    /// not learned.
+    counters: BTreeMap<u16, [u64; 4]>,
     /// Empty, or why the engine contradicts itself.
     complaint: String,
 }
@@ -96,8 +100,8 @@ impl World {
                 mtu: u.mtu,
                 mac: u.mac,
                 addresses: u.addresses.clone(),
-                subnets: Vec::new(),
-                vlan: None,
+                subnets: u.subnets.clone(),
+                vlan: u.vlan,
             }),
             next_hops: self
                 .next_hops
@@ -150,10 +154,11 @@ impl Lab {
         all.filter(|&(_, count)| count > 0).collect()
     }
 
-    fn totals(&self) -> BTreeMap<u16, [u64; 3]> {
-        let ports = (0..).zip(self.counters.ports());
-        let all = ports
-            .map(|(port, c)| (port, [c.rx_frames.get(), c.rx_bytes.get(), c.originated.get()]));
+    fn totals(&self) -> BTreeMap<u16, [u64; 4]> {
+        let count = |c: &PortCounters| {
+            [&c.rx_frames, &c.rx_bytes, &c.originated, &c.not_learned].map(|count| count.get())
+        };
+        let all = (0..).zip(self.counters.ports()).map(|(port, c)| (port, count(c)));
         all.filter(|(_, counts)| counts.iter().any(|&n| n > 0)).collect()
     }
 
