@@ -10,6 +10,7 @@ pub mod cli;
 pub mod config;
 pub mod daemon;
 pub mod ipam;
+pub mod masquerade;
 pub mod names;
 pub mod node;
 pub mod server;

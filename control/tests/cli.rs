@@ -106,10 +106,22 @@ fn objects_are_added_listed_and_removed() {
     );
     assert_eq!(
         prints(s, &["segment", "list"]),
-        "SEGMENT  AGEING  LEARNED  UNKNOWN UNICAST  SUPPRESS  PORTS        TUNNELS\n\
-         default   300 s        0  flood            yes       web,eth1,vm  -\n\
-         blue       60 s      0/9  drop             no        lab          blue2\n"
+        "SEGMENT  AGEING  LEARNED  UNKNOWN UNICAST  SUPPRESS  GATEWAYS       PORTS        TUNNELS\n\
+         default   300 s        0  flood            yes       10.244.1.1/24  web,eth1,vm  -\n\
+         blue       60 s      0/9  drop             no        -              lab          blue2\n"
     );
+    let pod = "attachment add --netns /run/netns/pod net pod1 eth0";
+    assert_eq!(
+        prints(s, &words(pod)),
+        "NETWORK  CONTAINER  INTERFACE  SEGMENT  ADDRESSES      MAC                DEVICE          \
+         NETNS\n\
+         net      pod1       eth0       default  10.244.1.2/24  0a:58:0a:f4:01:02  psw3a1f5e0c2b7  \
+         /run/netns/pod\n"
+    );
+    let check = "attachment check --netns /run/netns/pod net pod1 eth0";
+    assert_eq!(prints(s, &words(check)), "as it should be\n");
+    assert_eq!(prints(s, &words("attachment del net pod1 eth0")), "");
+    assert_eq!(prints(s, &words("attachment del net pod1 eth0")), "there was no such attachment\n");
     assert_eq!(
         prints(s, &["neighbor", "list"]),
         "ADDRESS     MAC                BEHIND        ORIGIN  STATE\n\

@@ -58,6 +58,7 @@ fn every_key() -> State {
             fdb_limit: Some(1),
             unknown_unicast: UnknownUnicast::Drop,
             suppress: false,
+            gateway: vec![ip],
         }],
         ports: vec![Port {
             name: name(),

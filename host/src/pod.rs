@@ -82,6 +82,8 @@ pub struct PodInterface {
     pub mac: Mac,
     /// The inode of the pod's namespace.
     pub netns_inode: u64,
+    /// Whether the node's end is up: the last step of making the interface.
+    pub host_up: bool,
 }
 
 impl PodInterface {
@@ -124,6 +126,7 @@ impl PodInterface {
                 pod_index,
                 mac: spec.mac,
                 netns_inode: netns.inode(),
+                host_up: true,
             }),
             Err(e) => {
                 if let Err(e) = node.delete_link(host.index) {
@@ -160,6 +163,7 @@ impl PodInterface {
             pod_index: pod.index,
             mac: pod.mac.unwrap_or_default(),
             netns_inode: netns.inode(),
+            host_up: host.up,
         }))
     }
 
@@ -173,6 +177,13 @@ impl PodInterface {
             }
             Ok(())
         })?
+    }
+
+    /// Makes the pod's kernel tell the segment where its addresses are. It would do so by itself when the
+    /// interface is set up, before anybody can hear it.
+    pub fn announce(&self, netns: &Path) -> Result<()> {
+        // Setting the address that it has counts as a change of it.
+        Netns::open(netns)?.run(|| Handle::current()?.set_mac(self.pod_index, self.mac))?
     }
 
     /// Removes the interface; nothing happens when it is gone already, for instance with its
@@ -197,10 +208,17 @@ fn configure(spec: &PodSpec) -> Result<u32> {
     let link = pod.require_link(&spec.ifname)?;
     pod.set_up(pod.require_link("lo")?.index)?;
     Ethtool::current()?.set_tx_checksum(link.index, false)?;
+    // As the reference bridge plugin has it: whoever remembers another MAC address for one of the pod's
+    // addresses is told (gratuitous ARP, unsolicited neighbour advertisements).
+    sysctl::ensure(&format!("net/ipv4/conf/{}/arp_notify", spec.ifname), "1")?;
     if spec.addresses.iter().any(|(ip, _)| ip.is_ipv6()) {
         let conf = |key: &str| format!("net/ipv6/conf/{}/{key}", spec.ifname);
         // Container runtimes turn IPv6 off in new namespaces.
+        sysctl::ensure("net/ipv6/conf/lo/disable_ipv6", "0")?;
         sysctl::ensure(&conf("disable_ipv6"), "0")?;
+        sysctl::ensure(&conf("ndisc_notify"), "1")?;
+        // Who sets the interface down and up again keeps its addresses, as with IPv4.
+        sysctl::ensure(&conf("keep_addr_on_down"), "1")?;
         // The link-local address too is used at once, and no router but ours is listened to.
         sysctl::ensure(&conf("accept_dad"), "0")?;
         sysctl::ensure(&conf("accept_ra"), "0")?;

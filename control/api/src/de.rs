@@ -153,7 +153,7 @@ mod tests {
             (
                 json!({"segment": [{"name": "a", "zzzzzz": 1}]}),
                 "segment[0].zzzzzz: expected one of the keys name, ageing, fdb_limit, unknown_unicast, \
-                 suppress",
+                 suppress, gateway",
             ),
             (
                 json!({"switch": {"workers": "two"}}),

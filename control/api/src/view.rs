@@ -190,6 +190,9 @@ pub struct SegmentInfo {
     /// Whether ARP and ND requests for known addresses are answered on the spot.
     #[serde(default)]
     pub suppress: bool,
+    /// The router's addresses in it; none: it is bridged only.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub gateway: Vec<InterfaceAddr>,
     /// The names of its ports.
     pub ports: Vec<String>,
     /// The names of the tunnels that extend it.

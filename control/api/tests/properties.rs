@@ -120,10 +120,10 @@ prop_compose! {
 prop_compose! {
     fn segment()(
         name in name(), ageing in of(any::<u32>()), fdb_limit in of(any::<u32>()),
-        floods in any::<bool>(), suppress in any::<bool>(),
+        floods in any::<bool>(), suppress in any::<bool>(), gateway in vec(address(), 0..2),
     ) -> Segment {
         let unknown_unicast = if floods { UnknownUnicast::Flood } else { UnknownUnicast::Drop };
-        Segment { name, ageing, fdb_limit, unknown_unicast, suppress }
+        Segment { name, ageing, fdb_limit, unknown_unicast, suppress, gateway }
     }
 }
 

@@ -28,6 +28,8 @@ pub struct Entry {
     pub ips: Vec<AttachmentIp>,
     /// The segment it is in.
     pub segment: String,
+    /// Whether the switch is its gateway.
+    pub routed: bool,
     /// The inode of the pod's network namespace: another one may have its path later.
     pub netns_inode: u64,
 }
@@ -116,6 +118,22 @@ impl Entry {
     /// Its addresses.
     pub fn addresses(&self) -> impl Iterator<Item = IpAddr> + '_ {
         self.ips.iter().map(|ip| ip.address.addr())
+    }
+
+    /// The addresses that were asked for by name.
+    pub fn wanted_addresses(&self) -> &[IpAddr] {
+        match &self.request.addresses {
+            Addresses::Node { ips } => ips,
+            _ => &[],
+        }
+    }
+
+    /// The gateways that the switch has on its behalf, with the prefixes that its addresses are in.
+    pub fn gateways(&self) -> Vec<InterfaceAddr> {
+        let routed = self.ips.iter().filter(|_| self.routed);
+        let gateway =
+            |ip: &AttachmentIp| InterfaceAddr::new(ip.gateway?, ip.address.prefix().len()).ok();
+        routed.filter_map(gateway).collect()
     }
 
     /// Whether the daemon gave it its addresses.

@@ -2,6 +2,7 @@
 
 use comfy_table::Cell;
 use podswitch_api::Response;
+use podswitch_api::attachment::Attachment;
 use podswitch_api::view::{
     FdbInfo, NeighborInfo, NeighborState, Origin, PortInfo, PortRole, RouteInfo, SegmentInfo,
     TunnelInfo,
@@ -33,8 +34,49 @@ pub fn show(response: Response) -> String {
             1 => "1 neighbour forgotten".to_owned(),
             n => format!("{n} neighbours forgotten"),
         },
+        Response::AttachmentAdd(a) => attachments(&[a]),
+        Response::AttachmentList(a) => attachments(&a),
+        Response::AttachmentCheck(c) => match c.differences.is_empty() {
+            true => "as it should be".to_owned(),
+            false => c.differences.join("\n"),
+        },
+        Response::AttachmentStatus(r) => match r.problems.is_empty() {
+            true => "ready".to_owned(),
+            false => r.problems.into_iter().map(|p| p.message).collect::<Vec<_>>().join("\n"),
+        },
+        Response::AttachmentDel(r) => match r.removed.is_empty() {
+            true => "there was no such attachment".to_owned(),
+            false => String::new(),
+        },
         _ => String::new(),
     }
+}
+
+fn attachments(attachments: &[Attachment]) -> String {
+    let mut table = table([
+        "NETWORK",
+        "CONTAINER",
+        "INTERFACE",
+        "SEGMENT",
+        "ADDRESSES",
+        "MAC",
+        "DEVICE",
+        "NETNS",
+    ]);
+    for a in attachments {
+        let ips: Vec<_> = a.ips.iter().map(|ip| ip.address).collect();
+        table.add_row([
+            Cell::new(&a.network),
+            Cell::new(&a.container_id),
+            Cell::new(&a.ifname),
+            Cell::new(&a.segment),
+            Cell::new(list(&ips)),
+            Cell::new(a.mac),
+            Cell::new(&a.dev),
+            Cell::new(a.netns.display()),
+        ]);
+    }
+    render(table, &[])
 }
 
 fn ports(ports: &[PortInfo]) -> String {
@@ -74,8 +116,16 @@ fn ports(ports: &[PortInfo]) -> String {
 }
 
 fn segments(segments: &[SegmentInfo]) -> String {
-    let mut table =
-        table(["SEGMENT", "AGEING", "LEARNED", "UNKNOWN UNICAST", "SUPPRESS", "PORTS", "TUNNELS"]);
+    let mut table = table([
+        "SEGMENT",
+        "AGEING",
+        "LEARNED",
+        "UNKNOWN UNICAST",
+        "SUPPRESS",
+        "GATEWAYS",
+        "PORTS",
+        "TUNNELS",
+    ]);
     for s in segments {
         table.add_row([
             Cell::new(&s.name),
@@ -83,6 +133,7 @@ fn segments(segments: &[SegmentInfo]) -> String {
             Cell::new(learned(s.fdb, s.fdb_limit)),
             Cell::new(s.unknown_unicast),
             Cell::new(if s.suppress { "yes" } else { "no" }),
+            Cell::new(list(&s.gateway)),
             Cell::new(list(&s.ports)),
             Cell::new(list(&s.tunnels)),
         ]);

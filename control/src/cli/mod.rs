@@ -1,6 +1,7 @@
 //! The command line.
 
 mod apply;
+mod attachment;
 mod cni;
 mod lists;
 mod object;
@@ -107,6 +108,9 @@ enum Command {
     /// The forwarding database: where MAC addresses are.
     #[command(subcommand)]
     Fdb(object::Fdb),
+    /// Attachments: the pods that a container runtime plugged in.
+    #[command(subcommand)]
+    Attachment(attachment::Attachment),
     /// The CNI plugin, for container runtimes.
     #[command(subcommand)]
     Cni(cni::Cni),
@@ -148,6 +152,7 @@ fn dispatch<B: Backend>(
         Command::Route(o) => o.run(&daemon, out),
         Command::Neighbor(o) => o.run(&daemon, out),
         Command::Fdb(o) => o.run(&daemon, out),
+        Command::Attachment(o) => o.run(&daemon, out),
         Command::Cni(o) => o.run(&daemon, out),
         Command::Tune(tune) => return tune.run(out),
         Command::Completions { shell } => {

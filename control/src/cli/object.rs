@@ -136,6 +136,9 @@ pub enum Segment {
         /// Whether ARP and ND requests for known addresses are answered on the spot.
         #[arg(long, value_name = "BOOL", default_value_t = true, action = clap::ArgAction::Set)]
         suppress: bool,
+        /// An address of the switch's router in it, with the prefix that it serves; may be repeated.
+        #[arg(long, value_name = "ADDRESS/LENGTH")]
+        gateway: Vec<InterfaceAddr>,
     },
     /// Remove a bridge domain.
     Del(Named),
@@ -147,7 +150,7 @@ pub enum Segment {
 impl Segment {
     pub fn run(self, daemon: &Daemon, out: &Out) -> Result<(), Failure> {
         let request = match self {
-            Segment::Add { name, ageing, fdb_limit, unknown_unicast, suppress } => {
+            Segment::Add { name, ageing, fdb_limit, unknown_unicast, suppress, gateway } => {
                 let unknown_unicast = match unknown_unicast.as_str() {
                     "drop" => UnknownUnicast::Drop,
                     _ => UnknownUnicast::Flood,
@@ -158,6 +161,7 @@ impl Segment {
                     fdb_limit,
                     unknown_unicast,
                     suppress,
+                    gateway,
                 })
             }
             Segment::Del(by) => Request::SegmentDel(ByName { name: by.name }),

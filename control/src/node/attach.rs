@@ -7,10 +7,14 @@ use std::time::Duration;
 use podswitch_api::attachment::{
     Addresses, Attachment, AttachmentAdd, AttachmentGc, AttachmentId, AttachmentIp, Removed,
 };
+use podswitch_api::state::State;
 use podswitch_api::{Code, Error, Request, Response};
 
 use super::{Node, ports};
-use crate::attachment::{Entry, exists, port_name, segment_of, validate, with_gateways};
+use crate::attachment::notes::Notes;
+use crate::attachment::{
+    Attachments, Entry, exists, lay_over, log_path, port_name, segment_of, validate, with_gateways,
+};
 use crate::ipam::IpamError;
 
 /// How long workers may take to take new tables up, before an answer is sent that says so.
@@ -36,7 +40,7 @@ impl Node {
                 return Err(Error::new(
                     Code::InUse,
                     format!(
-                        "port {:?} belongs to a container: the runtime removes it, or `podswitch \
+                        "port {:?} belongs to a container: its runtime removes it, or `podswitch \
                          attachment del`",
                         by.name
                     ),
@@ -49,49 +53,106 @@ impl Node {
     /// Plugs a pod in. Forwarding works when this returns.
     fn attach(&mut self, request: AttachmentAdd) -> Result<Attachment, Error> {
         validate(&request)?;
-        let id = request.id();
+        if let Some(worker) = self.engine.failed_worker() {
+            let message =
+                format!("worker {worker} has ended, nothing is forwarded: restart the daemon");
+            return Err(Error::system(message));
+        }
         let netns_inode = inode(&request.netns)?;
-        if let Some(entry) = self.attachments.get(&id) {
-            return self.attached_before(entry, &request, netns_inode);
+        if let Some(entry) = self.attachments.get(&request.id()).cloned() {
+            if entry.request != request || entry.netns_inode != netns_inode {
+                return Err(exists(&entry.id()));
+            }
+            // It was asked for before, and the runtime has not heard the answer.
+            return self.take_up(entry);
         }
         let segment = segment_of(&request, &self.desired);
-        let ips = self.addresses(&request, &segment)?;
-        let entry = Entry { request, ips, segment, netns_inode };
-        self.attachments.insert(entry.clone());
-        if let Err(e) = self.transition(self.desired.clone()) {
-            self.attachments.remove(&id);
+        let own = self.desired.node.as_ref().is_some_and(|n| n.gateway && n.segment == segment);
+        let routed = request.gateway || own;
+        let ips = self.addresses(&request, routed)?;
+        let entry = Entry { request, ips, segment, routed, netns_inode };
+        if let Err(e) = self.makes_sense(&entry) {
+            if entry.has_own_addresses() {
+                self.attachments.release(&entry.ips);
+            }
+            return Err(e);
+        }
+        self.attachments.insert(entry.clone()).map_err(|e| self.log_error(&e))?;
+        let done = self.take_up(entry.clone());
+        if done.is_err()
+            && let Err(e) = self.attachments.remove(&[entry.id()])
+        {
+            // It is there again after a restart, for the runtime to remove.
+            tracing::error!("{}", self.log_error(&e));
+        }
+        done
+    }
+
+    /// Makes what an attachment needs, as far as it is not there.
+    fn take_up(&mut self, entry: Entry) -> Result<Attachment, Error> {
+        let id = entry.id();
+        let name = port_name(&id);
+        // A port whose interface somebody removed is made anew.
+        if self.live.get(&name).is_some_and(|l| l.attached.is_none()) {
+            self.take_down(&name);
+        }
+        let was_absent = self.attachments.is_absent(&id);
+        self.attachments.set_absent(&id, false);
+        let desired = self.desired.clone();
+        let done = self.transition(desired).and_then(|()| self.sync_masquerade());
+        if let Err(e) = done {
+            self.attachments.set_absent(&id, true);
+            // Nothing of it is left, but for its place in the log if it had one before.
+            if let Err(e) = self.transition(self.desired.clone()) {
+                tracing::error!("{id}: {e}");
+            }
+            self.attachments.set_absent(&id, was_absent);
             return Err(e);
         }
         if !self.engine.wait_until_taken(TAKEN_WITHIN) {
             tracing::warn!("{id}: the workers have not taken up the new tables yet");
         }
+        if let Some(live) = self.live.get(&name)
+            && let Err(e) = live.announce()
+        {
+            tracing::warn!("{id}: {e}");
+        }
         Ok(self.view(&entry))
     }
 
-    /// The answer to a request that was carried out before: the same one, if it is the same.
-    fn attached_before(
-        &self,
-        entry: &Entry,
-        request: &AttachmentAdd,
-        netns_inode: u64,
-    ) -> Result<Attachment, Error> {
-        if entry.request == *request && entry.netns_inode == netns_inode {
-            Ok(self.view(entry))
-        } else {
-            Err(exists(&entry.id()))
+    /// Whether the state makes sense with an attachment more.
+    fn makes_sense(&self, entry: &Entry) -> Result<(), Error> {
+        for ip in entry.addresses() {
+            let in_use = |by: String| {
+                Error::new(Code::InUse, format!("{ip} is in use: {by} has it; remove that first"))
+            };
+            if let Some(other) = self.attachments.owner_of(ip)
+                && (other.segment == entry.segment || other.routed && entry.routed)
+            {
+                return Err(in_use(other.id().to_string()));
+            }
+            let port = self.desired.ports.iter().find(|p| p.ip.iter().any(|a| a.addr() == ip));
+            if let Some(port) = port
+                && (port.segment == entry.segment
+                    || entry.routed && self.effective.is_routed(&port.segment))
+            {
+                return Err(in_use(format!("port {:?}", port.name)));
+            }
         }
+        let mut next = self.attachments.over(&self.desired);
+        lay_over(&mut next, entry);
+        next.validate().map_err(Error::invalid)
     }
 
     /// The addresses of a new attachment.
     fn addresses(
         &mut self,
         request: &AttachmentAdd,
-        segment: &str,
+        routed: bool,
     ) -> Result<Vec<AttachmentIp>, Error> {
-        let own = self.desired.node.as_ref().is_some_and(|n| n.gateway && n.segment == segment);
         match &request.addresses {
             Addresses::None => Ok(Vec::new()),
-            Addresses::Plugin { ips } => Ok(with_gateways(ips, request.gateway || own)),
+            Addresses::Plugin { ips } => Ok(with_gateways(ips, routed)),
             Addresses::Node { ips } => {
                 self.attachments.allocate(&self.desired, ips).map_err(ipam_error)
             }
@@ -100,16 +161,36 @@ impl Node {
 
     /// Unplugs pods; those that are not plugged in are passed over.
     fn detach(&mut self, ids: &[AttachmentId]) -> Result<Removed, Error> {
-        let removed: Vec<Entry> = ids.iter().filter_map(|id| self.attachments.remove(id)).collect();
+        let known = ids.iter().filter(|id| self.attachments.get(id).is_some());
+        let removed: Vec<AttachmentId> = known.cloned().collect();
         if !removed.is_empty() {
+            self.attachments.remove(&removed).map_err(|e| self.log_error(&e))?;
             self.transition(self.desired.clone())?;
         }
-        Ok(Removed { removed: removed.iter().map(Entry::id).collect() })
+        Ok(Removed { removed })
     }
 
     fn collect_garbage(&mut self, gc: &AttachmentGc) -> Result<Removed, Error> {
         let stale = self.attachments.stale(&gc.network, &gc.valid);
         self.detach(&stale)
+    }
+
+    /// Carries out what was to be removed while nobody could be asked.
+    pub(super) fn carry_out_notes(&mut self) {
+        let notes = match self.notes.read() {
+            Ok(notes) => notes,
+            Err(e) => return self.warn("notes", Some(format!("notes of removals: {e}"))),
+        };
+        self.warn("notes", None);
+        for note in notes {
+            match self.detach(std::slice::from_ref(&note.id)) {
+                Ok(_) => {
+                    tracing::info!("{}: removed, as noted", note.id);
+                    self.notes.done(&note);
+                }
+                Err(e) => tracing::warn!("{}: {e}", note.id),
+            }
+        }
     }
 
     fn view(&self, entry: &Entry) -> Attachment {
@@ -119,6 +200,66 @@ impl Node {
             None => entry.view(ports::pod_mac(&port), port.mtu.unwrap_or(ports::NODE_MTU)),
         }
     }
+
+    fn log_error(&self, e: &std::io::Error) -> Error {
+        log_error(self.attachments.path(), e)
+    }
+}
+
+fn log_error(path: &Path, e: &std::io::Error) -> Error {
+    Error::system(format!("cannot keep attachments in {}: {e}", path.display()))
+}
+
+/// What an earlier daemon left of attachments: those that can be taken up again, with nothing of those
+/// that were removed.
+pub(super) fn restore(desired: &State, kernel: &host::Handle) -> Result<Attachments, Error> {
+    let path = log_path(&desired.switch_or_default());
+    let opened = Attachments::open(path.clone(), desired).map_err(|e| log_error(&path, &e))?;
+    let (mut attachments, leftovers) = opened;
+    for dev in leftovers {
+        match kernel.delete_link_by_name(&dev) {
+            Ok(true) => tracing::info!("{dev}: removed; its pod was unplugged before"),
+            Ok(false) => {}
+            Err(e) => tracing::warn!("{e}"),
+        }
+    }
+    let notes = Notes::beside(&desired.switch_or_default().socket);
+    for note in notes.read().unwrap_or_default() {
+        if attachments.get(&note.id).is_some() {
+            attachments.remove(std::slice::from_ref(&note.id)).map_err(|e| log_error(&path, &e))?;
+            let port = port_name(&note.id);
+            if let Err(e) = kernel.delete_link_by_name(&crate::names::host_name(&port)) {
+                tracing::warn!("{e}");
+            }
+            tracing::info!("{}: removed, as noted", note.id);
+        }
+        notes.done(&note);
+    }
+    attachments.compact().map_err(|e| log_error(&path, &e))?;
+
+    // Each on its own, so that one that makes no sense any more spoils no other.
+    let mut state = desired.clone();
+    for entry in attachments.iter().cloned().collect::<Vec<Entry>>() {
+        let why = match inode(&entry.request.netns) {
+            Err(_) => Some("its network namespace is gone".to_owned()),
+            Ok(inode) if inode != entry.netns_inode => {
+                Some("its network namespace is another one".to_owned())
+            }
+            Ok(_) => None,
+        };
+        let why = why.or_else(|| {
+            let before = state.clone();
+            lay_over(&mut state, &entry);
+            let errors = state.validate().err()?;
+            state = before;
+            Some(errors[0].to_string())
+        });
+        if let Some(why) = why {
+            tracing::warn!("{}: not plugged in again, kept until it is removed: {why}", entry.id());
+            attachments.set_absent(&entry.id(), true);
+        }
+    }
+    Ok(attachments)
 }
 
 /// The inode of a network namespace.

@@ -7,7 +7,7 @@ use encap::tunnel::OuterHeader;
 use encap::{Mac, Prefix};
 use hashbrown::{HashMap, HashSet};
 use podswitch_api::state::{
-    DEFAULT_SEGMENT, Dscp, Node, Port as PortConfig, Segment as SegmentConfig, State,
+    DEFAULT_SEGMENT, Dscp, Port as PortConfig, Segment as SegmentConfig, State,
     Tunnel as TunnelConfig, TunnelMode, UnknownUnicast as Unknown, Via,
 };
 use podswitch_api::{Attachment, Encapsulation as Wanted};
@@ -68,7 +68,9 @@ pub fn compile(state: &State, facts: &Facts, ids: &mut TableIds) -> Tables {
         next_hops: next_hops.into(),
         groups: groups.into(),
         router: compiler.router().map(Arc::new),
-        neighbors: compiler.resolving_segment().map(|_| ids.neighbors.clone()),
+        neighbors: (state.routed_segments().iter())
+            .any(|s| compiler.resolves(s))
+            .then(|| ids.neighbors.clone()),
         vlan: compiler.vlan(),
     }
 }
@@ -103,9 +105,12 @@ fn buckets(
         .collect()
 }
 
-/// The router's MAC address: derived from the first gateway address, so that it survives restarts.
-pub fn router_mac(node: &Node) -> Option<Mac> {
-    Some(Mac::derived_from(node.pod_cidrs.first()?.nth(1)?))
+/// The router's MAC address: derived from the node's first gateway address, so that it survives
+/// restarts and differs between nodes. A node without pod CIDRs has one that comes from no segment's
+/// gateway, since segments come and go with their pods.
+pub fn router_mac(state: &State) -> Mac {
+    let first = state.node.as_ref().and_then(|n| n.pod_cidrs.first()?.nth(1));
+    Mac::derived_from(first.unwrap_or(host::ROUTER_V4.into()))
 }
 
 /// Seconds after which a segment forgets a silent address: its own setting, else the switch's.
@@ -206,18 +211,17 @@ impl Compiler<'_> {
         self.facts.ports.get(name).map(|p| p.id)
     }
 
-    /// The node, if it routes: it has pods.
-    fn node(&self) -> Option<&Node> {
-        self.state.node.as_ref().filter(|n| !n.pod_cidrs.is_empty())
+    /// Whether the router asks for hosts of a segment that it does not know: where there is more in it
+    /// than pods.
+    fn resolves(&self, segment: &str) -> bool {
+        let bridged = |p: &PortConfig| p.segment == segment && p.dev.is_some();
+        let spans = |t: &TunnelConfig| t.segment.as_deref() == Some(segment);
+        self.state.ports.iter().any(bridged) || self.state.tunnels.iter().any(spans)
     }
 
-    /// The segment in which the router asks for hosts that it does not know: the node's own, when
-    /// there is more in it than pods.
-    fn resolving_segment(&self) -> Option<SegmentId> {
-        let node = self.node()?;
-        let bridged = self.state.ports.iter().any(|p| p.segment == node.segment && p.dev.is_some());
-        let spans = || self.state.tunnels.iter().any(|t| t.segment.as_ref() == Some(&node.segment));
-        (bridged || spans()).then(|| self.segment_id(&node.segment)).flatten()
+    /// The segment that the node's own interface is in.
+    fn host_segment(&self) -> Option<&str> {
+        self.state.routed_segments().first().copied()
     }
 
     fn vlan(&self) -> Option<UplinkVlan> {
@@ -226,13 +230,12 @@ impl Compiler<'_> {
     }
 
     fn router(&self) -> Option<Router> {
-        let node = self.node()?;
-        Some(Router {
-            mac: router_mac(node)?,
-            addresses: node.gateways().map(|a| a.addr()).collect(),
+        self.state.is_router().then(|| Router {
+            mac: router_mac(self.state),
+            addresses: self.state.gateways().iter().map(|a| a.addr()).collect(),
             host: self.facts.host.as_ref().map(|h| HostPort { port: h.id, mac: h.mac }),
-            clamp_mss: node.clamp_mss,
-            icmp_errors: node.icmp_errors,
+            clamp_mss: self.state.node.as_ref().is_some_and(|n| n.clamp_mss),
+            icmp_errors: self.state.node.clone().unwrap_or_default().icmp_errors,
         })
     }
 
@@ -255,10 +258,10 @@ impl Compiler<'_> {
                 ports.push(Port { policy, ..port(facts.id, &config.name, role, facts.mtu) });
             }
         }
-        if let (Some(node), Some(host)) = (self.node(), &self.facts.host)
-            && let Some(segment) = self.segment_id(&node.segment)
+        if let (Some(name), Some(host)) = (self.state.host_interface(), &self.facts.host)
+            && let Some(segment) = self.host_segment().and_then(|s| self.segment_id(s))
         {
-            ports.push(port(host.id, &node.host_interface, Role::Access(segment), host.mtu));
+            ports.push(port(host.id, &name, Role::Access(segment), host.mtu));
         }
         if let Some(uplink) = &self.facts.uplink {
             ports.push(port(uplink.id, &uplink.name, Role::Uplink, uplink.mtu));
@@ -307,16 +310,11 @@ impl Compiler<'_> {
         out
     }
 
-    /// Whether the node's router serves a segment.
-    fn is_routed(&self, segment: &str) -> bool {
-        self.node().is_some_and(|n| n.segment == segment)
-    }
-
     fn segments(&self, tunnels: &[Tunnel]) -> Vec<Segment> {
         let mut segments: BTreeMap<SegmentId, Segment> = segment_names(self.state)
             .filter_map(|name| {
                 let id = self.segment_id(name)?;
-                let routed = self.is_routed(name);
+                let routed = self.state.is_routed(name);
                 let (flood, statics) = (Vec::new(), HashMap::new());
                 let ageing = ageing(self.state, name);
                 let name = name.to_owned();
@@ -339,8 +337,8 @@ impl Compiler<'_> {
                 member(&port.segment, Location::Port(facts.id), is_pod.then_some(facts.mac));
             }
         }
-        if let (Some(node), Some(host)) = (self.node(), &self.facts.host) {
-            member(&node.segment, Location::Port(host.id), Some(host.mac));
+        if let (Some(segment), Some(host)) = (self.host_segment(), &self.facts.host) {
+            member(segment, Location::Port(host.id), Some(host.mac));
         }
         for tunnel in tunnels {
             if let Encapsulation::Vxlan { segment: Some(id), .. } = tunnel.encapsulation
@@ -443,21 +441,18 @@ impl Compiler<'_> {
     fn routes(&self, tunnels: &[Tunnel]) -> (Fib, Vec<NextHop>, Vec<Group>) {
         let mut groups: Vec<Group> = Vec::new();
         let mut routes: Vec<(Prefix, NextHop)> = Vec::new();
-        // Only a node routes: without one, packets would leave in the name of no router.
-        let Some(node) = self.node() else {
+        // Without a router, packets would leave in the name of nobody.
+        if !self.state.is_router() {
             let (fib, hops) = index(routes);
             return (fib, hops, groups);
-        };
+        }
         if self.facts.host.is_some() {
             // What no route of ours matches is for the node's kernel to decide.
             for any in [IpAddr::V4(Ipv4Addr::UNSPECIFIED), IpAddr::V6(Ipv6Addr::UNSPECIFIED)] {
                 routes.extend(Prefix::new(any, 0).map(|p| (p, NextHop::Host)));
             }
         }
-        // An address of ours that no pod has: somebody behind a bridged port may have it, else
-        // nobody. The kernel would only send it back.
-        let rest = self.resolving_segment().map_or(NextHop::Unreachable, NextHop::Connected);
-        routes.extend(node.pod_cidrs.iter().map(|&p| (p, rest)));
+        routes.extend(self.own_prefixes());
         for route in &self.state.routes {
             let hop = match &route.via {
                 Via::Multipath(paths) => self.multipath(paths, tunnels, &mut groups),
@@ -467,14 +462,18 @@ impl Compiler<'_> {
         }
         for neighbor in &self.state.neighbors {
             if let Some(name) = &neighbor.port
-                && self.state.ports.iter().any(|p| p.name == *name && self.is_routed(&p.segment))
+                && self
+                    .state
+                    .ports
+                    .iter()
+                    .any(|p| p.name == *name && self.state.is_routed(&p.segment))
                 && let Some(port) = self.port_id(name)
             {
                 let hop = NextHop::Local { port, mac: neighbor.mac };
                 routes.push((Prefix::host(neighbor.ip), hop));
             }
         }
-        for port in self.state.ports.iter().filter(|p| self.is_routed(&p.segment)) {
+        for port in self.state.ports.iter().filter(|p| self.state.is_routed(&p.segment)) {
             if let (Some(Attachment::Pod(pod)), Some(facts)) =
                 (port.attachment(), self.facts.ports.get(&port.name))
             {
@@ -482,9 +481,28 @@ impl Compiler<'_> {
                 routes.extend(pod.ip.iter().map(|a| (Prefix::host(a.addr()), hop)));
             }
         }
-        routes.extend(node.gateways().map(|a| (Prefix::host(a.addr()), NextHop::Router)));
+        let gateways = self.state.gateways();
+        routes.extend(gateways.iter().map(|a| (Prefix::host(a.addr()), NextHop::Router)));
         let (fib, hops) = index(routes);
         (fib, hops, groups)
+    }
+
+    /// Where addresses of our own go that no pod has: somebody behind a bridged port may have one, else
+    /// nobody. The kernel would only send it back. Of segments that share a prefix, the first where
+    /// there may be somebody is asked.
+    fn own_prefixes(&self) -> BTreeMap<Prefix, NextHop> {
+        let mut out = BTreeMap::new();
+        for name in self.state.routed_segments() {
+            let asked = self.segment_id(name).filter(|_| self.resolves(name));
+            let hop = asked.map_or(NextHop::Unreachable, NextHop::Connected);
+            for prefix in self.state.prefixes_in(name) {
+                let known = out.entry(prefix).or_insert(hop);
+                if *known == NextHop::Unreachable {
+                    *known = hop;
+                }
+            }
+        }
+        out
     }
 
     /// The next hop of a multipath route: the group of those of its ways that can be used, or the

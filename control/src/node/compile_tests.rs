@@ -391,3 +391,51 @@ fn a_token_bucket_lives_as_long_as_its_rate() {
     let from = [first.from_port, again.from_port].map(|b| b.map(|b| (b.rate(), b.burst())));
     assert_eq!(from, [Some((1_000_000, 25_000)), Some((1_000_000, 1_000_000))]);
 }
+
+#[test]
+fn the_router_serves_every_segment_with_a_gateway() {
+    const BRIDGES: &str = r#"
+        [[segment]]
+        name = "cni0"
+        gateway = ["10.244.0.1/16"]
+        [[segment]]
+        name = "plain"
+        [[port]]
+        name = "pod-a"
+        netns = "/run/netns/a"
+        ifname = "eth0"
+        ip = ["10.244.1.5/16"]
+        segment = "cni0"
+        [[port]]
+        dev = "eth1"
+        segment = "plain"
+    "#;
+    let state: State = toml::from_str(BRIDGES).unwrap();
+    let t = compile(&state, &world(), &mut TableIds::default());
+    let segment = |t: &Tables, name: &str| {
+        t.segments.iter().flatten().find(|s| s.name == name).cloned().unwrap()
+    };
+    let router = t.router.clone().unwrap();
+    assert_eq!(router.addresses, [IpAddr::from([10, 244, 0, 1])]);
+    assert_eq!(router.mac, Mac::derived_from(host::ROUTER_V4.into()), "of no segment's gateway");
+    assert!(segment(&t, "cni0").routed && !segment(&t, "plain").routed);
+    assert_eq!(route(&t, "10.244.0.1"), Some(NextHop::Router));
+    assert_eq!(route(&t, "10.244.9.9"), Some(NextHop::Unreachable));
+    assert_eq!(route(&t, "10.244.1.5"), Some(NextHop::Local { port: PortId(1), mac: mac(5) }));
+    assert_eq!(route(&t, "198.51.100.1"), Some(NextHop::Host));
+    let host = t.port(PortId(3)).unwrap();
+    assert_eq!(host.role, Role::Access(segment(&t, "cni0").id));
+    assert_eq!(host.name, "podswitch0");
+
+    // Beside a node's own pods, whose longer prefix wins.
+    let both: State = toml::from_str(&format!(
+        "{NODE}\n[[segment]]\nname = \"cni0\"\ngateway = [\"10.244.0.1/16\"]"
+    ))
+    .unwrap();
+    let t = compile(&both, &world(), &mut TableIds::default());
+    assert_eq!(t.router.clone().unwrap().mac, tables().router.clone().unwrap().mac);
+    assert_eq!(route(&t, "10.244.9.9"), Some(NextHop::Unreachable));
+    assert_eq!(route(&t, "10.244.1.9"), Some(NextHop::Connected(SegmentId(0))));
+    assert_eq!(route(&t, "10.244.2.9"), route(&tables(), "10.244.2.9"));
+    assert_eq!(route(&t, "10.244.0.1"), Some(NextHop::Router));
+}

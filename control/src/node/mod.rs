@@ -19,8 +19,10 @@ mod world;
 pub use compile::{TableIds, compile};
 pub use facts::{Facts, NextHopFacts, PortFacts, UplinkFacts};
 
-use crate::attachment::Attachments;
+use crate::attachment::notes::Notes;
+use crate::attachment::{Attachments, Entry};
 use crate::backend::Backend;
+use crate::masquerade::Rules;
 use fastpath::{Engine, EngineConfig, UplinkFilter};
 use host::{Event, Handle, HostRoute, Monitor};
 use ids::Ids;
@@ -53,8 +55,12 @@ pub struct Node {
     desired: State,
     /// What the container runtime plugged in.
     attachments: Attachments,
+    /// Removals that were noted while no daemon could be asked.
+    notes: Notes,
     /// The desired state with the attachments over it: what is in effect.
     effective: State,
+    /// What the kernel masquerades on our behalf; none: not known yet.
+    masquerade: Option<Rules>,
     kernel: Handle,
     monitor: Monitor,
     engine: Engine,
@@ -91,11 +97,14 @@ impl Node {
         };
         let engine =
             Engine::start(config, tables.clone(), fdb.clone()).map_err(ports::engine_error)?;
+        let attachments = attach::restore(desired, &kernel)?;
         let now = Instant::now();
         let empty = State { switch: desired.switch.clone(), ..State::default() };
         let mut node = Node {
             desired: empty.clone(),
-            attachments: Attachments::default(),
+            attachments,
+            notes: Notes::beside(&settings.socket),
+            masquerade: None,
             effective: empty,
             kernel,
             monitor,
@@ -113,8 +122,8 @@ impl Node {
             started: now,
             housekeeping: now,
         };
-        match node.change(desired.clone()) {
-            Ok(_) => {
+        match node.begin(desired.clone()) {
+            Ok(()) => {
                 for interface in node.engine.release_stale_pins() {
                     tracing::info!("{interface}: released; an earlier daemon had it, we do not");
                 }
@@ -127,16 +136,34 @@ impl Node {
         }
     }
 
+    /// Puts the first desired state into effect, wholly or not at all, and of the attachments of before
+    /// those that can be.
+    fn begin(&mut self, desired: State) -> Result<(), Error> {
+        self.transition_to(desired, true)?;
+        if let Err(e) = self.sync_masquerade() {
+            self.warn("masquerade", Some(e.message));
+        }
+        Ok(())
+    }
+
     /// Goes from the desired state that is in effect to `next`, or stays. What changed.
     fn change(&mut self, next: State) -> Result<Vec<Change>, Error> {
         let changes = self.desired.diff(&next);
         self.transition(next)?;
+        self.attachments.follow(&self.desired);
+        let problem = self.sync_masquerade().err().map(|e| e.message);
+        self.warn("masquerade", problem);
         Ok(changes)
     }
 
     /// Puts a desired state into effect, with the attachments as they are now, or leaves what is.
     fn transition(&mut self, desired: State) -> Result<(), Error> {
-        let next = self.attachments.over(&desired, |_| false);
+        self.transition_to(desired, false)
+    }
+
+    /// As [`Node::transition`]; `forgiving`, attachments whose port cannot be made are left out.
+    fn transition_to(&mut self, desired: State, forgiving: bool) -> Result<(), Error> {
+        let next = self.attachments.over(&desired);
         next.validate().map_err(Error::invalid)?;
         let wanted = wanted(&next, &self.attachments);
         let is_kept = |name: &String, live: &Live| wanted.get(name) == Some(&live.wanted);
@@ -157,6 +184,12 @@ impl Node {
             if !self.live.contains_key(name) {
                 match self.bring_up(&next, name, spec) {
                     Ok(()) => made.push(name.clone()),
+                    Err(e) if forgiving && matches!(spec, Wanted::Attached(..)) => {
+                        tracing::warn!("{name}: not plugged in again: {e}");
+                        if let Some(id) = self.attachments.of_port(name).map(Entry::id) {
+                            self.attachments.set_absent(&id, true);
+                        }
+                    }
                     Err(e) => {
                         self.roll_back(made, undo);
                         return Err(e);
@@ -164,17 +197,28 @@ impl Node {
                 }
             }
         }
+        if let Err(e) = self.update_host(&next) {
+            self.roll_back(made, undo);
+            return Err(e);
+        }
 
         self.desired = desired;
         self.effective = next;
         self.refresh();
         if !removed.is_empty() {
-            for name in &removed {
-                self.take_down(name);
-            }
+            self.take_down_all(&removed);
             self.refresh();
         }
         self.release_table_ids();
+        Ok(())
+    }
+
+    /// Gives the host port the gateways of a state.
+    fn update_host(&mut self, state: &State) -> Result<(), Error> {
+        let maker = Maker { kernel: &self.kernel, engine: &self.engine, state, uplink_mtu: None };
+        for live in self.live.values_mut() {
+            maker.update_host(live)?;
+        }
         Ok(())
     }
 
@@ -221,6 +265,32 @@ impl Node {
         Some(spec)
     }
 
+    /// Removes ports, all pods' interfaces at once.
+    fn take_down_all(&mut self, names: &[String]) {
+        let is_pod = |name: &&String| self.live.get(*name).is_some_and(Live::is_pod);
+        let (pods, others): (Vec<&String>, Vec<&String>) = names.iter().partition(is_pod);
+        if let [pod] = pods[..] {
+            self.take_down(pod);
+        } else {
+            let lives: Vec<Live> = pods.iter().filter_map(|n| self.live.remove(*n)).collect();
+            let maker = Maker {
+                kernel: &self.kernel,
+                engine: &self.engine,
+                state: &self.effective,
+                uplink_mtu: None,
+            };
+            maker.close_pods(&lives);
+            let ids: Vec<PortId> = lives.iter().map(|l| l.id).collect();
+            self.fdb.flush(|_, _, at| matches!(at, Location::Port(id) if ids.contains(&id)));
+            for name in pods {
+                self.port_ids.release(name);
+            }
+        }
+        for name in others {
+            self.take_down(name);
+        }
+    }
+
     /// Removes what a failed transition made, and makes again what it had removed.
     fn roll_back(&mut self, made: Vec<String>, undo: Vec<(String, Wanted)>) {
         for name in made {
@@ -231,6 +301,9 @@ impl Node {
             if let Err(e) = self.bring_up(&state, &name, &spec) {
                 tracing::error!("{name} could not be restored: {e}");
             }
+        }
+        if let Err(e) = self.update_host(&state) {
+            tracing::error!("the host port could not be restored: {e}");
         }
         self.refresh();
     }
@@ -331,8 +404,8 @@ impl Node {
         }
         filter.vxlan.sort_unstable();
         filter.vxlan.dedup();
-        if let (true, Some(node)) = (self.effective.native_routing(), &self.effective.node) {
-            filter.prefixes = node.pod_cidrs.clone();
+        if self.effective.native_routing() {
+            filter.prefixes = self.effective.own_prefixes();
         }
         filter
     }
@@ -340,8 +413,8 @@ impl Node {
     /// Tells the node's kernel the way to the pods: through the host port.
     fn sync_host_routes(&mut self) {
         let Some(host) = self.live.values().find_map(Live::host_port) else { return };
-        let Some(node) = &self.effective.node else { return };
-        let local = node.pod_cidrs.iter().map(|&prefix| HostRoute { prefix, mtu: None });
+        let local = self.effective.own_prefixes();
+        let local = local.into_iter().map(|prefix| HostRoute { prefix, mtu: None });
         let away = self.facts.uplink.as_ref().map(|u| compile::path_mtu(&self.effective, u.mtu));
         let remote = self
             .desired
@@ -353,6 +426,32 @@ impl Node {
         let routes: Vec<HostRoute> = local.chain(remote).collect();
         let problem = host.sync_routes(&self.kernel, &routes).err().map(|e| e.to_string());
         self.warn("routes", problem);
+    }
+
+    /// Makes the kernel masquerade for the pods that want it. What is only too much is left for the
+    /// housekeeping.
+    fn sync_masquerade(&mut self) -> Result<(), Error> {
+        let wanted = Rules::new(&self.effective, &self.attachments);
+        let serves = match &self.masquerade {
+            Some(rules) => rules.serve(&wanted),
+            None => wanted.is_empty(),
+        };
+        if serves { Ok(()) } else { self.masquerade_by(wanted) }
+    }
+
+    /// Takes back what is masqueraded for pods that are gone.
+    fn tidy_masquerade(&mut self) {
+        let wanted = Rules::new(&self.effective, &self.attachments);
+        if self.masquerade.as_ref().is_some_and(|rules| *rules != wanted) {
+            let problem = self.masquerade_by(wanted).err().map(|e| e.message);
+            self.warn("masquerade", problem);
+        }
+    }
+
+    fn masquerade_by(&mut self, rules: Rules) -> Result<(), Error> {
+        rules.apply().map_err(|e| Error::system(format!("masquerading: {e}")))?;
+        self.masquerade = Some(rules);
+        Ok(())
     }
 
     /// Tells the pods the MTU of what leaves the node, when the uplink's has changed.
@@ -415,22 +514,6 @@ impl Node {
             }
         }
         revived
-    }
-
-    /// Removes the interfaces of all pods in one request: one by one the kernel takes 20 ms for each.
-    fn remove_pods(&mut self) {
-        let mut indexes = Vec::new();
-        for live in self.live.values_mut().filter(|l| l.is_pod()) {
-            indexes.push(live.ifindex);
-            if live.attached.take().is_some()
-                && let Err(e) = self.engine.detach(live.id)
-            {
-                tracing::warn!("port on {}: {e}", live.dev);
-            }
-        }
-        if let Err(e) = self.kernel.delete_links(&indexes) {
-            tracing::warn!("{e}");
-        }
     }
 
     /// Whether an interface that was taken is there again under its name. What podswitch made
@@ -517,15 +600,16 @@ impl Backend for Node {
         let failed = self.engine.failed_worker();
         self.warn("worker", failed.map(|n| format!("worker {n} has ended: restart the daemon")));
         self.world.ask_again(&self.kernel, &self.facts);
+        self.carry_out_notes();
+        self.tidy_masquerade();
         self.fdb.sweep(self.engine.now().seconds(), SWEEP);
     }
 
     fn stop(&mut self) -> Result<(), Error> {
-        self.remove_pods();
+        // With pods that want it, the rules stay for the daemon that takes them up again.
+        self.tidy_masquerade();
         let names: Vec<String> = self.live.keys().cloned().collect();
-        for name in names {
-            self.take_down(&name);
-        }
+        self.take_down_all(&names);
         self.world.release(&self.kernel);
         // The workers end, and the pins go, with the engine.
         Ok(())

@@ -8,7 +8,7 @@ use encap::{Mac, Prefix};
 use fastpath::{AttachSpec, Attached, Engine, PortSnapshot, Preference, Role};
 use host::{Ethtool, Handle, HostPort, HostPortSpec, Link, PodInterface, PodRoute, PodSpec};
 use podswitch_api::attachment::AttachmentRoute;
-use podswitch_api::state::{Node, Port, State, Uplink, XdpMode};
+use podswitch_api::state::{Port, State, Uplink, XdpMode};
 use podswitch_api::{Attachment, Code, Error};
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -27,8 +27,8 @@ pub enum Wanted {
     Port(Port),
     /// The veth of a pod that a container runtime plugged in, with the routes in the pod.
     Attached(Port, Vec<AttachmentRoute>),
-    /// The host port: the interface's name and the gateways' CIDRs.
-    Host { interface: String, pod_cidrs: Vec<Prefix> },
+    /// The host port: the interface's name. Its addresses may change while it is there.
+    Host { interface: String },
     /// The uplink.
     Uplink(Uplink),
 }
@@ -53,10 +53,7 @@ pub fn wanted(state: &State, attachments: &Attachments) -> BTreeMap<String, Want
         (p.name.clone(), wanted)
     });
     let uplink = state.uplink.iter().map(|u| (u.dev.clone(), Wanted::Uplink(u.clone())));
-    let host = state.node.iter().filter(|n| n.gateway).map(|n| {
-        let (interface, pod_cidrs) = (n.host_interface.clone(), n.pod_cidrs.clone());
-        (n.host_interface.clone(), Wanted::Host { interface, pod_cidrs })
-    });
+    let host = state.host_interface().map(|name| (name.clone(), Wanted::Host { interface: name }));
     ports.chain(uplink).chain(host).collect()
 }
 
@@ -83,7 +80,7 @@ enum Object {
     },
     /// With the routes that it was given.
     Pod(PodInterface, Vec<PodRoute>),
-    Host(HostPort),
+    Host(HostPort, HostPortSpec),
     /// Whether the driver took VLAN tags off received frames before.
     Uplink {
         rx_vlan: bool,
@@ -123,10 +120,18 @@ impl Live {
         matches!(self.object, Object::Pod(..))
     }
 
+    /// Makes a pod tell its segment where its addresses are.
+    pub fn announce(&self) -> host::Result<()> {
+        match (self.wanted.port().and_then(|p| p.netns.as_ref()), &self.object) {
+            (Some(netns), Object::Pod(pod, _)) => pod.announce(netns),
+            _ => Ok(()),
+        }
+    }
+
     /// The host port's interfaces, if that is what it is.
     pub fn host_port(&self) -> Option<&HostPort> {
         match &self.object {
-            Object::Host(host) => Some(host),
+            Object::Host(host, _) => Some(host),
             _ => None,
         }
     }
@@ -168,7 +173,7 @@ impl Maker<'_> {
     fn make(&self, id: PortId, wanted: &Wanted) -> Result<Live, Error> {
         match wanted {
             Wanted::Uplink(uplink) => self.open_uplink(id, uplink),
-            Wanted::Host { .. } => self.open_host(id, wanted),
+            Wanted::Host { interface } => self.open_host(id, interface),
             Wanted::Attached(port, _) => self.open_pod(id, port, wanted),
             Wanted::Port(port) => match port.attachment() {
                 Some(Attachment::Device(dev)) => self.open_device(id, port, dev),
@@ -180,12 +185,39 @@ impl Maker<'_> {
         }
     }
 
-    /// Detaches a port and undoes what was done to its interface. Goes on where something is gone.
-    pub fn close(&self, live: Live) {
+    /// Removes pods' interfaces in one request, since one by one the kernel takes 20 ms for each, and
+    /// detaches their ports.
+    pub fn close_pods(&self, pods: &[Live]) {
+        // Not by index alone: another interface may have it by now.
+        let is_there = |live: &&Live| {
+            let link = self.kernel.link_by_index(live.ifindex).ok().flatten();
+            link.is_some_and(|l| l.name == live.dev)
+        };
+        let indexes: Vec<u32> = pods.iter().filter(is_there).map(|l| l.ifindex).collect();
+        if let Err(e) = self.kernel.delete_links(&indexes) {
+            tracing::warn!("{e}");
+        }
+        for live in pods {
+            self.detach(live);
+        }
+    }
+
+    fn detach(&self, live: &Live) {
         if live.attached.is_some()
             && let Err(e) = self.engine.detach(live.id)
         {
             tracing::warn!("port on {}: {e}", live.dev);
+        }
+    }
+
+    /// Detaches a port and undoes what was done to its interface. Goes on where something is gone.
+    pub fn close(&self, live: Live) {
+        // A pod's interface goes first: its end unbinds the sockets while the kernel holds the lock
+        // under which it waits for an expedited grace period only. Closing a bound socket waits for an
+        // ordinary one, as long again as the deletion takes.
+        let is_pod = live.is_pod();
+        if !is_pod {
+            self.detach(&live);
         }
         let done = match &live.object {
             Object::Device { promiscuous: true } | Object::Uplink { rx_vlan: false } => Ok(()),
@@ -194,11 +226,14 @@ impl Maker<'_> {
             }
             Object::Device { promiscuous: false } => self.kernel.set_promisc(live.ifindex, false),
             Object::Pod(pod, _) => pod.delete(self.kernel).map(|_| ()),
-            Object::Host(host) => host.delete(self.kernel),
+            Object::Host(host, _) => host.delete(self.kernel),
         };
         match done {
             Err(e) if !e.is_not_found() => tracing::warn!("{e}"),
             _ => {}
+        }
+        if is_pod {
+            self.detach(&live);
         }
     }
 
@@ -289,38 +324,59 @@ impl Maker<'_> {
         })
     }
 
-    fn open_host(&self, id: PortId, wanted: &Wanted) -> Result<Live, Error> {
-        let node = self.state.node.clone().unwrap_or_default();
-        let router_mac = router_mac(&node).unwrap_or_default();
-        let mac = host_mac(router_mac);
-        let spec = HostPortSpec {
-            far_name: node.host_interface.clone(),
+    fn host_spec(&self, interface: &str) -> HostPortSpec {
+        let router_mac = router_mac(self.state);
+        HostPortSpec {
+            far_name: interface.to_owned(),
             near_name: HOST_NEAR.to_owned(),
-            mac,
+            mac: host_mac(router_mac),
             router_mac,
-            addresses: node.gateways().map(|a| (a.addr(), a.prefix().len())).collect(),
+            addresses: (self.state.gateways().iter())
+                .map(|a| (a.addr(), a.prefix().len()))
+                .collect(),
             mtu: NODE_MTU,
             queues: self.queues(),
-        };
+        }
+    }
+
+    fn open_host(&self, id: PortId, interface: &str) -> Result<Live, Error> {
+        let spec = self.host_spec(interface);
         let host = HostPort::create(self.kernel, &spec).map_err(kernel_error)?;
         let (dev, ifindex) = (HOST_NEAR.to_owned(), host.near_index);
         match self.attach(id, &dev, ifindex, Role::Port, None) {
             Ok(attached) => Ok(Live {
                 id,
-                wanted: wanted.clone(),
+                wanted: Wanted::Host { interface: interface.to_owned() },
                 dev,
                 ifindex,
                 mtu: NODE_MTU,
-                mac,
+                mac: spec.mac,
                 attached: Some(attached),
                 baseline: PortSnapshot::default(),
-                object: Object::Host(host),
+                object: Object::Host(host, spec),
             }),
             Err(e) => {
                 let _ = host.delete(self.kernel);
                 Err(e)
             }
         }
+    }
+
+    /// Gives the host port the gateway addresses that the state has now; nothing happens to any other
+    /// port.
+    pub fn update_host(&self, live: &mut Live) -> Result<(), Error> {
+        let (Wanted::Host { interface }, Object::Host(host, spec)) =
+            (&live.wanted, &mut live.object)
+        else {
+            return Ok(());
+        };
+        let wanted = self.host_spec(interface);
+        if wanted != *spec {
+            *host = HostPort::create(self.kernel, &wanted).map_err(kernel_error)?;
+            live.mac = wanted.mac;
+            *spec = wanted;
+        }
+        Ok(())
     }
 
     fn open_pod(&self, id: PortId, port: &Port, wanted: &Wanted) -> Result<Live, Error> {
@@ -365,8 +421,10 @@ impl Maker<'_> {
             return Ok(None);
         }
         let found = PodInterface::find(self.kernel, &spec.host_name, &spec.netns, &spec.ifname);
+        // The node's end is set up last: with it down, the interface was never finished.
         if let Ok(Some(pod)) = found
             && pod.mac == spec.mac
+            && pod.host_up
         {
             return Ok(Some(pod));
         }
@@ -396,7 +454,7 @@ impl Maker<'_> {
         let away = (away < mtu).then_some(away);
         let routes = match wanted {
             Wanted::Attached(_, routes) => routes.iter().map(|r| attached_route(r, away)).collect(),
-            _ => default_routes(gateways(self.state.node.as_ref(), port), away),
+            _ => default_routes(gateways(self.state, port), away),
         };
         PodSpec {
             host_name: names::host_name(&port.name),
@@ -471,11 +529,10 @@ fn attached_route(route: &AttachmentRoute, away: Option<u32>) -> PodRoute {
     }
 }
 
-/// The gateways that a pod uses: one per family, from the pod CIDR that its address is in.
-pub fn gateways(node: Option<&Node>, port: &Port) -> Vec<IpAddr> {
-    let Some(node) = node.filter(|n| n.segment == port.segment) else { return Vec::new() };
+/// The gateways that a pod uses: one per family, from a prefix of its segment that its address is in.
+pub fn gateways(state: &State, port: &Port) -> Vec<IpAddr> {
     let mut out: Vec<IpAddr> = Vec::new();
-    for gateway in node.gateways() {
+    for gateway in state.gateways_in(&port.segment) {
         let serves = port.ip.iter().any(|a| gateway.prefix().contains(a.addr()));
         if serves && !out.iter().any(|g| g.is_ipv4() == gateway.addr().is_ipv4()) {
             out.push(gateway.addr());

@@ -126,7 +126,6 @@ impl Node {
 
     fn port_info(&self, name: &str) -> Option<PortInfo> {
         let live = self.live.get(name)?;
-        let node = self.effective.node.as_ref();
         let mut info = PortInfo {
             name: name.to_owned(),
             role: PortRole::Device,
@@ -166,8 +165,8 @@ impl Node {
             Wanted::Uplink(_) => info.role = PortRole::Uplink,
             Wanted::Host { .. } => {
                 info.role = PortRole::Host;
-                info.segment = node.map(|n| n.segment.clone());
-                info.ip = node.map(|n| n.gateways().collect()).unwrap_or_default();
+                info.segment = self.host_segment();
+                info.ip = self.effective.gateways();
             }
             Wanted::Port(port) | Wanted::Attached(port, _) => {
                 info.segment = Some(port.segment.clone());
@@ -176,11 +175,16 @@ impl Node {
                     info.netns = Some(pod.netns.to_owned());
                     info.ifname = Some(pod.ifname.to_owned());
                     info.ip = pod.ip.to_vec();
-                    info.gateways = gateways(node, port);
+                    info.gateways = gateways(&self.effective, port);
                 }
             }
         }
         Some(info)
+    }
+
+    /// The segment that the node's own interface is in.
+    fn host_segment(&self) -> Option<String> {
+        self.effective.routed_segments().first().map(|s| (*s).to_owned())
     }
 
     fn segment_infos(&self) -> Vec<SegmentInfo> {
@@ -193,7 +197,7 @@ impl Node {
     fn segment_info(&self, name: &str) -> SegmentInfo {
         let in_segment = |live: &Live| match &live.wanted {
             Wanted::Port(p) | Wanted::Attached(p, _) => p.segment == name,
-            Wanted::Host { .. } => self.effective.node.as_ref().is_some_and(|n| n.segment == name),
+            Wanted::Host { .. } => self.host_segment().as_deref() == Some(name),
             Wanted::Uplink(_) => false,
         };
         let tunnels = self.effective.tunnels.iter();
@@ -206,6 +210,7 @@ impl Node {
             fdb_limit: declared.fdb_limit,
             unknown_unicast: declared.unknown_unicast,
             suppress: declared.suppress,
+            gateway: self.effective.gateways_in(name),
             ports: self
                 .live
                 .iter()
@@ -457,7 +462,9 @@ impl Node {
                 None => removed += total,
             }
         }
-        if removed.rx_frames + removed.originated + removed.dropped() > 0 {
+        let counted =
+            removed.rx_frames + removed.tx_frames + removed.originated + removed.dropped();
+        if counted > 0 {
             ports.push(row(REMOVED, &removed));
         }
         let occurring = |name: &str| ports.iter().any(|p| p.drops.contains_key(name));

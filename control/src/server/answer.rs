@@ -114,7 +114,8 @@ impl Turn<'_> {
             match &outcome {
                 Ok(_) => {
                     tracing::info!("{method} by {who}");
-                    self.wrote = true;
+                    // Attachments are kept apart, before the answer is made.
+                    self.wrote |= !method.starts_with("attachment.");
                 }
                 Err(e) => tracing::info!("{method} by {who} failed: {e}"),
             }

@@ -266,6 +266,7 @@ fn segment(s: &State, name: &str) -> SegmentInfo {
         fdb_limit: declared.and_then(|x| x.fdb_limit),
         unknown_unicast: declared.map(|x| x.unknown_unicast).unwrap_or_default(),
         suppress: declared.is_none_or(|x| x.suppress),
+        gateway: s.gateways_in(name),
         ports: s.ports.iter().filter(|p| p.segment == name).map(|p| p.name.clone()).collect(),
         tunnels: s
             .tunnels

@@ -5,9 +5,10 @@ use super::{Context, Origin, Verdict, defend, egress, guard, router, suppress};
 use crate::frame::Frame;
 use crate::ids::{Location, SegmentId};
 use crate::reason::DropReason;
-use crate::tables::{Learned, Limits, Segment, UnknownUnicast};
+use crate::tables::{Learned, Limits, NextHop, Role, Router, Segment, UnknownUnicast};
 use encap::Mac;
 use encap::ethernet::{self, ethertype};
+use std::net::IpAddr;
 
 /// Checks and learns the source, then forwards by the destination.
 #[inline]
@@ -39,10 +40,10 @@ pub(super) fn forward<F: Frame>(
         }
         let answered = match ethertype {
             ethertype::ARP if dst.is_broadcast() => {
-                answer::arp(frame, |r| Owner::router(router, r.target_ip.into()))?
+                answer::arp(frame, |r| reached_by(cx, router, segment, r.target_ip.into()))?
             }
             ethertype::IPV6 if dst.is_multicast() => {
-                answer::neighbor_solicitation(frame, |ip, _| Owner::router(router, ip))?
+                answer::neighbor_solicitation(frame, |ip, _| reached_by(cx, router, segment, ip))?
             }
             _ => false,
         };
@@ -76,6 +77,20 @@ pub(super) fn forward<F: Frame>(
         }
         Some(to) => egress::to_location(cx, frame, to).map(Verdict::Send),
     }
+}
+
+/// Whether the router answers for an address in a segment that it serves: for its own, and for a pod's
+/// in another such segment. Segments may overlap, and whoever believes the pod to be on its own link
+/// reaches it all the same (RFC 1027, proxy ARP).
+fn reached_by(cx: &Context<'_>, router: &Router, segment: &Segment, ip: IpAddr) -> Option<Owner> {
+    let elsewhere = || match cx.tables.route(ip) {
+        Some(&NextHop::Local { port, .. }) if !segment.neighbors.contains_key(&ip) => {
+            cx.tables.port(port).is_some_and(|p| p.role != Role::Access(segment.id))
+        }
+        _ => false,
+    };
+    Owner::router(router, ip)
+        .or_else(|| elsewhere().then_some(Owner { mac: router.mac, router: true }))
 }
 
 /// Notes where the source is, unless that is configured: what is configured never moves.

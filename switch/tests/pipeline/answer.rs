@@ -1,7 +1,7 @@
 //! What the router answers itself: ARP, neighbour discovery, echo.
 
 use crate::kit::{
-    Lab, Node, Packet, Via, arp, arp_request, decode, gateway_mac, ipip, neighbor_advert,
+    Lab, Net, Node, Packet, Via, arp, arp_request, decode, gateway_mac, ipip, neighbor_advert,
     neighbor_solicit, read_advert, uplink_mac,
 };
 use encap::Mac;
@@ -386,4 +386,36 @@ fn an_answer_without_a_way_back() {
     assert_eq!(ask("203.0.113.1").drops, [(DropReason::NoRoute, 1)]);
     assert_eq!(ask("10.251.0.1").drops, [(DropReason::NoRoute, 1)]);
     assert_eq!(ask("10.250.5.1").drops, [(DropReason::NeighborUnresolved, 1)]);
+}
+
+#[test]
+fn pods_of_other_routed_segments_are_answered_for() {
+    // Two segments that the router serves, whose members believe each other to be on their own link.
+    let mut net = Net::new();
+    let (one, two) = (net.segment(true), net.segment(true));
+    net.router(gateway_mac(1), &["10.244.1.1", "fd00:10:244:1::1"]);
+    let [a, _b] = [10u8, 11].map(|i| {
+        let (mac, v4, v6) =
+            (Mac([2, 0, 0, 0, 0, i]), format!("10.244.1.{i}"), format!("fd00:10:244:1::{i}"));
+        net.guarded(if i == 10 { one } else { two }, mac, &[&v4, &v6])
+    });
+    let silent = net.access(one);
+    let mut lab = Lab::new(net.build());
+    let mac = Mac([2, 0, 0, 0, 0, 10]);
+    let request = |ip| arp_request((mac, POD), Mac::BROADCAST, ip);
+    let reply = lab.pass(a, &request(Ipv4Addr::new(10, 244, 1, 11)), a);
+    let Some(NetSlice::Arp(arp)) = SlicedPacket::from_ethernet(&reply).unwrap().net else {
+        panic!("not ARP")
+    };
+    assert_eq!(arp.sender_hw_addr(), gateway_mac(1).0);
+    assert_eq!(arp.sender_protocol_addr(), [10, 244, 1, 11]);
+    let [own, target] = [0x10, 0x11].map(|i| Ipv6Addr::new(0xfd00, 0x10, 0x244, 1, 0, 0, 0, i));
+    let solicited = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 1, 0xff00, 0x11);
+    let to = (Mac([0x33, 0x33, 0xff, 0, 0, 0x11]), solicited);
+    let reply = lab.pass(a, &neighbor_solicit((mac, own), to, target, 255), a);
+    assert_eq!(read_advert(&reply).target_mac, gateway_mac(1));
+    // Who is in the same segment, or nowhere, is asked in person.
+    for ip in [Ipv4Addr::new(10, 244, 1, 10), Ipv4Addr::new(10, 244, 1, 99)] {
+        assert_eq!(lab.ports(a, &request(ip)), [silent], "{ip}");
+    }
 }

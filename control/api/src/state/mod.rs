@@ -111,6 +111,83 @@ impl State {
         self.uplink.as_ref().is_some_and(|u| u.native_routing.unwrap_or_else(has_native))
     }
 
+    /// The gateway addresses of a segment: in the node's own, the first address of each pod CIDR; in any,
+    /// what it declares.
+    pub fn gateways_in(&self, segment: &str) -> Vec<InterfaceAddr> {
+        let node = self.node.iter().filter(|n| n.segment == segment).flat_map(Node::gateways);
+        let declared = self.segments.iter().filter(|s| s.name == segment).flat_map(|s| &s.gateway);
+        node.chain(declared.copied()).collect()
+    }
+
+    /// All gateway addresses, the node's first, each once: segments may share one.
+    pub fn gateways(&self) -> Vec<InterfaceAddr> {
+        let mut out: Vec<InterfaceAddr> = Vec::new();
+        let node = self.node.iter().flat_map(Node::gateways);
+        for gateway in node.chain(self.segments.iter().flat_map(|s| s.gateway.iter().copied())) {
+            if !out.iter().any(|g| g.addr() == gateway.addr()) {
+                out.push(gateway);
+            }
+        }
+        out
+    }
+
+    /// Whether the router serves a segment: the node's, if it has pods, and those with a gateway.
+    pub fn is_routed(&self, segment: &str) -> bool {
+        let is_nodes = |n: &Node| n.segment == segment && !n.pod_cidrs.is_empty();
+        self.node.as_ref().is_some_and(is_nodes)
+            || self.segments.iter().any(|s| s.name == segment && !s.gateway.is_empty())
+    }
+
+    /// Whether there is a router at all.
+    pub fn is_router(&self) -> bool {
+        self.node.as_ref().is_some_and(|n| !n.pod_cidrs.is_empty())
+            || self.segments.iter().any(|s| !s.gateway.is_empty())
+    }
+
+    /// The names of the segments that the router serves, the node's first.
+    pub fn routed_segments(&self) -> Vec<&str> {
+        let node = self.node.iter().filter(|n| !n.pod_cidrs.is_empty()).map(|n| n.segment.as_str());
+        let declared = self.segments.iter().filter(|s| !s.gateway.is_empty());
+        let mut out: Vec<&str> = Vec::new();
+        for name in node.chain(declared.map(|s| s.name.as_str())) {
+            if !out.contains(&name) {
+                out.push(name);
+            }
+        }
+        out
+    }
+
+    /// The prefixes of a segment whose addresses are its members': the pod CIDRs in the node's own, and
+    /// those of its gateways.
+    pub fn prefixes_in(&self, segment: &str) -> Vec<Prefix> {
+        let node = self.node.iter().filter(|n| n.segment == segment).flat_map(|n| &n.pod_cidrs);
+        let declared = self.segments.iter().filter(|s| s.name == segment).flat_map(|s| &s.gateway);
+        let mut out: Vec<Prefix> = node.copied().collect();
+        for prefix in declared.map(|g| g.prefix()) {
+            if !out.contains(&prefix) {
+                out.push(prefix);
+            }
+        }
+        out
+    }
+
+    /// The prefixes of all segments that the router serves.
+    pub fn own_prefixes(&self) -> Vec<Prefix> {
+        let mut out: Vec<Prefix> = Vec::new();
+        for prefix in self.routed_segments().iter().flat_map(|s| self.prefixes_in(s)) {
+            if !out.contains(&prefix) {
+                out.push(prefix);
+            }
+        }
+        out
+    }
+
+    /// The name of the node's own interface into the pod network; none where there is no gateway.
+    pub fn host_interface(&self) -> Option<String> {
+        let named = || self.node.clone().unwrap_or_default().host_interface;
+        (!self.gateways().is_empty()).then(named)
+    }
+
     /// Whether a segment of this name exists.
     pub fn has_segment(&self, name: &str) -> bool {
         name == DEFAULT_SEGMENT || self.segments.iter().any(|s| s.name == name)

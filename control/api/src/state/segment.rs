@@ -5,6 +5,7 @@ use core::fmt;
 use serde::{Deserialize, Serialize};
 
 use super::default_segment;
+use crate::addr::InterfaceAddr;
 
 /// `[[segment]]`: a bridge domain.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -25,6 +26,10 @@ pub struct Segment {
     /// not flooded.
     #[serde(default = "yes")]
     pub suppress: bool,
+    /// The addresses that the switch's router has in the segment, each with the prefix that it serves;
+    /// empty: the segment is bridged only, unless it is the node's.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub gateway: Vec<InterfaceAddr>,
 }
 
 impl Default for Segment {
@@ -35,6 +40,7 @@ impl Default for Segment {
             fdb_limit: None,
             unknown_unicast: UnknownUnicast::Flood,
             suppress: true,
+            gateway: Vec::new(),
         }
     }
 }

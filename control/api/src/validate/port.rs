@@ -16,8 +16,9 @@ const RESERVED: [&str; 2] = ["host", "uplink"];
 pub(super) fn ports(check: &mut Check, state: &State) {
     check.unique::<Port>(state, "name");
     let mut taken = Taken::default();
-    if let Some(n) = &state.node {
-        taken.devs.insert(&n.host_interface, "[node] host_interface".to_owned());
+    let host = state.host_interface();
+    if let Some(host) = &host {
+        taken.devs.insert(host, "[node] host_interface".to_owned());
     }
     if let Some(u) = &state.uplink {
         taken.devs.insert(&u.dev, "[uplink] dev".to_owned());
@@ -79,8 +80,8 @@ fn rate(
 struct Taken<'a> {
     devs: HashMap<&'a str, String>,
     interfaces: HashMap<(&'a std::path::Path, &'a str), String>,
-    /// By segment: segments may overlap.
-    ips: HashMap<(&'a str, IpAddr), String>,
+    /// By segment: segments may overlap, unless the router serves them.
+    ips: HashMap<(Option<&'a str>, IpAddr), String>,
     macs: HashMap<(&'a str, encap::Mac), String>,
 }
 
@@ -148,12 +149,13 @@ fn interface<'a>(
     } else {
         taken.interfaces.insert((pod.netns, pod.ifname), at.to_string());
     }
+    let domain = (!state.is_routed(segment)).then_some(segment);
     for ip in pod.ip {
         address(check, at, state, segment, *ip);
-        if let Some(by) = taken.ips.get(&(segment, ip.addr())) {
+        if let Some(by) = taken.ips.get(&(domain, ip.addr())) {
             check.wrong(at, "ip", ip, format!("an address that is free: {by} has this one"));
         } else {
-            taken.ips.insert((segment, ip.addr()), at.to_string());
+            taken.ips.insert((domain, ip.addr()), at.to_string());
         }
     }
     check.mac(at, "mac", pod.mac);
@@ -176,21 +178,22 @@ fn address(check: &mut Check, at: At<'_>, state: &State, segment: &str, ip: Inte
     if own.len() == 0 {
         check.wrong(at, "ip", ip, "a prefix length of at least 1");
     }
-    // What is in another segment than the gateway's is bridged there, and none of the node's.
-    let node = state.node.as_ref().filter(|n| n.segment == segment);
-    let cidrs: &[Prefix] = node.map_or(&[], |n| &n.pod_cidrs);
-    let cidr = cidrs.iter().find(|p| p.contains(ip.addr()));
-    if !cidrs.is_empty() && cidr.is_none() {
-        let list: Vec<String> = cidrs.iter().map(Prefix::to_string).collect();
+    // Where the node's own pods are, every address is one that the router serves. What is in another
+    // segment may have other addresses too.
+    let prefixes = state.prefixes_in(segment);
+    let prefix = prefixes.iter().find(|p| p.contains(ip.addr()));
+    let is_nodes = state.node.as_ref().is_some_and(|n| n.segment == segment);
+    if is_nodes && !prefixes.is_empty() && prefix.is_none() {
+        let list: Vec<String> = prefixes.iter().map(Prefix::to_string).collect();
         let expected = format!("an address in the node's pod CIDR {}", list.join(" or "));
         check.wrong(at, "ip", ip, expected);
     }
-    if ip.is_reserved_in(own) || cidr.is_some_and(|p| ip.is_reserved_in(*p)) {
+    if ip.is_reserved_in(own) || prefix.is_some_and(|p| ip.is_reserved_in(*p)) {
         let expected = "a pod's address, not the network's own or its broadcast address";
         check.wrong(at, "ip", ip, expected);
     }
-    let gateways = node.into_iter().flat_map(|n| n.gateways());
-    if gateways.into_iter().any(|g| g.addr() == ip.addr()) {
+    let gateways = if state.is_routed(segment) { state.gateways() } else { Vec::new() };
+    if gateways.iter().any(|g| g.addr() == ip.addr()) {
         check.wrong(at, "ip", ip, "another address: this one is the gateway's");
     }
 }

@@ -17,15 +17,16 @@ pub(super) fn routes(check: &mut Check, state: &State) {
         .flat_map(|p| p.ip.iter().map(|ip| (Prefix::host(ip.addr()), p.name.as_str())))
         .collect();
     let tunnels = by_name(&state.tunnels, |t: &Tunnel| &t.name);
+    let routes = state.node.is_some() || state.is_router();
+    let own = state.own_prefixes();
     for (i, r) in state.routes.iter().enumerate() {
         let name = r.prefix.to_string();
         let at = At { kind: Kind::Route, index: Some(i), name: &name };
-        match &state.node {
-            None => check.wrong(at, "", "", "a [node] section: only a node routes"),
-            Some(n) if n.pod_cidrs.contains(&r.prefix) => {
-                check.wrong(at, "prefix", r.prefix, "a prefix other than the node's own pod CIDR");
-            }
-            Some(_) => {}
+        if !routes {
+            let expected = "a [node] section, or a segment with a gateway: only a router routes";
+            check.wrong(at, "", "", expected);
+        } else if own.contains(&r.prefix) {
+            check.wrong(at, "prefix", r.prefix, "a prefix other than the node's own pod CIDR");
         }
         if let Some(pod) = pods.get(&r.prefix) {
             let expected = format!("a prefix other than the address of port {pod:?}");
@@ -47,7 +48,7 @@ fn via(check: &mut Check, at: At<'_>, state: &State, r: &Route, tunnels: &HashMa
                 check.wrong(at, "via", format_args!("{name:?}"), expected);
             }
             Via::NextHop(ip) => next_hop(check, at, state, r, *ip),
-            Via::Host if state.node.as_ref().is_some_and(|n| !n.gateway) => {
+            Via::Host if state.node.is_some() && state.gateways().is_empty() => {
                 let expected = "[node] gateway = true: without it there is no host port";
                 check.wrong(at, "via", "\"host\"", expected);
             }

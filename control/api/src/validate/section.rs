@@ -75,7 +75,7 @@ pub(super) fn uplink(check: &mut Check, state: &State) {
     let Some(u) = &state.uplink else { return };
     let at = At::section(Kind::Uplink);
     check.ifname(at, "dev", &u.dev);
-    if state.node.as_ref().is_some_and(|n| n.host_interface == u.dev) {
+    if state.host_interface().is_some_and(|host| host == u.dev) {
         let expected = "an interface other than [node] host_interface";
         check.wrong(at, "dev", format_args!("{:?}", u.dev), expected);
     }
@@ -108,5 +108,16 @@ pub(super) fn segments(check: &mut Check, state: &State) {
             check.range(at, "ageing", ageing, 1, AGEING_MAX);
         }
         check.fdb_limit(at, s.fdb_limit);
+        for (i, gateway) in s.gateway.iter().enumerate() {
+            let (ip, prefix) = (gateway.addr(), gateway.prefix());
+            check.unicast(at, "gateway", ip);
+            if prefix.len() == 0 || gateway.is_reserved_in(prefix) {
+                let expected = "the router's address with the length of the segment's prefix";
+                check.wrong(at, "gateway", gateway, expected);
+            }
+            if s.gateway[..i].iter().any(|g| g.addr() == ip) {
+                check.wrong(at, "gateway", gateway, "each address once");
+            }
+        }
     }
 }

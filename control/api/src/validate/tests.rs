@@ -510,7 +510,9 @@ fn routes() {
     let no_node = json!({"route": [{"prefix": "10.0.0.0/8", "via": "host"}]});
     assert_eq!(
         errors(no_node),
-        ["route \"10.0.0.0/8\": expected a [node] section: only a node routes",]
+        [
+            "route \"10.0.0.0/8\": expected a [node] section, or a segment with a gateway: only a router routes",
+        ]
     );
     let no_gateway = json!({"node": {}, "route": [{"prefix": "10.0.0.0/8", "via": "host"}]});
     assert_eq!(
@@ -580,4 +582,41 @@ fn cross_subnet_takes_what_comes_natively() {
     let expected = "tunnel \"node2\".mode = \"cross-subnet\": \
                     expected \"always\", or no native_routing = false in [uplink]";
     assert_eq!(errors(state), [expected]);
+}
+
+#[test]
+fn gateways_of_segments() {
+    let pod = |name: &str, segment: &str, ip: &str| {
+        json!({"name": name, "netns": format!("/run/netns/{name}"), "ifname": "eth0",
+               "segment": segment, "ip": [ip]})
+    };
+    let with = |blue: Value, green: Value, ports: Vec<Value>| {
+        errors(json!({
+            "node": {"pod_cidrs": ["10.244.1.0/24"], "gateway": true},
+            "segment": [{"name": "blue", "gateway": blue}, {"name": "green", "gateway": green}],
+            "port": ports
+        }))
+    };
+    // Segments may overlap and share a gateway; their pods' addresses may not.
+    let blue = json!(["10.244.0.1/16"]);
+    let ports = vec![pod("a", "blue", "10.244.0.5/16"), pod("b", "green", "10.244.0.6/16")];
+    assert_eq!(with(blue.clone(), blue.clone(), ports), Vec::<String>::new());
+    let ports = vec![pod("a", "blue", "10.244.0.5/16"), pod("b", "green", "10.244.0.5/16")];
+    assert_eq!(
+        with(blue.clone(), blue.clone(), ports.clone()),
+        [
+            "port \"b\".ip = 10.244.0.5/16: expected an address that is free: port \"a\" has this one"
+        ]
+    );
+    assert_eq!(with(blue.clone(), json!([]), ports), Vec::<String>::new(), "bridged only");
+    let ports = vec![pod("a", "blue", "10.244.1.1/16")];
+    assert_eq!(
+        with(blue, json!([]), ports),
+        ["port \"a\".ip = 10.244.1.1/16: expected another address: this one is the gateway's"]
+    );
+    for bad in ["10.244.0.0/16", "0.0.0.0/0", "224.0.0.1/24"] {
+        assert!(!with(json!([bad]), json!([]), Vec::new()).is_empty(), "{bad}");
+    }
+    let twice = with(json!(["10.9.0.1/16", "10.9.0.1/24"]), json!([]), Vec::new());
+    assert_eq!(twice, ["segment \"blue\".gateway = 10.9.0.1/24: expected each address once"]);
 }
