@@ -5,6 +5,7 @@
 //! [`Daemon::finish`] has found every frame accounted for and nothing left behind.
 #![forbid(unsafe_code)]
 
+pub mod cni;
 mod command;
 mod counters;
 mod daemon;

@@ -47,7 +47,7 @@ impl Netns {
 
     /// The command line that runs words in here. nsenter, not `ip netns exec`: that would mount
     /// another /sys, without bpffs.
-    pub(crate) fn words(&self, words: &[&str]) -> Vec<String> {
+    pub fn words(&self, words: &[&str]) -> Vec<String> {
         let enter = ["nsenter".to_owned(), format!("--net={}", self.path())];
         enter.into_iter().chain(words.iter().map(|w| (*w).to_owned())).collect()
     }

@@ -1,0 +1,151 @@
+//! The CNI plugin as a node uses it: installed, chained, many at once.
+
+use std::collections::HashSet;
+use std::net::{TcpListener, TcpStream};
+use std::path::Path;
+use std::time::Duration;
+
+use podswitch_tests::cni::{Call, List, REFERENCE, plugin_path};
+use podswitch_tests::{Daemon, Lab, Netns, join, ping, podswitch};
+use serde_json::{Value, json};
+
+const NODE: &str = "[node]\nname = \"node1\"\npod_cidrs = [\"10.244.1.0/24\", \
+                    \"fd00:10:244:1::/64\"]\ngateway = true\n";
+
+/// A call for a container's `eth0`, with the reference plugins to delegate to.
+fn call(daemon: &Daemon, command: &str, container: &Netns, conf: &Value) -> Call {
+    Call::new(&plugin_path(), command, conf)
+        .env("CNI_CONTAINERID", container.name())
+        .env("CNI_NETNS", container.path())
+        .env("CNI_IFNAME", "eth0")
+        .env("CNI_PATH", REFERENCE)
+        .env("PODSWITCH_SOCKET", daemon.socket().to_str().expect("made of ASCII"))
+}
+
+fn address(result: &Value) -> &str {
+    let address = result["ips"][0]["address"].as_str().expect("an address");
+    address.split('/').next().expect("split gives at least one")
+}
+
+#[test]
+fn a_configuration_of_the_bridge_plugin_works_with_one_word_changed() {
+    let Some(lab) = Lab::new() else { return };
+    let node = lab.netns("node");
+    let daemon = Daemon::start(&lab, &node, "[switch]\nworkers = 1\n");
+    let mut conf: Value = serde_json::from_str(
+        r#"{"cniVersion":"0.3.1","name":"pod-network","type":"podswitch-cni","bridge":"cni0",
+            "isGateway":true,"ipMasq":true,"ipam":{"type":"host-local","subnet":"10.244.0.0/16",
+            "routes":[{"dst":"0.0.0.0/0"}]}}"#,
+    )
+    .expect("JSON");
+    // Its reservations are not this machine's.
+    conf["ipam"]["dataDir"] = lab.folder().join("reservations").display().to_string().into();
+    let pods = [lab.netns("one"), lab.netns("two")];
+    let results: Vec<Value> =
+        pods.iter().map(|pod| call(&daemon, "ADD", pod, &conf).run(&node).result()).collect();
+    assert_eq!(results[0]["ips"][0]["version"], "4");
+    ping(&pods[0], "10.244.0.1");
+    ping(&pods[0], address(&results[1]));
+    ping(&node, address(&results[0]));
+    for pod in &pods {
+        call(&daemon, "DEL", pod, &conf).run(&node).silence();
+        assert_eq!(pod.links(), ["lo"]);
+    }
+    daemon.finish();
+}
+
+#[test]
+fn a_hundred_at_once() {
+    let Some(lab) = Lab::new() else { return };
+    let node = lab.netns("node");
+    let daemon = Daemon::start(&lab, &node, NODE);
+    let conf = json!({"cniVersion": "1.1.0", "name": "net", "type": "podswitch-cni"});
+    let pods: Vec<Netns> = (0..100).map(|n| lab.netns(&format!("p{n}"))).collect();
+    let start = |command| {
+        let running: Vec<_> =
+            pods.iter().map(|pod| call(&daemon, command, pod, &conf).start(&node)).collect();
+        running.into_iter().map(|r| r.end()).collect::<Vec<_>>()
+    };
+    let results: Vec<Value> = start("ADD").iter().map(|said| said.result()).collect();
+    for family in 0..2 {
+        let distinct: HashSet<String> =
+            results.iter().map(|r| r["ips"][family]["address"].to_string()).collect();
+        assert_eq!(distinct.len(), pods.len());
+    }
+    ping(&pods[0], address(&results[99]));
+    start("DEL").iter().for_each(|said| said.silence());
+    assert!(pods.iter().all(|pod| pod.links() == ["lo"]));
+    daemon.finish();
+}
+
+#[test]
+fn killed_in_the_middle_of_add() {
+    let Some(lab) = Lab::new() else { return };
+    let node = lab.netns("node");
+    let daemon = Daemon::start(&lab, &node, NODE);
+    let conf = json!({"cniVersion": "1.1.0", "name": "net", "type": "podswitch-cni"});
+    for delay in 0..12 {
+        let pod = lab.netns(&format!("p{delay}"));
+        let running = call(&daemon, "ADD", &pod, &conf).start(&node);
+        std::thread::sleep(Duration::from_millis(2 * delay));
+        running.kill();
+        running.end();
+        // As a runtime does after a failure.
+        call(&daemon, "DEL", &pod, &conf).run(&node).silence();
+        assert_eq!(pod.links(), ["lo"]);
+        let result = call(&daemon, "ADD", &pod, &conf).run(&node).result();
+        ping(&pod, "10.244.1.1");
+        assert!(!address(&result).is_empty());
+        call(&daemon, "DEL", &pod, &conf).run(&node).silence();
+    }
+    daemon.finish();
+}
+
+#[test]
+fn installed_and_used_as_a_runtime_does() {
+    let Some(lab) = Lab::new() else { return };
+    let (node, outside) = (lab.netns("node"), lab.netns("outside"));
+    join(&node, "up0", &outside, "eth0");
+    node.ip("address add 192.0.2.1/24 dev up0");
+    outside.ip("address add 192.0.2.9/24 dev eth0");
+    node.sysctl("net.ipv4.ip_forward", "1");
+    let daemon = Daemon::start(&lab, &node, NODE);
+    let (bin, conf) = (lab.folder().join("bin"), lab.folder().join("net.d"));
+    std::fs::create_dir(&bin).expect("a new folder");
+    let portmap = Path::new(REFERENCE).join("portmap");
+    std::fs::copy(portmap, bin.join("portmap")).expect("Debian's plugin");
+    let (bin, conf) = (bin.to_str().expect("ASCII"), conf.to_str().expect("ASCII"));
+    let socket = daemon.socket().to_str().expect("ASCII").to_owned();
+    let plugin = plugin_path().display().to_string();
+    let folders = ["--socket", &socket, "cni", "install", "--bin-dir", bin, "--conf-dir", conf];
+    let said = podswitch(&[&folders[..], &["--binary", &plugin]].concat()).success();
+    assert_eq!(said.matches(": installed").count(), 2, "{said}");
+
+    let list = List::read(&Path::new(conf).join("10-podswitch.conflist"), Path::new(bin));
+    let (web, client) = (lab.netns("web"), lab.netns("client"));
+    let port = json!({"hostPort": 8080, "containerPort": 80, "protocol": "tcp"});
+    let mapped = json!({"portMappings": [port], "mac": "c2:11:22:33:44:55"});
+    let result = list.add(&node, &web, &mapped);
+    assert_eq!(web.mac("eth0"), "c2:11:22:33:44:55");
+    let none = json!({});
+    let other = list.add(&node, &client, &none);
+    // Not of the other one: Debian's portmap 1.1.1 fails CHECK on pods with host ports.
+    list.check(&node, &client, &none, &other).silence();
+    ping(&client, address(&result));
+
+    let server = web.enter(|| TcpListener::bind("0.0.0.0:80").expect("a port of its own"));
+    let reach = || {
+        let to = "192.0.2.1:8080".parse().expect("an address");
+        outside.enter(|| TcpStream::connect_timeout(&to, Duration::from_secs(2)))
+    };
+    reach().expect("the host port leads to the pod");
+    server.accept().expect("a connection");
+    list.del(&node, &web, &mapped, Some(&result));
+    assert!(reach().is_err(), "the host port is gone with the pod");
+    list.del(&node, &client, &none, Some(&other));
+    assert_eq!(web.links(), ["lo"]);
+
+    let folders = ["cni", "uninstall", "--bin-dir", bin, "--conf-dir", conf];
+    assert_eq!(podswitch(&folders).success().matches(": removed").count(), 2);
+    daemon.finish();
+}
