@@ -39,13 +39,14 @@ pub fn add(conf: &Conf, env: &Environment) -> Result<Value, Error> {
         return Err(Error::new(Code::AlreadyExists, details));
     }
     let delegate = Delegate::find(conf, env)?;
-    // Before addresses are allocated: without the daemon they would be of no use.
-    Daemon::connect(&conf.socket)?;
-
     let allocated = match &delegate {
         None => None,
-        // A delegate that failed half way is asked to clean up, too (section 4).
-        Some(delegate) => Some(delegate.add().inspect_err(|_| give_back(Some(delegate)))?),
+        Some(delegate) => {
+            // Without the daemon addresses would be of no use.
+            Daemon::connect(&conf.socket)?;
+            // A delegate that failed half way is asked to clean up, too (section 4).
+            Some(delegate.add().inspect_err(|_| give_back(Some(delegate)))?)
+        }
     };
     let request = request(conf, env, &netns, &interface, &wishes, allocated.as_ref());
     let attachment = match daemon::with(&conf.socket, |daemon| daemon.add(request.clone())) {
