@@ -50,7 +50,7 @@ class Bench:
         deadline = time.monotonic() + 10
         while b"podswitch is ready" not in (self.folder / "log").read_bytes():
             if time.monotonic() > deadline or self.daemon.poll() is not None:
-                sys.exit((self.folder / "log").read_text())
+                sys.exit("the daemon did not start: " + (self.folder / "log").read_text())
             time.sleep(0.02)
 
     def clean(self):
