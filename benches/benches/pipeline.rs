@@ -1,39 +1,55 @@
-//! The pipeline's cost a packet, row by row beside VPP's.
+//! The pipeline's cost a packet: every path beside VPP's, and what becomes of it with smaller batches,
+//! larger frames, cold headers and a second worker.
 //!
-//! `BENCH_BATCH` (256) is how many frames are processed at a time, `BENCH_QUICK` set makes it short.
+//! `BENCH_QUICK` set makes it short. A filter as criterion takes it chooses rows.
 
-use criterion::{Criterion, Throughput};
+use criterion::{BenchmarkGroup, Criterion, Throughput, measurement::WallTime};
+use podswitch_benches::headers::Headers;
 use podswitch_benches::rig::{Rig, VECTOR};
-use podswitch_benches::{scenario, table, tsc};
-use std::env;
+use podswitch_benches::scenario::{self, Scenario};
+use podswitch_benches::table::{self, Load};
+use podswitch_benches::{tsc, workers};
 
 fn main() {
-    let batch = env::var("BENCH_BATCH").map_or(VECTOR, |n| n.parse().expect("BENCH_BATCH"));
-    assert!((1..=VECTOR).contains(&batch), "BENCH_BATCH: expected 1 to {VECTOR}");
     let (warm_up, measurement) = podswitch_benches::times();
     let mut criterion = Criterion::default()
         .warm_up_time(warm_up)
         .measurement_time(measurement)
-        .sample_size(20)
+        .nresamples(1000)
+        .sample_size(10)
         .configure_from_args();
 
-    let mut results = Vec::new();
+    let mut rows = Vec::new();
     for scenario in scenario::ALL {
-        // Built when criterion first asks, which for a row that was not chosen it never does.
-        let mut rig: Option<Rig> = None;
-        let mut group = criterion.benchmark_group(scenario.path);
+        let mut group = criterion.benchmark_group(scenario.name());
         group.throughput(Throughput::Elements(VECTOR as u64));
-        group.bench_function(scenario.size, |b| {
-            b.iter_custom(|vectors| {
-                let rig = rig.get_or_insert_with(|| Rig::new((scenario.build)()));
-                tsc::duration(rig.run(vectors, batch))
-            });
-        });
+        let clocks: Vec<_> =
+            table::LOADS.iter().map(|l| measure(&mut group, scenario, l)).collect();
         group.finish();
-        if let Some(clocks) = rig.as_mut().and_then(Rig::clocks_per_packet) {
-            results.push((scenario, clocks));
+        if let Some(alone) = clocks[0] {
+            rows.push((scenario, clocks, workers::speedup(scenario, alone)));
         }
     }
-    table::print(batch, &results);
+    table::print(&rows);
     criterion.final_summary();
+}
+
+/// Clocks a packet of a path under a load, unless criterion was told to leave it out.
+fn measure(
+    group: &mut BenchmarkGroup<'_, WallTime>,
+    scenario: &Scenario,
+    load: &Load,
+) -> Option<f64> {
+    // Built when criterion first asks, which for a row that was not chosen it never does.
+    let mut rig: Option<(Rig, Headers)> = None;
+    group.bench_function(load.name, |b| {
+        b.iter_custom(|vectors| {
+            let (rig, headers) = rig.get_or_insert_with(|| {
+                let headers = if load.cold { Headers::cold() } else { Headers::Warm };
+                (Rig::new((scenario.build)(load.frame)), headers)
+            });
+            tsc::duration(rig.run(vectors, load.batch, headers))
+        });
+    });
+    rig.as_mut().and_then(|(rig, _)| rig.clocks_per_packet())
 }

@@ -4,7 +4,7 @@
 use encap::{Mac, checksum};
 use std::net::Ipv4Addr;
 
-/// Bytes of a frame before encapsulation.
+/// Bytes of a frame before encapsulation, unless a bench says otherwise.
 pub const FRAME: usize = 64;
 /// Bytes of the outer headers of VXLAN over IPv4.
 pub const VXLAN: usize = 50;
@@ -39,16 +39,16 @@ impl Default for Sequence {
     }
 }
 
-/// A UDP packet over IPv4 in a frame of [`FRAME`] bytes.
-pub fn udp(src_mac: Mac, dst_mac: Mac, src: Ipv4Addr, dst: Ipv4Addr) -> Vec<u8> {
-    let payload = [0x5a; FRAME - ETH - IPV4 - 8];
+/// A UDP packet over IPv4 in a frame of `len` bytes.
+pub fn udp(len: usize, src_mac: Mac, dst_mac: Mac, src: Ipv4Addr, dst: Ipv4Addr) -> Vec<u8> {
+    let payload = vec![0x5a; len - ETH - IPV4 - 8];
     let mut frame = Vec::new();
     etherparse::PacketBuilder::ethernet2(src_mac.0, dst_mac.0)
         .ipv4(src.octets(), dst.octets(), 64)
         .udp(1000, 2000)
         .write(&mut frame, &payload)
         .expect("a frame in memory");
-    assert_eq!(frame.len(), FRAME);
+    assert_eq!(frame.len(), len);
     frame
 }
 

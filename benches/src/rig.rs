@@ -4,12 +4,13 @@
 //! pipeline from the received batch to the transmit queue, and the return of the buffers; the making
 //! of the next frames is not.
 
-use fastpath::{Frame, MemoryPorts};
+use fastpath::{Frame, MemoryIo, MemoryPorts};
 use std::collections::VecDeque;
 use std::hint::black_box;
 use std::sync::Arc;
-use switch::{Fdb, Frame as _, Millis, PortId, Tables, Worker, WorkerCounters};
+use switch::{Fdb, Millis, PortId, Tables, Worker, WorkerCounters};
 
+use crate::headers::Headers;
 use crate::tsc;
 
 /// Frames that are timed at once.
@@ -20,7 +21,7 @@ const WORKING_SET: usize = 4096;
 const NOW: Millis = Millis(1_000_000);
 
 /// Makes the next frame from the one before.
-pub type Vary = Box<dyn FnMut(&mut [u8])>;
+pub type Vary = Box<dyn FnMut(&mut [u8]) + Send>;
 
 /// Everything that a bench needs to know of a switch.
 pub struct Setup {
@@ -50,6 +51,7 @@ impl Setup {
 /// A switch, ready to run.
 pub struct Rig {
     setup: Setup,
+    fdb: Arc<Fdb>,
     worker: Worker,
     ports: MemoryPorts,
     /// Received frames, the oldest first.
@@ -62,14 +64,24 @@ pub struct Rig {
 impl Rig {
     /// A switch whose buffers are all filled, and which has been seen to forward rightly.
     pub fn new(mut setup: Setup) -> Rig {
+        let fdb = std::mem::replace(&mut setup.fdb, Fdb::new(1));
+        Rig::with(setup, Arc::new(fdb))
+    }
+
+    /// A second worker of the same switch; of `setup`, its traffic is used.
+    pub fn beside(&self, setup: Setup) -> Rig {
+        Rig::with(Setup { tables: self.setup.tables.clone(), ..setup }, self.fdb.clone())
+    }
+
+    fn with(setup: Setup, fdb: Arc<Fdb>) -> Rig {
         let counters = Arc::new(WorkerCounters::new(setup.tables.ports.len()));
         let frames = (WORKING_SET + 2 * VECTOR) as u32;
         let ports = setup.tables.ports.len();
         let ports = MemoryPorts::new(ports, frames, VECTOR, counters.clone()).expect("memory");
-        let fdb = std::mem::replace(&mut setup.fdb, Fdb::new(1));
-        let worker = Worker::new(counters, Arc::new(fdb));
+        let worker = Worker::new(counters, fdb.clone());
         let mut rig = Rig {
             setup,
+            fdb,
             worker,
             ports,
             ready: VecDeque::with_capacity(WORKING_SET),
@@ -113,30 +125,22 @@ impl Rig {
     }
 
     /// Forwards `vectors` times [`VECTOR`] frames, `batch` at a time: the clocks that it took.
-    pub fn run(&mut self, vectors: u64, batch: usize) -> u64 {
+    pub fn run(&mut self, vectors: u64, batch: usize, headers: &Headers) -> u64 {
         let done = self.vectors.len();
         for _ in 0..vectors {
-            // Headers are warm, as when the kernel has just copied them on this core.
-            for frame in self.ready.iter().take(VECTOR) {
-                for line in frame.bytes().chunks(64) {
-                    black_box(line[0]);
-                }
-            }
-            let mut left: Vec<Frame> = self.ready.drain(..VECTOR).collect();
+            let mut frames = headers.write(self.ready.drain(..VECTOR).collect());
             let Setup { tables, ingress, egress, .. } = &self.setup;
+            let (worker, io) = (&mut self.worker, self.ports.io());
             let mut sent = 0;
-            let io = self.ports.io();
             let start = tsc::now();
             if batch == VECTOR {
                 // Handed over as a whole: moving it would cost a batch what it costs no ring.
-                std::mem::swap(&mut self.batch, &mut left);
-                self.worker.process(black_box(tables), *ingress, NOW, &mut self.batch, io);
-                io.drain(*egress, |_| sent += 1);
+                sent += forward(worker, tables, *ingress, *egress, &mut frames, io);
             } else {
-                for first in (0..VECTOR).step_by(batch) {
-                    self.batch.extend(left.drain(..batch.min(VECTOR - first)));
-                    self.worker.process(black_box(tables), *ingress, NOW, &mut self.batch, io);
-                    io.drain(*egress, |_| sent += 1);
+                let mut left = frames.into_iter();
+                while left.len() > 0 {
+                    self.batch.extend(left.by_ref().take(batch));
+                    sent += forward(worker, tables, *ingress, *egress, &mut self.batch, io);
                 }
             }
             let clocks = tsc::now() - start;
@@ -150,13 +154,33 @@ impl Rig {
     /// Clocks a packet: the median of all vectors so far, so that a vector during which the core was
     /// taken away, as happens on a busy machine, does not count.
     pub fn clocks_per_packet(&mut self) -> Option<f64> {
-        let middle = self.vectors.len() / 2;
-        let (_, &mut median, _) = match self.vectors.len() {
-            0 => return None,
-            _ => self.vectors.select_nth_unstable(middle),
-        };
-        Some(median as f64 / VECTOR as f64)
+        self.quantile(0.5)
     }
+
+    /// Clocks a packet of the vector that this part of all were faster than.
+    pub fn quantile(&mut self, part: f64) -> Option<f64> {
+        let last = self.vectors.len().checked_sub(1)?;
+        let at = ((last + 1) as f64 * part) as usize;
+        let (_, &mut clocks, _) = self.vectors.select_nth_unstable(at.min(last));
+        Some(clocks as f64 / VECTOR as f64)
+    }
+}
+
+/// What is measured: a batch through the pipeline and out, its buffers free again. A function of its
+/// own, so that callgrind can tell it from the rest; see [`crate::guard`].
+#[inline(never)]
+fn forward(
+    worker: &mut Worker,
+    tables: &Tables,
+    ingress: PortId,
+    egress: PortId,
+    batch: &mut Vec<Frame>,
+    io: &mut MemoryIo,
+) -> usize {
+    let mut sent = 0;
+    worker.process(black_box(tables), ingress, NOW, batch, io);
+    io.drain(egress, |_| sent += 1);
+    sent
 }
 
 impl Drop for Rig {

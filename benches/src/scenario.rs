@@ -10,7 +10,7 @@ use switch::tables::{
 };
 use switch::{Fdb, Location, PortId, SegmentId, Tables, TunnelId};
 
-use crate::packets::{self, ETH, FRAME, IPV4, Sequence, VXLAN};
+use crate::packets::{self, ETH, IPV4, Sequence, VXLAN};
 use crate::rig::{Setup, Vary};
 
 /// One row: its name, what VPP needs in clocks a packet, where our bar is, and how it is built.
@@ -23,27 +23,34 @@ pub struct Scenario {
     pub vpp: f64,
     /// Ours, at most.
     pub at_most: f64,
-    /// The switch and its traffic.
-    pub build: fn() -> Setup,
+    /// The switch and its traffic, of frames so many bytes long before encapsulation.
+    pub build: fn(usize) -> Setup,
+}
+
+impl Scenario {
+    /// Path and tables.
+    pub fn name(&self) -> String {
+        format!("{}, {}", self.path, self.size)
+    }
 }
 
 /// All rows.
 pub const ALL: &[Scenario] = &[
-    row("L2 bridge", "1 MAC", 47.7, 24.0, || bridge(1)),
-    row("L2 bridge", "10,000 MACs", 99.4, 50.0, || bridge(10_000)),
-    row("IPv4", "1 route", 58.0, 29.0, || route(1)),
-    row("IPv4", "10,000 routes", 67.6, 34.0, || route(10_000)),
-    row("IPv4", "500,000 routes", 210.5, 80.0, || route(500_000)),
-    row("bridge to VXLAN", "1 MAC", 93.8, 45.0, || bridge_to_vxlan(1)),
-    row("bridge to VXLAN", "10,000 MACs", 147.9, 70.0, || bridge_to_vxlan(10_000)),
-    row("route to VXLAN", "1 peer", 139.7, 50.0, || route_to_vxlan(1)),
-    row("route to VXLAN", "1,000 peers", 151.7, 60.0, || route_to_vxlan(1000)),
-    row("VXLAN to bridge", "1 MAC", 113.9, 55.0, || vxlan_to_bridge(1)),
-    row("VXLAN to bridge", "10,000 MACs", 178.8, 85.0, || vxlan_to_bridge(10_000)),
-    row("IPIP encap", "1 route", 86.0, 40.0, || ipip_encap(1)),
-    row("IPIP encap", "10,000 routes", 100.0, 50.0, || ipip_encap(10_000)),
-    row("IPIP decap", "1 route", 211.0, 55.0, || ipip_decap(1)),
-    row("IPIP decap", "10,000 routes", 219.0, 65.0, || ipip_decap(10_000)),
+    row("L2 bridge", "1 MAC", 47.7, 24.0, |len| bridge(len, 1)),
+    row("L2 bridge", "10,000 MACs", 99.4, 50.0, |len| bridge(len, 10_000)),
+    row("IPv4", "1 route", 58.0, 29.0, |len| route(len, 1)),
+    row("IPv4", "10,000 routes", 67.6, 34.0, |len| route(len, 10_000)),
+    row("IPv4", "500,000 routes", 210.5, 80.0, |len| route(len, 500_000)),
+    row("bridge to VXLAN", "1 MAC", 93.8, 45.0, |len| bridge_to_vxlan(len, 1)),
+    row("bridge to VXLAN", "10,000 MACs", 147.9, 70.0, |len| bridge_to_vxlan(len, 10_000)),
+    row("route to VXLAN", "1 peer", 139.7, 50.0, |len| route_to_vxlan(len, 1)),
+    row("route to VXLAN", "1,000 peers", 151.7, 60.0, |len| route_to_vxlan(len, 1000)),
+    row("VXLAN to bridge", "1 MAC", 113.9, 55.0, |len| vxlan_to_bridge(len, 1)),
+    row("VXLAN to bridge", "10,000 MACs", 178.8, 85.0, |len| vxlan_to_bridge(len, 10_000)),
+    row("IPIP encap", "1 route", 86.0, 40.0, |len| ipip_encap(len, 1)),
+    row("IPIP encap", "10,000 routes", 100.0, 50.0, |len| ipip_encap(len, 10_000)),
+    row("IPIP decap", "1 route", 211.0, 55.0, |len| ipip_decap(len, 1)),
+    row("IPIP decap", "10,000 routes", 219.0, 65.0, |len| ipip_decap(len, 10_000)),
 ];
 
 const fn row(
@@ -51,7 +58,7 @@ const fn row(
     size: &'static str,
     vpp: f64,
     at_most: f64,
-    build: fn() -> Setup,
+    build: fn(usize) -> Setup,
 ) -> Scenario {
     Scenario { path, size, vpp, at_most, build }
 }
@@ -112,7 +119,7 @@ fn tables() -> Tables {
         neighbors: Default::default(),
     };
     let mut underlay = Underlay::default();
-    underlay.local.insert(LOCAL.into());
+    underlay.add_local(LOCAL.into());
     let router = Router {
         mac: ROUTER,
         addresses: vec![[10, 0, 0, 1].into()],
@@ -152,10 +159,7 @@ fn add_vxlan(tables: &mut Tables, i: u32) {
         outer: Default::default(),
         egress: Some(Egress { port: UPLINK, header }),
     })));
-    let underlay = Arc::make_mut(&mut tables.underlay);
-    underlay.vxlan.insert((vni, remote), id);
-    underlay.vnis.insert((4789, vni));
-    underlay.vxlan_ports = vec![4789];
+    Arc::make_mut(&mut tables.underlay).add_vxlan(4789, vni, remote, id);
 }
 
 /// Adds an IPIP tunnel to the first peer.
@@ -173,7 +177,7 @@ fn add_ipip(tables: &mut Tables) {
         outer: Default::default(),
         egress: Some(Egress { port: UPLINK, header }),
     })));
-    Arc::make_mut(&mut tables.underlay).ipip.insert(remote, TunnelId(0));
+    Arc::make_mut(&mut tables.underlay).add_ipip(remote, TunnelId(0));
 }
 
 /// `n` sources at `from` and `n` stations at `to`, all of them known.
@@ -201,13 +205,13 @@ fn vary_dst(n: u32, at: usize) -> Vary {
     Box::new(move |frame| packets::set_dst(frame, at, inside(sequence.below(n))))
 }
 
-fn bridge(n: u32) -> Setup {
+fn bridge(len: usize, n: u32) -> Setup {
     Setup {
         tables: tables(),
         fdb: learned(n, Location::Port(POD), Location::Port(OTHER)),
         ingress: POD,
         egress: OTHER,
-        frame: packets::udp(source(0), station(0), SOURCE, inside(0)),
+        frame: packets::udp(len, source(0), station(0), SOURCE, inside(0)),
         vary: vary_macs(n, 0),
         check: |before, after| assert_eq!(before, after),
     }
@@ -221,7 +225,7 @@ fn local_routes(tables: &mut Tables, n: u32) {
         (0..NEXT_HOPS).map(|i| NextHop::Local { port: OTHER, mac: station(i) }).collect();
 }
 
-fn route(n: u32) -> Setup {
+fn route(len: usize, n: u32) -> Setup {
     let mut tables = tables();
     local_routes(&mut tables, n);
     Setup {
@@ -229,7 +233,7 @@ fn route(n: u32) -> Setup {
         fdb: learned(1, Location::Port(POD), Location::Port(OTHER)),
         ingress: POD,
         egress: OTHER,
-        frame: packets::udp(source(0), ROUTER, SOURCE, inside(0)),
+        frame: packets::udp(len, source(0), ROUTER, SOURCE, inside(0)),
         vary: vary_dst(n, ETH),
         check: |before, after| {
             packets::assert_routed(before, after);
@@ -253,7 +257,7 @@ fn assert_vxlan(after: &[u8], to: Ipv4Addr) -> &[u8] {
     &after[VXLAN..]
 }
 
-fn bridge_to_vxlan(n: u32) -> Setup {
+fn bridge_to_vxlan(len: usize, n: u32) -> Setup {
     let mut tables = tables();
     add_vxlan(&mut tables, 0);
     Setup {
@@ -261,13 +265,13 @@ fn bridge_to_vxlan(n: u32) -> Setup {
         fdb: learned(n, Location::Port(POD), Location::Tunnel(TunnelId(0))),
         ingress: POD,
         egress: UPLINK,
-        frame: packets::udp(source(0), station(0), SOURCE, inside(0)),
+        frame: packets::udp(len, source(0), station(0), SOURCE, inside(0)),
         vary: vary_macs(n, 0),
         check: |before, after| assert_eq!(assert_vxlan(after, peer(0)), before),
     }
 }
 
-fn route_to_vxlan(n: u32) -> Setup {
+fn route_to_vxlan(len: usize, n: u32) -> Setup {
     let mut tables = tables();
     (0..n).for_each(|i| add_vxlan(&mut tables, i));
     tables.fib = fib(n, |i| i);
@@ -277,7 +281,7 @@ fn route_to_vxlan(n: u32) -> Setup {
         fdb: learned(1, Location::Port(POD), Location::Port(OTHER)),
         ingress: POD,
         egress: UPLINK,
-        frame: packets::udp(source(0), ROUTER, SOURCE, inside(0)),
+        frame: packets::udp(len, source(0), ROUTER, SOURCE, inside(0)),
         vary: vary_dst(n, ETH),
         check: |before, after| {
             let prefix = (u32::from_be_bytes(*before[30..].first_chunk().unwrap()) >> 8) & 0xf_ffff;
@@ -288,10 +292,10 @@ fn route_to_vxlan(n: u32) -> Setup {
     }
 }
 
-fn vxlan_to_bridge(n: u32) -> Setup {
+fn vxlan_to_bridge(len: usize, n: u32) -> Setup {
     let mut tables = tables();
     add_vxlan(&mut tables, 0);
-    let inner = packets::udp(source(0), station(0), SOURCE, inside(0));
+    let inner = packets::udp(len, source(0), station(0), SOURCE, inside(0));
     Setup {
         tables,
         fdb: learned(n, Location::Tunnel(TunnelId(0)), Location::Port(OTHER)),
@@ -303,7 +307,7 @@ fn vxlan_to_bridge(n: u32) -> Setup {
     }
 }
 
-fn ipip_encap(n: u32) -> Setup {
+fn ipip_encap(len: usize, n: u32) -> Setup {
     let mut tables = tables();
     add_ipip(&mut tables);
     tables.fib = fib(n, |_| 0);
@@ -313,10 +317,10 @@ fn ipip_encap(n: u32) -> Setup {
         fdb: learned(1, Location::Port(POD), Location::Port(OTHER)),
         ingress: POD,
         egress: UPLINK,
-        frame: packets::udp(source(0), ROUTER, SOURCE, inside(0)),
+        frame: packets::udp(len, source(0), ROUTER, SOURCE, inside(0)),
         vary: vary_dst(n, ETH),
         check: |before, after| {
-            assert_eq!(after.len(), FRAME + IPV4);
+            assert_eq!(after.len(), before.len() + IPV4);
             let outer = etherparse::Ipv4Header::from_slice(&after[ETH..]).expect("IPv4").0;
             assert_eq!(outer.header_checksum, outer.calc_header_checksum());
             assert_eq!((outer.protocol.0, outer.destination), (4, peer(0).octets()));
@@ -326,11 +330,11 @@ fn ipip_encap(n: u32) -> Setup {
     }
 }
 
-fn ipip_decap(n: u32) -> Setup {
+fn ipip_decap(len: usize, n: u32) -> Setup {
     let mut tables = tables();
     add_ipip(&mut tables);
     local_routes(&mut tables, n);
-    let inner = packets::udp(source(0), ROUTER, SOURCE, inside(0));
+    let inner = packets::udp(len, source(0), ROUTER, SOURCE, inside(0));
     Setup {
         tables,
         fdb: Fdb::new(4),

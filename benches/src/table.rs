@@ -1,34 +1,61 @@
-//! The result beside VPP's.
+//! The result, beside VPP's.
 
 use crate::scenario::Scenario;
-use crate::tsc;
+use crate::{packets, tsc};
 
-/// Prints what was measured, in clocks a packet.
-pub fn print(batch: usize, rows: &[(&Scenario, f64)]) {
+/// A way of offering frames.
+pub struct Load {
+    /// What the column is called.
+    pub name: &'static str,
+    /// Frames that are forwarded at a time.
+    pub batch: usize,
+    /// Bytes of a frame before encapsulation.
+    pub frame: usize,
+    /// Whether another core wrote the headers just before.
+    pub cold: bool,
+}
+
+const fn load(name: &'static str, batch: usize, frame: usize, cold: bool) -> Load {
+    Load { name, batch, frame, cold }
+}
+
+/// All of them; the first is the one that VPP was measured under.
+pub const LOADS: &[Load] = &[
+    load("256", 256, packets::FRAME, false),
+    load("64", 64, packets::FRAME, false),
+    load("16", 16, packets::FRAME, false),
+    load("4", 4, packets::FRAME, false),
+    load("1", 1, packets::FRAME, false),
+    load("353 B", 256, 353, false),
+    load("1500 B", 256, 1500, false),
+    load("cold", 256, packets::FRAME, true),
+];
+
+/// A path, its clocks a packet under each of [`LOADS`], and the speedup of a second worker.
+pub type Row<'a> = (&'a Scenario, Vec<Option<f64>>, f64);
+
+/// Prints what was measured.
+pub fn print(rows: &[Row<'_>]) {
     if rows.is_empty() {
         return;
     }
-    println!("\nThe pipeline, 64-byte frames, {batch} at a time, {}", machine());
+    println!("\nClocks a packet (median), {}", machine());
     println!(
-        "{:<16} {:<15} {:>8} {:>8} {:>8} {:>8} {:>7}",
-        "path", "tables", "clocks", "ns", "at most", "VPP", "of VPP"
+        "Batches of 256, 64, 16, 4 and 1 frames of 64 bytes; batches of 256 larger ones; headers that"
     );
-    for (row, clocks) in rows {
-        println!(
-            "{:<16} {:<15} {:>8.1} {:>8.1} {:>8.0} {:>8.1} {:>6.0}%{}",
-            row.path,
-            row.size,
-            clocks,
-            clocks / tsc::per_nanosecond(),
-            row.at_most,
-            row.vpp,
-            100.0 * clocks / row.vpp,
-            if *clocks > row.at_most { "  over" } else { "" }
-        );
+    println!("another core wrote; and how many times as much two workers forward as one.\n");
+    print!("{:<32} {:>6} {:>6}", "path", "VPP", "bar");
+    LOADS.iter().for_each(|load| print!(" {:>7}", load.name));
+    println!(" {:>5}", "two");
+    for (scenario, clocks, speedup) in rows {
+        print!("{:<32} {:>6.1} {:>6.0}", scenario.name(), scenario.vpp, scenario.at_most);
+        for clocks in clocks {
+            let shown = clocks.map_or("-".into(), |clocks| format!("{clocks:.1}"));
+            print!(" {shown:>7}");
+        }
+        println!(" {speedup:>5.2}");
     }
-    println!(
-        "VPP was measured on an AMD Zen 4 with a TSC of 2.6 GHz: compare ratios between rows."
-    );
+    println!("\nVPP was measured on an AMD Zen 4 with a TSC of 2.6 GHz: ratios to it are a hint.");
 }
 
 /// The processor, and the rate of its counter.

@@ -141,17 +141,18 @@ impl Repr {
 #[inline(always)]
 pub fn header(frame: &[u8]) -> Option<(u64, u64, u16)> {
     let h = frame.first_chunk::<HEADER_LEN>()?;
-    let dst = u64::from_be_bytes([h[0], h[1], h[2], h[3], h[4], h[5], h[6], h[7]]) >> 16;
-    let src = u64::from_be_bytes([h[4], h[5], h[6], h[7], h[8], h[9], h[10], h[11]]);
-    Some((dst, src & 0xffff_ffff_ffff, u16::from_be_bytes([h[12], h[13]])))
+    // Whole words rather than octets put together, which would be loaded one by one.
+    let dst = u64::from_be_bytes(*h.first_chunk()?) >> 16;
+    let src = u64::from_be_bytes(*h[4..].first_chunk()?);
+    Some((dst, src & 0xffff_ffff_ffff, u16::from_be_bytes(*h[12..].first_chunk()?)))
 }
 
 /// Overwrites both addresses; a frame shorter than a header is left alone.
 #[inline(always)]
 pub fn rewrite(frame: &mut [u8], dst: Mac, src: Mac) {
     if let Some(h) = frame.first_chunk_mut::<12>() {
-        let (d, s) = (dst.0, src.0);
-        *h = [d[0], d[1], d[2], d[3], d[4], d[5], s[0], s[1], s[2], s[3], s[4], s[5]];
+        h[..6].copy_from_slice(&dst.0);
+        h[6..].copy_from_slice(&src.0);
     }
 }
 

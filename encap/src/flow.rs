@@ -47,6 +47,19 @@ pub fn hash_frame(frame: &[u8]) -> u32 {
     }
 }
 
+/// [`hash_frame`], and the tos or traffic class of the IP packet, 0 if it is none: all that an outer
+/// header takes from a frame, read at once in the usual case.
+#[inline(always)]
+pub fn hash_and_tos(frame: &[u8]) -> (u32, u8) {
+    const IP: usize = ethernet::HEADER_LEN;
+    if let Some(h) = frame.first_chunk::<{ IP + 20 + 4 }>()
+        && h[12..IP + 1] == [8, 0, 0x45]
+    {
+        return (hash_ipv4(&h[IP..]), h[IP + 1]);
+    }
+    (hash_frame(frame), crate::ecn::frame_tos(frame))
+}
+
 /// The hash of the flow of an IP packet; 0 if it is none.
 #[inline]
 pub fn hash_packet(packet: &[u8]) -> u32 {
@@ -58,7 +71,7 @@ pub fn hash_packet(packet: &[u8]) -> u32 {
 }
 
 /// The hash of the flow of an IPv4 packet; 0 if it is shorter than a header.
-#[inline]
+#[inline(always)]
 pub fn hash_ipv4(packet: &[u8]) -> u32 {
     let Some(h) = packet.first_chunk::<20>() else {
         return 0;

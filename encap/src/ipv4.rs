@@ -14,7 +14,6 @@ mod field {
     pub const IDENT: Field = 4..6;
     pub const FRAGMENT: Field = 6..8;
     pub const TTL: usize = 8;
-    pub const TTL_PROTOCOL: Field = 8..10;
     pub const PROTOCOL: usize = 9;
     pub const CHECKSUM: Field = 10..12;
     pub const SRC: Field = 12..16;
@@ -212,7 +211,7 @@ impl<T: AsRef<[u8]>> View<T> {
     #[inline(always)]
     pub fn checksum_ok(&self) -> bool {
         match self.bytes().first_chunk() {
-            Some(h) if h[0] == 0x45 => checksum::sum20(h) == 0xffff,
+            Some(h) if h[0] == 0x45 => checksum::is_valid20(h),
             _ => checksum::is_valid(wire::clip(self.bytes(), 0, self.header_len())),
         }
     }
@@ -295,14 +294,15 @@ impl<T: AsRef<[u8]> + AsMut<[u8]>> View<T> {
     #[inline(always)]
     pub fn decrement_ttl(&mut self) -> Result<(), TtlExpired> {
         let b = self.buffer.as_mut();
-        let old = wire::read_u16(b, field::TTL_PROTOCOL);
-        if old < 0x0200 {
+        let ttl = wire::read_u8(b, field::TTL);
+        if ttl < 2 {
             return Err(TtlExpired::Expired);
         }
-        let new = old - 0x0100;
-        let sum = checksum::update_u16(wire::read_u16(b, field::CHECKSUM), old, new);
-        wire::write_u16(b, field::TTL_PROTOCOL, new);
-        wire::write_u16(b, field::CHECKSUM, sum);
+        // What RFC 1624's equation 3 comes to when a word loses 0x0100: the checksum gains as much,
+        // and the carry comes round, already at 0xffff, which is zero.
+        let sum = u32::from(wire::read_u16(b, field::CHECKSUM)) + 0x0100;
+        wire::write_u8(b, field::TTL, ttl - 1);
+        wire::write_u16(b, field::CHECKSUM, (sum + u32::from(sum >= 0xffff)) as u16);
         Ok(())
     }
 

@@ -241,6 +241,11 @@ impl Io for WorkerIo {
 
     #[inline]
     fn send(&mut self, port: PortId, frame: Frame) {
+        self.send_all(port, std::iter::once(frame));
+    }
+
+    #[inline]
+    fn send_all(&mut self, port: PortId, frames: impl Iterator<Item = Frame>) {
         if let Way::Socket(id) = self.way(port)
             && let Some(Some(socket)) = self.sockets.get_mut(usize::from(id.0))
         {
@@ -248,9 +253,10 @@ impl Io for WorkerIo {
                 socket.dirty = true;
                 self.dirty.push(id);
             }
-            socket.send(&mut self.pool, frame, self.counters.port(port), &self.budget);
+            let counters = self.counters.port(port);
+            frames.for_each(|frame| socket.send(&mut self.pool, frame, counters, &self.budget));
         } else {
-            self.send_elsewhere(port, frame);
+            frames.for_each(|frame| self.send_elsewhere(port, frame));
         }
     }
 

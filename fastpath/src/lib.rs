@@ -42,7 +42,7 @@ pub use engine::Engine;
 pub use error::Error;
 pub use frame::Frame;
 pub use io::WorkerIo;
-pub use memory::MemoryPorts;
+pub use memory::{MemoryIo, MemoryPorts};
 pub use pipeline::Pipeline;
 pub use pool::Pool;
 pub use stats::{Counters, PortSnapshot, SocketStatistics};

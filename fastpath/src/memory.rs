@@ -122,6 +122,12 @@ impl MemoryIo {
         self.pool.frame_from(bytes)
     }
 
+    #[cold]
+    fn refuse(&mut self, port: PortId, frame: Frame, reason: DropReason) {
+        self.counters.port(port).drop(reason);
+        self.pool.discard(frame);
+    }
+
     /// The buffers.
     pub fn pool(&self) -> &Pool {
         &self.pool
@@ -133,19 +139,30 @@ impl Io for MemoryIo {
 
     #[inline]
     fn send(&mut self, port: PortId, frame: Frame) {
-        let counters = self.counters.port(port);
         match self.output.get_mut(port.index()) {
             Some(queue) if queue.len() < self.limit => {
+                let counters = self.counters.port(port);
                 counters.tx_frames.add(1);
                 counters.tx_bytes.add(frame.len() as u64);
                 queue.push(frame);
             }
-            queue => {
-                let full = queue.is_some();
-                counters.drop(if full { DropReason::TxRingFull } else { DropReason::PortDown });
-                self.pool.discard(frame);
-            }
+            Some(_) => self.refuse(port, frame, DropReason::TxRingFull),
+            None => self.refuse(port, frame, DropReason::PortDown),
         }
+    }
+
+    #[inline]
+    fn send_all(&mut self, port: PortId, mut frames: impl Iterator<Item = Frame>) {
+        if let Some(queue) = self.output.get_mut(port.index()) {
+            let (before, room) = (queue.len(), self.limit.saturating_sub(queue.len()));
+            queue.extend(frames.by_ref().take(room));
+            let sent = &queue[before..];
+            let counters = self.counters.port(port);
+            counters.tx_frames.add(sent.len() as u64);
+            counters.tx_bytes.add(sent.iter().map(|frame| frame.len() as u64).sum());
+        }
+        // None are left, but of a full queue or a port that is not there.
+        frames.for_each(|frame| self.send(port, frame));
     }
 
     #[inline]

@@ -80,6 +80,12 @@ pub trait Io {
     /// the interface takes it, or drops it as [`crate::DropReason::TxRingFull`] and the like.
     fn send(&mut self, port: PortId, frame: Self::Frame);
 
+    /// [`Io::send`] of several frames in their order: what is asked about a port is asked once.
+    #[inline(always)]
+    fn send_all(&mut self, port: PortId, frames: impl Iterator<Item = Self::Frame>) {
+        frames.for_each(|frame| self.send(port, frame));
+    }
+
     /// Gives the buffer of a dropped frame back. The pipeline has counted the reason.
     fn discard(&mut self, frame: Self::Frame);
 

@@ -315,10 +315,10 @@ impl Compiler<'_> {
             .filter_map(|name| {
                 let id = self.segment_id(name)?;
                 let routed = self.state.is_routed(name);
-                let (flood, statics) = (Vec::new(), HashMap::new());
+                let (flood, statics) = (Vec::new(), Default::default());
                 let ageing = ageing(self.state, name);
                 let name = name.to_owned();
-                let (policy, neighbors) = (segment_policy(self.state, &name), HashMap::new());
+                let (policy, neighbors) = (segment_policy(self.state, &name), Default::default());
                 Some((id, Segment { id, name, ageing, flood, statics, routed, policy, neighbors }))
             })
             .collect();
@@ -418,19 +418,15 @@ impl Compiler<'_> {
     fn underlay(&self, tunnels: &[Tunnel]) -> Underlay {
         let mut underlay = Underlay::default();
         let uplink = self.facts.uplink.iter().flat_map(|u| &u.addresses);
-        underlay.local.extend(uplink);
+        uplink.for_each(|&ip| underlay.add_local(ip));
         for (tunnel, config) in tunnels.iter().zip(&self.state.tunnels) {
-            underlay.local.extend(config.local);
+            config.local.iter().for_each(|&ip| underlay.add_local(ip));
             match config.encapsulation() {
                 Some(Wanted::Vxlan { vni, port, .. }) => {
-                    underlay.vnis.insert((port, vni));
-                    if !underlay.vxlan_ports.contains(&port) {
-                        underlay.vxlan_ports.push(port);
-                    }
-                    underlay.vxlan.insert((vni, tunnel.remote), tunnel.id);
+                    underlay.add_vxlan(port, vni, tunnel.remote, tunnel.id);
                 }
                 _ => {
-                    underlay.ipip.insert(tunnel.remote, tunnel.id);
+                    underlay.add_ipip(tunnel.remote, tunnel.id);
                 }
             }
         }

@@ -158,7 +158,7 @@ fn the_underlay_knows_peers_and_vnis() {
     assert_eq!(u.vxlan_tunnel(4789, other, peer(2)), Err(DropReason::VxlanUnknownVni));
     assert_eq!(u.ipip_tunnel(peer(3)), Ok(TunnelId(1)));
     assert_eq!(u.ipip_tunnel(peer(2)), Err(DropReason::IpipUnknownPeer));
-    assert!(u.local.contains(&peer(1)));
+    assert!(u.is_local(peer(1)));
 }
 
 #[test]
@@ -181,7 +181,8 @@ fn several_ways_share_the_flows_of_those_that_can_be_used() {
     state.routes[0].via = Via::of(vec!["node2".into(), "192.0.2.4".into(), "node3".into()]);
     let t = compile(&state, &world(), &mut TableIds::default());
     let Some(NextHop::Group(group)) = route(&t, "10.244.2.9") else { panic!("not a group") };
-    let picked: std::collections::HashSet<_> = (0..256).filter_map(|f| t.pick(group, f)).collect();
+    let picked: std::collections::HashSet<_> =
+        (0..256).filter_map(|f| t.pick(group, f).copied()).collect();
     let direct = NextHop::Direct { port: PortId(4), src: mac(8), dst: Some(mac(104)) };
     assert_eq!(picked, [NextHop::Tunnel(TunnelId(0)), direct].into(), "node3 is unresolved");
 

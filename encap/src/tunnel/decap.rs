@@ -99,87 +99,133 @@ impl Outer {
 pub fn parse_outer(
     frame: &[u8],
     total_len: usize,
-    is_vxlan_port: impl FnOnce(u16) -> bool,
+    is_vxlan_port: impl Fn(u16) -> bool,
+) -> Result<Outer, OuterError> {
+    let (_, _, ty) = ethernet::header(frame).ok_or(OuterError::EthTruncated)?;
+    match ty {
+        ethertype::IPV4 => parse_outer_v4(frame, total_len, is_vxlan_port),
+        ethertype::IPV6 => parse_outer_v6(frame, total_len, is_vxlan_port),
+        _ => Err(OuterError::NotIp),
+    }
+}
+
+/// [`parse_outer`] of a frame whose EtherType is IPv4. Inlined as a whole: with the family known, what
+/// comes back stays in registers.
+#[inline(always)]
+pub fn parse_outer_v4(
+    frame: &[u8],
+    total_len: usize,
+    is_vxlan_port: impl Fn(u16) -> bool,
 ) -> Result<Outer, OuterError> {
     let frame = frame.get(..total_len).unwrap_or(frame);
-    let (_, _, ty) = ethernet::header(frame).ok_or(OuterError::EthTruncated)?;
-    let (packet, available) = (&frame[IP..], total_len.saturating_sub(IP));
-    let (src, dst, tos, proto, at, end) = match ty {
-        ethertype::IPV4 => {
-            let v = ipv4::View::new_checked_within(packet, available)
-                .map_err(|_| OuterError::Ipv4Malformed)?;
-            if !v.checksum_ok() {
-                return Err(OuterError::Ipv4Checksum);
-            }
-            if v.is_fragment() {
-                return Err(OuterError::Fragment);
-            }
-            (
-                IpAddr::V4(v.src()),
-                IpAddr::V4(v.dst()),
-                v.tos(),
-                v.protocol(),
-                v.header_len(),
-                v.total_len(),
-            )
-        }
-        ethertype::IPV6 => {
-            let v = ipv6::View::new_checked_within(packet, available)
-                .map_err(|_| OuterError::Ipv6Malformed)?;
-            let upper = v.upper_layer().map_err(|_| OuterError::Ipv6Malformed)?;
-            if upper.is_fragment() {
-                return Err(OuterError::Fragment);
-            }
-            (
-                IpAddr::V6(v.src()),
-                IpAddr::V6(v.dst()),
-                v.traffic_class(),
-                upper.protocol,
-                upper.offset,
-                v.total_len(),
-            )
-        }
-        _ => return Err(OuterError::NotIp),
+    let packet = frame.get(IP..).ok_or(OuterError::EthTruncated)?;
+    let v = ipv4::View::new_checked_within(packet, total_len.saturating_sub(IP))
+        .map_err(|_| OuterError::Ipv4Malformed)?;
+    if !v.checksum_ok() {
+        return Err(OuterError::Ipv4Checksum);
+    }
+    if v.is_fragment() {
+        return Err(OuterError::Fragment);
+    }
+    let ip = Ip {
+        src: IpAddr::V4(v.src()),
+        dst: IpAddr::V4(v.dst()),
+        tos: v.tos(),
+        protocol: v.protocol(),
+        header_len: v.header_len(),
+        total_len: v.total_len(),
     };
-    // Both checks above leave at <= end <= available, and the headers up to `at` in `packet`.
+    parse_upper(packet, ip, is_vxlan_port)
+}
+
+/// [`parse_outer`] of a frame whose EtherType is IPv6.
+#[inline]
+pub fn parse_outer_v6(
+    frame: &[u8],
+    total_len: usize,
+    is_vxlan_port: impl Fn(u16) -> bool,
+) -> Result<Outer, OuterError> {
+    let frame = frame.get(..total_len).unwrap_or(frame);
+    let packet = frame.get(IP..).ok_or(OuterError::EthTruncated)?;
+    let v = ipv6::View::new_checked_within(packet, total_len.saturating_sub(IP))
+        .map_err(|_| OuterError::Ipv6Malformed)?;
+    let upper = v.upper_layer().map_err(|_| OuterError::Ipv6Malformed)?;
+    if upper.is_fragment() {
+        return Err(OuterError::Fragment);
+    }
+    let ip = Ip {
+        src: IpAddr::V6(v.src()),
+        dst: IpAddr::V6(v.dst()),
+        tos: v.traffic_class(),
+        protocol: upper.protocol,
+        header_len: upper.offset,
+        total_len: v.total_len(),
+    };
+    parse_upper(packet, ip, is_vxlan_port)
+}
+
+/// A validated IP header, extension headers included.
+struct Ip {
+    src: IpAddr,
+    dst: IpAddr,
+    tos: u8,
+    protocol: u8,
+    header_len: usize,
+    total_len: usize,
+}
+
+/// What is behind the IP header of `packet`. The check left `header_len <= total_len`, and the header
+/// in `packet`. Inlined once for each family, so that addresses are not carried through memory.
+#[inline(always)]
+fn parse_upper(
+    packet: &[u8],
+    ip: Ip,
+    is_vxlan_port: impl Fn(u16) -> bool,
+) -> Result<Outer, OuterError> {
+    let Ip { src, dst, tos, protocol: proto, header_len: at, total_len: end } = ip;
     let (upper, upper_len) = (packet.get(at..).unwrap_or(&[]), end - at);
-    let outer = |kind, skip, inner_len| Outer {
+    let outer = Outer {
         src,
         dst,
         tos,
-        kind,
-        inner_offset: IP + at + skip,
-        inner_len,
+        kind: Kind::Other { protocol: proto },
+        inner_offset: IP + at,
+        inner_len: upper_len,
     };
-    let inner_ip = |version, min_len| {
-        if upper_len < min_len || IpVersion::of(upper) != Some(version) {
-            return Err(OuterError::InnerMalformed);
-        }
-        Ok(outer(Kind::Ipip { inner: version }, 0, upper_len))
+    let (inner, min_len) = match proto {
+        protocol::UDP => return parse_udp(upper, outer, is_vxlan_port),
+        protocol::IPIP => (IpVersion::V4, ipv4::HEADER_LEN),
+        protocol::IPV6 => (IpVersion::V6, ipv6::HEADER_LEN),
+        _ => return Ok(outer),
     };
-    match proto {
-        protocol::UDP => {
-            let v = udp::View::new_checked_within(upper, upper_len)
-                .map_err(|_| OuterError::UdpMalformed)?;
-            let dst_port = v.dst_port();
-            if !is_vxlan_port(dst_port) {
-                return Ok(outer(Kind::Other { protocol: proto }, 0, upper_len));
-            }
-            let payload_len = v.len() - udp::HEADER_LEN;
-            let inner_len =
-                payload_len.checked_sub(vxlan::HEADER_LEN).ok_or(OuterError::VxlanTruncated)?;
-            let x = vxlan::View::new_checked(v.payload()).map_err(|e| match e {
-                vxlan::Error::Truncated => OuterError::VxlanTruncated,
-                vxlan::Error::Flags => OuterError::VxlanFlags,
-            })?;
-            if inner_len < ethernet::HEADER_LEN {
-                return Err(OuterError::VxlanTruncated);
-            }
-            let kind = Kind::Vxlan { vni: x.vni(), dst_port, checksum: v.checksum() };
-            Ok(outer(kind, UDP_OVERHEAD, inner_len))
-        }
-        protocol::IPIP => inner_ip(IpVersion::V4, ipv4::HEADER_LEN),
-        protocol::IPV6 => inner_ip(IpVersion::V6, ipv6::HEADER_LEN),
-        protocol => Ok(outer(Kind::Other { protocol }, 0, upper_len)),
+    if upper_len < min_len || IpVersion::of(upper) != Some(inner) {
+        return Err(OuterError::InnerMalformed);
     }
+    Ok(Outer { kind: Kind::Ipip { inner }, ..outer })
+}
+
+/// VXLAN, or UDP of no tunnel. `outer` is as if it were the latter.
+#[inline(always)]
+fn parse_udp(
+    upper: &[u8],
+    outer: Outer,
+    is_vxlan_port: impl Fn(u16) -> bool,
+) -> Result<Outer, OuterError> {
+    let v = udp::View::new_checked_within(upper, outer.inner_len)
+        .map_err(|_| OuterError::UdpMalformed)?;
+    let dst_port = v.dst_port();
+    if !is_vxlan_port(dst_port) {
+        return Ok(outer);
+    }
+    let payload_len = v.len() - udp::HEADER_LEN;
+    let inner_len = payload_len.checked_sub(vxlan::HEADER_LEN).ok_or(OuterError::VxlanTruncated)?;
+    let x = vxlan::View::new_checked(v.payload()).map_err(|e| match e {
+        vxlan::Error::Truncated => OuterError::VxlanTruncated,
+        vxlan::Error::Flags => OuterError::VxlanFlags,
+    })?;
+    if inner_len < ethernet::HEADER_LEN {
+        return Err(OuterError::VxlanTruncated);
+    }
+    let kind = Kind::Vxlan { vni: x.vni(), dst_port, checksum: v.checksum() };
+    Ok(Outer { kind, inner_offset: outer.inner_offset + UDP_OVERHEAD, inner_len, ..outer })
 }

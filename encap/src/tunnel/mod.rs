@@ -10,7 +10,7 @@
 mod decap;
 mod encap;
 
-pub use decap::{Kind, Outer, OuterError, parse_outer};
+pub use decap::{Kind, Outer, OuterError, parse_outer, parse_outer_v4, parse_outer_v6};
 pub use encap::{FamilyMismatch, OuterHeader, WriteError};
 
 use crate::checksum::Sum;

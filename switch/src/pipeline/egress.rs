@@ -12,7 +12,7 @@ use encap::ipv4::Fragmentation;
 use encap::{ecn, flow, ipv4, ipv6, udp};
 
 /// Out of a port as it is, if the port takes frames of its size.
-#[inline]
+#[inline(always)]
 pub(super) fn to_port<F: Frame>(
     cx: &Context<'_>,
     frame: &F,
@@ -71,9 +71,9 @@ fn encapsulate_vxlan<F: Frame>(
     let egress = tunnel.egress.as_ref().ok_or(DropReason::NeighborUnresolved)?;
     let header = &egress.header;
     let payload_len = frame.len();
-    let flow = flow::hash_frame(frame.bytes());
+    let (flow, inner_tos) = flow::hash_and_tos(frame.bytes());
     let source_port = flow::source_port(flow, &tunnel.outer.source_ports);
-    let tos = tunnel.outer.tos(ecn::frame_tos(frame.bytes()));
+    let tos = tunnel.outer.tos(inner_tos);
     let fragmentation = if tunnel.outer.dont_fragment {
         Fragmentation::Forbidden
     } else {

@@ -3,8 +3,8 @@
 //! ```text
 //! process      a batch of one port's frames
 //!   shape::receive         what its rate limit does not let pass waits
-//!   forward    one frame: its verdict, or the name of its drop
-//!     underlay::receive    on an uplink: validate and decapsulate
+//!   forward    one frame after the other: its verdict, or the name of its drop
+//!     underlay::forward    on an uplink: validate and decapsulate, then one of the next two
 //!     bridge::forward      L2: check the source, learn, then port, tunnel, router or flood
 //!     router::forward      L3: answer, or look up, count the hop down, rewrite
 //!     egress::*            out of a port, or into a tunnel
@@ -34,12 +34,14 @@ use crate::ids::{Location, PortId, SegmentId, TunnelId};
 use crate::reason::DropReason;
 use crate::tables::{Fdb, Port, Role, Segment, Tables};
 use defend::Defence;
+use encap::Mac;
 use encap::checksum::Sum;
 use icmp_error::{Limiter, Refusal, Report};
 pub use resolve::{MAX_HELD, MAX_PENDING};
 use resolve::{Resolver, Wait};
 use shape::{Limits, Shaper};
 use std::cell::Cell;
+use std::collections::VecDeque;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -65,6 +67,10 @@ pub struct Worker {
     defence: Defence,
     /// The next identification of outer packets that may be fragmented.
     ident: Cell<u16>,
+    /// While a batch is processed: the port that each frame is sent to; none: its verdict is the next
+    /// of `others`.
+    fates: Cell<Vec<Option<PortId>>>,
+    others: Cell<VecDeque<Result<Verdict, DropReason>>>,
 }
 
 /// Where a frame came from, once it is out of its tunnel.
@@ -112,11 +118,25 @@ struct Context<'a> {
     /// The counters of all ports, for frames that came in earlier.
     all: &'a WorkerCounters,
     ident: &'a Cell<u16>,
+    /// [`Worker::fates`] and [`Worker::others`].
+    fates: &'a Cell<Vec<Option<PortId>>>,
+    others: &'a Cell<VecDeque<Result<Verdict, DropReason>>>,
     /// Seconds.
     now: u32,
     /// Milliseconds.
     millis: u64,
+    /// The router's MAC address, as in [`Mac::to_u64`]; none of a frame where there is no router.
+    router_mac: u64,
+    /// The same, for the frames that it sends.
+    router: Mac,
+    /// [`crate::tables::Router::clamp_mss`].
+    clamp_mss: bool,
 }
+
+/// Frames of a batch that memory is set aside for beforehand.
+const USUAL_BATCH: usize = 256;
+/// What no frame has for a MAC address.
+const NO_MAC: u64 = u64::MAX;
 
 impl Worker {
     /// An engine that counts in `counters` and learns into `fdb`.
@@ -129,6 +149,8 @@ impl Worker {
             shaper: Shaper::default(),
             defence: Defence::default(),
             ident: Cell::new(0),
+            fates: Cell::new(Vec::with_capacity(USUAL_BATCH)),
+            others: Cell::new(VecDeque::with_capacity(USUAL_BATCH)),
         }
     }
 
@@ -195,9 +217,14 @@ impl Worker {
             resolver: &self.resolver,
             defence: &self.defence,
             ident: &self.ident,
+            fates: &self.fates,
+            others: &self.others,
             all: &self.counters,
             now: now.seconds(),
             millis: now.0,
+            router_mac: tables.router.as_ref().map_or(NO_MAC, |r| r.mac.to_u64()),
+            router: tables.router.as_ref().map_or(Mac::ZERO, |r| r.mac),
+            clamp_mss: tables.router.as_ref().is_some_and(|r| r.clamp_mss),
         }
     }
 }
@@ -211,36 +238,55 @@ impl Context<'_> {
         self.ident.get().wrapping_add(flow as u16)
     }
 
-    /// Forwards a batch. In one place, so that there is one copy of the way through the switch, into
-    /// which all of it is inlined.
+    /// Forwards a batch: first what becomes of each frame, then, frames to one port together, so it is
+    /// done. In one place, so that there is one copy of the way through the switch, into which all of
+    /// it is inlined.
     #[inline(never)]
     fn run<I: Io>(&self, batch: &mut Vec<I::Frame>, out: &mut vlan::Outlet<'_, I>) {
-        for mut frame in batch.drain(..) {
-            match self.forward(&mut frame) {
-                Ok(Verdict::Send(port)) => out.send(port, frame),
-                other => self.conclude(other, frame, out),
+        let (mut fates, mut others) = (self.fates.take(), self.others.take());
+        let mut note = |verdict: Result<Verdict, DropReason>| match verdict {
+            Ok(Verdict::Send(port)) => fates.push(Some(port)),
+            other => {
+                fates.push(None);
+                others.push_back(other);
             }
-        }
-    }
-
-    #[inline]
-    fn forward<F: Frame>(&self, frame: &mut F) -> Result<Verdict, DropReason> {
-        let origin = match self.port.role {
-            Role::Access(segment) => Origin::Segment(segment, Location::Port(self.port.id)),
-            Role::Uplink => underlay::receive(self, frame)?,
         };
-        match origin {
-            Origin::Segment(segment, from) => bridge::forward(self, frame, segment, from),
-            Origin::Tunnel(_) | Origin::Native => router::forward(self, frame, origin),
-            Origin::Underlay(report) => {
-                let reason = DropReason::UnderlayError;
-                Ok(Verdict::Refuse(Refusal { reason, report, origin }))
+        match self.port.role {
+            Role::Access(segment) => {
+                let from = Location::Port(self.port.id);
+                batch.iter_mut().for_each(|f| note(bridge::forward(self, f, segment, from)));
             }
-            Origin::Router => router::originate(self, frame),
+            Role::Uplink => batch.iter_mut().for_each(|f| note(underlay::forward(self, f))),
         }
+        let mut frames = batch.drain(..);
+        for run in fates.chunk_by(|a, b| a == b) {
+            let frames = frames.by_ref().take(run.len());
+            match run[0] {
+                Some(port) => out.send_all(port, frames),
+                None => frames.for_each(|f| self.conclude_next(&mut others, f, out)),
+            }
+        }
+        drop(frames);
+        fates.clear();
+        self.fates.set(fates);
+        self.others.set(others);
     }
 
-    #[inline]
+    /// Carries out what was decided of a frame that is not simply sent.
+    #[cold]
+    fn conclude_next<I: Io>(
+        &self,
+        verdicts: &mut VecDeque<Result<Verdict, DropReason>>,
+        frame: I::Frame,
+        io: &mut I,
+    ) {
+        let verdict = verdicts.pop_front();
+        debug_assert!(verdict.is_some(), "as many verdicts as frames that want one");
+        self.conclude(verdict.unwrap_or(Err(DropReason::Consumed)), frame, io);
+    }
+
+    /// Carries a verdict out. Out of line: nearly every frame is simply sent.
+    #[inline(never)]
     fn conclude<I: Io>(&self, verdict: Result<Verdict, DropReason>, frame: I::Frame, io: &mut I) {
         match verdict {
             Ok(Verdict::Send(port)) => io.send(port, frame),

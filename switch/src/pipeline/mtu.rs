@@ -21,13 +21,13 @@ pub(super) fn of_next_hop(cx: &Context<'_>, hop: &NextHop) -> Result<u32, DropRe
 }
 
 /// The largest IP packet that a port takes, in bytes.
-#[inline]
+#[inline(always)]
 pub(super) fn of_port(cx: &Context<'_>, port: PortId) -> Result<u32, DropReason> {
     Ok(cx.tables.port(port).ok_or(DropReason::PortDown)?.mtu)
 }
 
-#[inline]
-fn of_tunnel(cx: &Context<'_>, id: TunnelId) -> Result<u32, DropReason> {
+#[inline(always)]
+pub(super) fn of_tunnel(cx: &Context<'_>, id: TunnelId) -> Result<u32, DropReason> {
     let tunnel = cx.tables.tunnel(id).ok_or(DropReason::PortDown)?;
     if tunnel.egress.is_none() {
         return Err(DropReason::NeighborUnresolved);

@@ -2,7 +2,7 @@
 //! the packet inside (RFC 2003 section 4, RFC 2473 section 8; for VXLAN in the same way).
 
 use super::icmp_error::Report;
-use super::{Context, Origin, sum_from};
+use super::{Context, sum_from};
 use crate::frame::Frame;
 use crate::reason::DropReason;
 use crate::tables::{Encapsulation, Tunnel};
@@ -37,7 +37,7 @@ pub(super) fn receive<F: Frame>(
     cx: &Context<'_>,
     frame: &mut F,
     outer: &Outer,
-) -> Result<Origin, DropReason> {
+) -> Result<Report, DropReason> {
     let start = outer.inner_offset;
     frame.truncate(start + outer.inner_len);
     let message = frame.bytes().get(start..).unwrap_or(&[]);
@@ -79,7 +79,7 @@ pub(super) fn receive<F: Frame>(
     let header = frame.bytes_mut().get_mut(..HEADER_LEN).ok_or(DropReason::IcmpMalformed)?;
     header[..12].fill(0);
     header[12..].copy_from_slice(&version.ethertype().to_be_bytes());
-    Ok(Origin::Underlay(report))
+    Ok(report)
 }
 
 /// RFC 2003 sections 4.1 to 4.5. VXLAN's port unreachable, a peer that does not listen, is like
@@ -202,8 +202,8 @@ impl Quote {
     fn tunnel<'a>(&self, cx: &Context<'a>) -> Option<&'a Tunnel> {
         let underlay = &cx.tables.underlay;
         match self.vni {
-            None => cx.tables.tunnel(*underlay.ipip.get(&self.peer)?),
-            Some(Some(vni)) => cx.tables.tunnel(*underlay.vxlan.get(&(vni, self.peer))?),
+            None => cx.tables.tunnel(underlay.ipip_tunnel(self.peer).ok()?),
+            Some(Some(vni)) => cx.tables.tunnel(underlay.vxlan_to(vni, self.peer)?),
             Some(None) => cx.tables.tunnels.iter().flatten().map(|t| &**t).find(|t| {
                 t.remote == self.peer && matches!(t.encapsulation, Encapsulation::Vxlan { .. })
             }),

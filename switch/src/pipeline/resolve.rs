@@ -98,7 +98,7 @@ pub(super) fn next_hop(
         cx.resolver.note(id, ip, cx.millis);
     }
     let Some(mac) = entry.mac else { return wait };
-    match bridge::lookup(cx, segment, mac) {
+    match bridge::lookup(cx, segment, mac.to_u64()) {
         Some(Location::Port(port)) => Ok(NextHop::Local { port, mac }),
         Some(Location::Tunnel(tunnel)) => Ok(NextHop::Behind { tunnel, mac }),
         // The segment has forgotten where the host is; its answer will tell.

@@ -8,10 +8,13 @@ use crate::ids::{Location, PortId};
 use crate::reason::DropReason;
 use crate::tables::{NextHop, Router};
 use encap::ethernet::{self, HEADER_LEN, ethertype};
-use encap::{Mac, flow, ipv4, ipv6};
+use encap::{flow, ipv4, ipv6};
 use std::net::{IpAddr, Ipv4Addr};
 
 /// What the router needs to know of a packet.
+///
+/// Never handed as a whole to what is not inlined: that would keep it in memory, where wide loads wait
+/// for the narrow stores before them, at 40 clocks a packet.
 struct Packet {
     dst: IpAddr,
     /// Bytes of the IP packet, padding excluded.
@@ -25,11 +28,22 @@ struct Packet {
     may_fragment: bool,
 }
 
+/// What matters when a packet does not fit.
+#[derive(Clone, Copy)]
+struct Size {
+    len: usize,
+    may_fragment: bool,
+}
+
+impl Packet {
+    #[inline(always)]
+    fn size(&self) -> Size {
+        Size { len: self.len, may_fragment: self.may_fragment }
+    }
+}
+
 /// A frame for the router: ARP or neighbour discovery for its addresses, a packet to one of them,
 /// or a packet on its way.
-///
-/// The way of a forwarded packet is inlined as a whole: what these functions return would otherwise
-/// travel through memory in odd pieces, a third of a routed packet's cost.
 #[inline]
 pub(super) fn forward<F: Frame>(
     cx: &Context<'_>,
@@ -37,77 +51,150 @@ pub(super) fn forward<F: Frame>(
     origin: Origin,
 ) -> Result<Verdict, DropReason> {
     let (_, _, ethertype) = ethernet::header(frame.bytes()).ok_or(DropReason::EthTruncated)?;
-    let packet = match ethertype {
-        ethertype::IPV4 => check_v4(&frame.bytes()[HEADER_LEN..], frame.len() - HEADER_LEN)?,
-        ethertype::IPV6 => check_v6(&frame.bytes()[HEADER_LEN..], frame.len() - HEADER_LEN)?,
-        ethertype::ARP => return arp(cx, frame, origin),
-        _ => return Err(DropReason::EtherTypeUnrouted),
-    };
-    frame.truncate(HEADER_LEN + packet.len);
+    match ethertype {
+        ethertype::IPV4 => {
+            let packet = check_v4(&frame.bytes()[HEADER_LEN..], frame.len() - HEADER_LEN)?;
+            route(cx, frame, packet, origin)
+        }
+        ethertype::IPV6 => forward_v6(cx, frame, origin),
+        ethertype::ARP => arp(cx, frame, origin),
+        _ => Err(DropReason::EtherTypeUnrouted),
+    }
+}
 
-    let refuse = |reason, report| Ok(Verdict::Refuse(Refusal { reason, report, origin }));
+#[inline(never)]
+fn forward_v6<F: Frame>(
+    cx: &Context<'_>,
+    frame: &mut F,
+    origin: Origin,
+) -> Result<Verdict, DropReason> {
+    let packet = check_v6(&frame.bytes()[HEADER_LEN..], frame.len() - HEADER_LEN)?;
+    route(cx, frame, packet, origin)
+}
+
+/// A validated packet: by the longest prefix to its next hop.
+///
+/// The way of a forwarded packet is inlined as a whole, once for each family and kind of next hop:
+/// what these functions return would otherwise travel through memory in odd pieces, a third of a
+/// routed packet's cost.
+#[inline(always)]
+fn route<F: Frame>(
+    cx: &Context<'_>,
+    frame: &mut F,
+    packet: Packet,
+    origin: Origin,
+) -> Result<Verdict, DropReason> {
+    frame.truncate(HEADER_LEN + packet.len);
     let Some(hop) = next_hop(cx, frame, packet.dst) else {
-        return refuse(DropReason::NoRoute, Report::NetworkUnreachable);
+        return refuse(DropReason::NoRoute, Report::NetworkUnreachable, origin);
     };
-    let hop = match hop {
+    let resolved;
+    let hop = match *hop {
         NextHop::Connected(segment) => match resolve::next_hop(cx, segment, packet.dst, origin) {
-            Ok(hop) => hop,
+            Ok(hop) => {
+                resolved = hop;
+                &resolved
+            }
             Err(Ok(wait)) => return Ok(Verdict::Resolve(wait)),
-            Err(Err(reason)) => return refuse(reason, Report::HostUnreachable),
+            Err(Err(reason)) => return refuse(reason, Report::HostUnreachable, origin),
         },
-        known => known,
+        _ => hop,
     };
-    match hop {
-        NextHop::Router => return to_router(cx, frame, origin, ethertype, &packet),
-        _ if packet.link_local => return Err(DropReason::IpAddressInvalid),
+    if packet.link_local && *hop != NextHop::Router {
+        return Err(DropReason::IpAddressInvalid);
+    }
+    match *hop {
+        NextHop::Local { port, mac } => {
+            pass_on(cx, frame, packet, origin, mtu::of_port(cx, port), |frame| {
+                ethernet::rewrite(frame.bytes_mut(), mac, cx.router);
+                Ok(port)
+            })
+        }
+        NextHop::Tunnel(id) if origin == Origin::Tunnel(id) => Err(DropReason::NestedTunnel),
+        // The underlay's packets end at this node: it is no transit router.
+        NextHop::Tunnel(_) | NextHop::Direct { .. } if origin == Origin::Native => {
+            Err(DropReason::NotForUs)
+        }
+        NextHop::Tunnel(id) => {
+            pass_on(cx, frame, packet, origin, mtu::of_tunnel(cx, id), |frame| {
+                egress::to_tunnel(cx, frame, id)
+            })
+        }
+        NextHop::Direct { .. } | NextHop::Behind { .. } => {
+            pass_on(cx, frame, packet, origin, mtu::of_next_hop(cx, hop), |frame| {
+                leave(cx, frame, hop)
+            })
+        }
+        _ => end(cx, frame, packet.size(), origin, hop),
+    }
+}
+
+/// Sends on a packet that is small enough and has hops left. What is refused is quoted as it came:
+/// nothing is changed before the last check.
+#[inline(always)]
+fn pass_on<F: Frame>(
+    cx: &Context<'_>,
+    frame: &mut F,
+    packet: Packet,
+    origin: Origin,
+    mtu: Result<u32, DropReason>,
+    leave: impl FnOnce(&mut F) -> Result<PortId, DropReason>,
+) -> Result<Verdict, DropReason> {
+    if packet.hops < 2 {
+        return refuse(DropReason::TtlExceeded, Report::TimeExceeded, origin);
+    }
+    let mtu = mtu?;
+    if packet.len > mtu as usize {
+        return too_large(packet.size(), mtu, origin);
+    }
+    if cx.clamp_mss {
+        mtu::clamp_mss(cx, frame, origin, mtu);
+    }
+    count_hop(frame, &packet);
+    leave(frame).map(Verdict::Send)
+}
+
+/// A packet that this router does not send on itself.
+#[inline(never)]
+fn end<F: Frame>(
+    cx: &Context<'_>,
+    frame: &mut F,
+    size: Size,
+    origin: Origin,
+    hop: &NextHop,
+) -> Result<Verdict, DropReason> {
+    match *hop {
+        NextHop::Router => to_router(cx, frame, origin, size),
         NextHop::Host => {
-            if clamps_mss(cx) {
+            if cx.clamp_mss {
                 let host = cx.tables.router.as_ref().and_then(|r| r.host);
                 let mtu = host.and_then(|h| mtu::of_port(cx, h.port).ok()).unwrap_or(u32::MAX);
                 mtu::clamp_mss(cx, frame, origin, mtu);
             }
-            return to_host(cx, frame, origin, &packet);
+            to_host(cx, frame, origin, size)
         }
-        NextHop::Blackhole => return Err(DropReason::RouteBlackhole),
+        NextHop::Blackhole => Err(DropReason::RouteBlackhole),
         NextHop::Unreachable => {
-            return refuse(DropReason::RouteUnreachable, Report::HostUnreachable);
+            refuse(DropReason::RouteUnreachable, Report::HostUnreachable, origin)
         }
-        NextHop::Tunnel(id) if origin == Origin::Tunnel(id) => {
-            return Err(DropReason::NestedTunnel);
-        }
-        // The underlay's packets end at this node: it is no transit router.
-        NextHop::Tunnel(_) | NextHop::Direct { .. } if origin == Origin::Native => {
-            return Err(DropReason::NotForUs);
-        }
-        // A group has no group among its members.
-        NextHop::Group(_) | NextHop::Connected(_) => return Err(DropReason::NoRoute),
-        NextHop::Behind { .. }
-        | NextHop::Local { .. }
-        | NextHop::Tunnel(_)
-        | NextHop::Direct { .. } => {}
+        // A group has no group among its members; the others are none of ours.
+        _ => Err(DropReason::NoRoute),
     }
-    // What is refused is quoted as it came: nothing is changed before the last check.
-    if packet.hops < 2 {
-        return refuse(DropReason::TtlExceeded, Report::TimeExceeded);
-    }
-    let mtu = mtu::of_next_hop(cx, &hop)?;
-    if packet.len > mtu as usize {
-        return too_large(&packet, mtu, origin);
-    }
-    if clamps_mss(cx) {
-        mtu::clamp_mss(cx, frame, origin, mtu);
-    }
-    count_hop(frame, &packet);
-    leave(cx, frame, &hop).map(Verdict::Send)
+}
+
+#[cold]
+fn refuse(reason: DropReason, report: Report, origin: Origin) -> Result<Verdict, DropReason> {
+    Ok(Verdict::Refuse(Refusal { reason, report, origin }))
 }
 
 /// What becomes of a packet that its next hop does not take whole.
-fn too_large(packet: &Packet, mtu: u32, origin: Origin) -> Result<Verdict, DropReason> {
+#[cold]
+fn too_large(size: Size, mtu: u32, origin: Origin) -> Result<Verdict, DropReason> {
     let (reason, report) = (DropReason::MtuExceeded, Report::TooBig(mtu));
     match origin {
         // Its own answers are no larger than the questions, its errors smaller than any MTU.
         Origin::Router => Err(reason),
-        _ if packet.may_fragment => Ok(Verdict::Fragment(mtu, origin)),
+        _ if size.may_fragment => Ok(Verdict::Fragment(mtu, origin)),
         _ => Ok(Verdict::Refuse(Refusal { reason, report, origin })),
     }
 }
@@ -117,12 +204,12 @@ fn too_large(packet: &Packet, mtu: u32, origin: Origin) -> Result<Verdict, DropR
 fn leave<F: Frame>(cx: &Context<'_>, frame: &mut F, hop: &NextHop) -> Result<PortId, DropReason> {
     match *hop {
         NextHop::Local { port, mac } => {
-            ethernet::rewrite(frame.bytes_mut(), mac, router_mac(cx));
+            ethernet::rewrite(frame.bytes_mut(), mac, cx.router);
             Ok(port)
         }
         NextHop::Tunnel(id) => egress::to_tunnel(cx, frame, id),
         NextHop::Behind { tunnel, mac } => {
-            ethernet::rewrite(frame.bytes_mut(), mac, router_mac(cx));
+            ethernet::rewrite(frame.bytes_mut(), mac, cx.router);
             egress::to_location(cx, frame, Location::Tunnel(tunnel))
         }
         NextHop::Direct { port, src, dst } => {
@@ -136,14 +223,18 @@ fn leave<F: Frame>(cx: &Context<'_>, frame: &mut F, hop: &NextHop) -> Result<Por
 
 /// The next hop of the longest prefix that matches; of several of equal cost, the one of the flow.
 #[inline(always)]
-fn next_hop<F: Frame>(cx: &Context<'_>, frame: &F, dst: IpAddr) -> Option<NextHop> {
-    match *cx.tables.route(dst)? {
-        NextHop::Group(group) => {
-            let flow = flow::hash_packet(frame.bytes().get(HEADER_LEN..).unwrap_or(&[]));
-            cx.tables.pick(group, flow)
-        }
-        one => Some(one),
+fn next_hop<'a, F: Frame>(cx: &Context<'a>, frame: &F, dst: IpAddr) -> Option<&'a NextHop> {
+    let hop = cx.tables.route(dst)?;
+    match *hop {
+        NextHop::Group(group) => pick(cx, frame, group),
+        _ => Some(hop),
     }
+}
+
+#[inline(never)]
+fn pick<'a, F: Frame>(cx: &Context<'a>, frame: &F, group: u32) -> Option<&'a NextHop> {
+    let flow = flow::hash_packet(frame.bytes().get(HEADER_LEN..).unwrap_or(&[]));
+    cx.tables.pick(group, flow)
 }
 
 /// Validates an IPv4 header (RFC 1812 section 5.2.2). `available` is what the frame holds,
@@ -156,6 +247,37 @@ fn check_v4(bytes: &[u8], available: usize) -> Result<Packet, DropReason> {
         return Err(DropReason::Ipv4Checksum);
     }
     let (src, dst) = (view.src(), view.dst());
+    let link_local =
+        if is_ordinary(src) && is_ordinary(dst) { false } else { check_addresses_v4(src, dst)? };
+    Ok(Packet {
+        dst: dst.into(),
+        len: view.total_len(),
+        link_local,
+        hops: view.ttl(),
+        may_fragment: !view.dont_fragment(),
+    })
+}
+
+/// Whether an address is of a network that nothing is special about, which its first octet tells: not
+/// 0, 127, 169 (link-local), 224 or above.
+#[inline(always)]
+fn is_ordinary(ip: Ipv4Addr) -> bool {
+    const ORDINARY: [bool; 256] = {
+        let mut ordinary = [false; 256];
+        let mut first = 1;
+        while first < 224 {
+            ordinary[first] = first != 127 && first != 169;
+            first += 1;
+        }
+        ordinary
+    };
+    ORDINARY[usize::from(ip.octets()[0])]
+}
+
+/// Whether a packet with these addresses may be routed, and whether one of them is valid on its link
+/// only.
+#[cold]
+fn check_addresses_v4(src: Ipv4Addr, dst: Ipv4Addr) -> Result<bool, DropReason> {
     if dst.is_multicast() || dst.is_broadcast() {
         return Err(DropReason::IpMulticastUnrouted);
     }
@@ -165,14 +287,7 @@ fn check_v4(bytes: &[u8], available: usize) -> Result<Packet, DropReason> {
     if invalid {
         return Err(DropReason::IpAddressInvalid);
     }
-    let link_local = src.is_link_local() || dst.is_link_local();
-    Ok(Packet {
-        dst: dst.into(),
-        len: view.total_len(),
-        link_local,
-        hops: view.ttl(),
-        may_fragment: !view.dont_fragment(),
-    })
+    Ok(src.is_link_local() || dst.is_link_local())
 }
 
 /// Validates an IPv6 header (RFC 8200 section 3, RFC 4291 section 2.5 for the addresses).
@@ -202,7 +317,7 @@ fn check_v6(bytes: &[u8], available: usize) -> Result<Packet, DropReason> {
 }
 
 /// Takes one from the TTL or hop limit, of which there is more than one left.
-#[inline]
+#[inline(always)]
 fn count_hop<F: Frame>(frame: &mut F, packet: &Packet) {
     let bytes = &mut frame.bytes_mut()[HEADER_LEN..];
     let counted = match packet.dst {
@@ -210,15 +325,6 @@ fn count_hop<F: Frame>(frame: &mut F, packet: &Packet) {
         IpAddr::V6(_) => ipv6::View::new_unchecked(bytes).decrement_hop_limit(),
     };
     debug_assert!(counted.is_ok(), "checked before");
-}
-
-fn router_mac(cx: &Context<'_>) -> Mac {
-    cx.tables.router.as_ref().map_or(Mac::ZERO, |r| r.mac)
-}
-
-#[inline]
-fn clamps_mss(cx: &Context<'_>) -> bool {
-    cx.tables.router.as_ref().is_some_and(|r| r.clamp_mss)
 }
 
 /// ARP sent to the router's own MAC address: a neighbour that checks whether it is still there.
@@ -244,9 +350,9 @@ fn to_router<F: Frame>(
     cx: &Context<'_>,
     frame: &mut F,
     origin: Origin,
-    ethertype: u16,
-    packet: &Packet,
+    size: Size,
 ) -> Result<Verdict, DropReason> {
+    let (_, _, ethertype) = ethernet::header(frame.bytes()).ok_or(DropReason::EthTruncated)?;
     let router: &Router = cx.tables.router.as_ref().ok_or(DropReason::NoRoute)?;
     let answered = match ethertype {
         ethertype::IPV4 => answer::echo_v4(frame)?,
@@ -260,7 +366,7 @@ fn to_router<F: Frame>(
         if ethertype == ethertype::IPV6 && is_segment && resolve::advertisement(cx, frame) {
             return Err(DropReason::Consumed);
         }
-        return to_host(cx, frame, origin, packet);
+        return to_host(cx, frame, origin, size);
     }
     cx.counters.answered.add(1);
     match origin {
@@ -280,22 +386,28 @@ pub(super) fn originate<F: Frame>(cx: &Context<'_>, frame: &mut F) -> Result<Ver
         ethertype::IPV4 => check_v4(bytes, available)?,
         _ => check_v6(bytes, available)?,
     };
+    let resolved;
     let hop = match next_hop(cx, frame, packet.dst).ok_or(DropReason::NoRoute)? {
         NextHop::Connected(segment) => {
-            match resolve::next_hop(cx, segment, packet.dst, Origin::Router) {
-                Ok(hop) => hop,
+            match resolve::next_hop(cx, *segment, packet.dst, Origin::Router) {
+                Ok(hop) => {
+                    resolved = hop;
+                    &resolved
+                }
                 Err(Ok(wait)) => return Ok(Verdict::Resolve(wait)),
                 Err(Err(reason)) => return Err(reason),
             }
         }
-        NextHop::Host | NextHop::Router => return to_host(cx, frame, Origin::Router, &packet),
+        NextHop::Host | NextHop::Router => {
+            return to_host(cx, frame, Origin::Router, packet.size());
+        }
         known => known,
     };
-    let mtu = mtu::of_next_hop(cx, &hop)?;
+    let mtu = mtu::of_next_hop(cx, hop)?;
     if packet.len > mtu as usize {
-        return too_large(&packet, mtu, Origin::Router);
+        return too_large(packet.size(), mtu, Origin::Router);
     }
-    leave(cx, frame, &hop).map(Verdict::Send)
+    leave(cx, frame, hop).map(Verdict::Send)
 }
 
 /// To the node's kernel, which is the next hop or the destination: it counts the hop down itself.
@@ -304,7 +416,7 @@ fn to_host<F: Frame>(
     cx: &Context<'_>,
     frame: &mut F,
     origin: Origin,
-    packet: &Packet,
+    size: Size,
 ) -> Result<Verdict, DropReason> {
     let host = cx.tables.router.as_ref().and_then(|r| r.host).ok_or(DropReason::HostPortMissing)?;
     if matches!(origin, Origin::Segment(..)) && host.port == cx.port.id {
@@ -312,9 +424,9 @@ fn to_host<F: Frame>(
         return Ok(Verdict::Refuse(Refusal { reason, report, origin }));
     }
     let mtu = mtu::of_port(cx, host.port)?;
-    if packet.len > mtu as usize {
-        return too_large(packet, mtu, origin);
+    if size.len > mtu as usize {
+        return too_large(size, mtu, origin);
     }
-    ethernet::rewrite(frame.bytes_mut(), host.mac, router_mac(cx));
+    ethernet::rewrite(frame.bytes_mut(), host.mac, cx.router);
     Ok(Verdict::Send(host.port))
 }

@@ -1,70 +1,121 @@
 //! From the underlay: validate the outer headers, find the tunnel, take them off.
 
-use super::{Context, Origin, relay, vlan};
+use super::icmp_error::Refusal;
+use super::{Context, Origin, Verdict, bridge, relay, router, vlan};
 use crate::frame::Frame;
 use crate::ids::{Location, TunnelId};
 use crate::reason::DropReason;
-use crate::tables::{Encapsulation, Underlay};
+use crate::tables::Encapsulation;
 use encap::ethernet::{self, HEADER_LEN, ethertype};
 use encap::ip::{IpVersion, protocol};
-use encap::tunnel::{Kind, Outer, OuterError, parse_outer};
-use encap::{Mac, ecn, ipv4, ipv6};
+use encap::tunnel::{Kind, Outer, OuterError, parse_outer_v4, parse_outer_v6};
+use encap::{ecn, ipv4, ipv6};
 use std::net::IpAddr;
 
 /// A frame of the uplink: out of its tunnel, or as it is when it is natively routed.
-pub(super) fn receive<F: Frame>(cx: &Context<'_>, frame: &mut F) -> Result<Origin, DropReason> {
+#[inline(always)]
+pub(super) fn forward<F: Frame>(cx: &Context<'_>, frame: &mut F) -> Result<Verdict, DropReason> {
     if let Some(of) = cx.tables.vlan {
         vlan::untag(of, frame)?;
     }
-    let underlay = &cx.tables.underlay;
-    if !is_for_us(underlay, frame.bytes()) {
-        return Ok(Origin::Native);
+    let (_, _, ethertype) = ethernet::header(frame.bytes()).ok_or(DropReason::EthTruncated)?;
+    if ethertype != ethertype::IPV4 {
+        return forward_other(cx, frame, ethertype);
     }
-    let is_vxlan_port = |port| underlay.vxlan_ports.contains(&port);
-    let outer = parse_outer(frame.bytes(), frame.len(), is_vxlan_port).map_err(reason)?;
+    let underlay = &*cx.tables.underlay;
+    let packet = &frame.bytes()[HEADER_LEN..];
+    if packet.len() >= ipv4::HEADER_LEN
+        && !underlay.is_local(IpAddr::V4(ipv4::View::new_unchecked(packet).dst()))
+    {
+        // Routed here for a pod.
+        return router::forward(cx, frame, Origin::Native);
+    }
+    let is_vxlan_port = |port| underlay.is_vxlan_port(port);
+    let outer = parse_outer_v4(frame.bytes(), frame.len(), is_vxlan_port).map_err(reason)?;
+    to_us(cx, frame, &outer)
+}
+
+/// A frame of the uplink that is not IPv4.
+#[inline(never)]
+fn forward_other<F: Frame>(
+    cx: &Context<'_>,
+    frame: &mut F,
+    ethertype: u16,
+) -> Result<Verdict, DropReason> {
+    if ethertype != ethertype::IPV6 {
+        return Err(reason(OuterError::NotIp));
+    }
+    let underlay = &*cx.tables.underlay;
+    let packet = &frame.bytes()[HEADER_LEN..];
+    if packet.len() >= ipv6::HEADER_LEN
+        && !underlay.is_local(IpAddr::V6(ipv6::View::new_unchecked(packet).dst()))
+    {
+        return router::forward(cx, frame, Origin::Native);
+    }
+    let is_vxlan_port = |port| underlay.is_vxlan_port(port);
+    let outer = parse_outer_v6(frame.bytes(), frame.len(), is_vxlan_port).map_err(reason)?;
+    to_us(cx, frame, &outer)
+}
+
+/// A packet to the node itself: out of its tunnel, and on. Inlined once for each family of the underlay.
+#[inline(always)]
+fn to_us<F: Frame>(cx: &Context<'_>, frame: &mut F, outer: &Outer) -> Result<Verdict, DropReason> {
+    let underlay = &*cx.tables.underlay;
     match outer.kind {
         Kind::Vxlan { vni, dst_port, .. } => {
             let id = underlay.vxlan_tunnel(dst_port, vni, outer.src)?;
             frame.pull(outer.inner_offset);
             frame.truncate(outer.inner_len);
-            vxlan_origin(cx, frame, id, outer.tos)
+            from_vxlan(cx, frame, id, outer.tos)
         }
         Kind::Ipip { inner } => {
             let id = underlay.ipip_tunnel(outer.src)?;
-            decapsulate_ipip(frame, &outer, inner)?;
+            decapsulate_ipip(frame, outer, inner)?;
             ecn::decap_frame(frame.bytes_mut(), outer.tos).map_err(|_| DropReason::EcnInvalid)?;
-            Ok(Origin::Tunnel(id))
+            router::forward(cx, frame, Origin::Tunnel(id))
         }
-        // Each family has its own: ICMP over IPv6 means nothing.
-        Kind::Other { protocol: protocol::ICMP } if outer.dst.is_ipv4() => {
-            relay::receive(cx, frame, &outer)
-        }
-        Kind::Other { protocol: protocol::ICMPV6 } if outer.dst.is_ipv6() => {
-            relay::receive(cx, frame, &outer)
-        }
-        Kind::Other { .. } => Err(DropReason::NotForUs),
+        Kind::Other { protocol } => other(cx, frame, outer, protocol),
     }
 }
 
-/// Whom the inner frame of a VXLAN packet is for: the VTEP itself, whose packets are routed, or
-/// the segment that the tunnel carries.
-fn vxlan_origin<F: Frame>(
+/// A packet of no tunnel, to the node itself.
+#[inline(never)]
+fn other<F: Frame>(
+    cx: &Context<'_>,
+    frame: &mut F,
+    outer: &Outer,
+    protocol: u8,
+) -> Result<Verdict, DropReason> {
+    // Each family has its own ICMP: that of the other one means nothing.
+    let icmp = if outer.dst.is_ipv4() { protocol::ICMP } else { protocol::ICMPV6 };
+    if protocol != icmp {
+        return Err(DropReason::NotForUs);
+    }
+    let report = relay::receive(cx, frame, outer)?;
+    let (reason, origin) = (DropReason::UnderlayError, Origin::Underlay(report));
+    Ok(Verdict::Refuse(Refusal { reason, report, origin }))
+}
+
+/// The inner frame of a VXLAN packet: for the VTEP itself, whose packets are routed, or for the
+/// segment that the tunnel carries.
+#[inline(always)]
+fn from_vxlan<F: Frame>(
     cx: &Context<'_>,
     frame: &mut F,
     id: TunnelId,
     outer_tos: u8,
-) -> Result<Origin, DropReason> {
+) -> Result<Verdict, DropReason> {
     let tunnel = cx.tables.tunnel(id).ok_or(DropReason::PortDown)?;
     let Encapsulation::Vxlan { segment, local_mac, .. } = tunnel.encapsulation else {
         return Err(DropReason::VxlanUnknownVni);
     };
     let (dst, _, _) = ethernet::header(frame.bytes()).ok_or(DropReason::EthTruncated)?;
     ecn::decap_frame(frame.bytes_mut(), outer_tos).map_err(|_| DropReason::EcnInvalid)?;
-    if Mac::from_u64(dst) == local_mac {
-        return Ok(Origin::Tunnel(id));
+    if dst == local_mac.to_u64() {
+        return router::forward(cx, frame, Origin::Tunnel(id));
     }
     let segment = segment.ok_or(DropReason::VxlanInnerUnknown)?;
-    Ok(Origin::Segment(segment, Location::Tunnel(id)))
+    bridge::forward(cx, frame, segment, Location::Tunnel(id))
 }
 
 /// Leaves the inner packet behind an Ethernet header without addresses, for the router to fill in.
@@ -79,22 +130,6 @@ fn decapsulate_ipip<F: Frame>(
     header[..12].fill(0);
     header[12..].copy_from_slice(&inner.ethertype().to_be_bytes());
     Ok(())
-}
-
-/// Whether the packet's destination is the node itself. Anything else was routed here for a pod.
-fn is_for_us(underlay: &Underlay, frame: &[u8]) -> bool {
-    let Some((_, _, ethertype)) = ethernet::header(frame) else { return true };
-    let packet = &frame[HEADER_LEN..];
-    let dst = match ethertype {
-        ethertype::IPV4 if packet.len() >= ipv4::HEADER_LEN => {
-            IpAddr::V4(ipv4::View::new_unchecked(packet).dst())
-        }
-        ethertype::IPV6 if packet.len() >= ipv6::HEADER_LEN => {
-            IpAddr::V6(ipv6::View::new_unchecked(packet).dst())
-        }
-        _ => return true,
-    };
-    underlay.local.contains(&dst)
 }
 
 /// The name under which each fault of the outer headers is counted.

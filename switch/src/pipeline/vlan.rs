@@ -67,6 +67,14 @@ impl<I: Io> Io for Outlet<'_, I> {
     }
 
     #[inline(always)]
+    fn send_all(&mut self, port: PortId, frames: impl Iterator<Item = I::Frame>) {
+        if self.limits.is_some() || self.vlan.is_some_and(|vlan| vlan.port == port) {
+            return frames.for_each(|frame| self.send(port, frame));
+        }
+        self.io.send_all(port, frames);
+    }
+
+    #[inline(always)]
     fn discard(&mut self, frame: I::Frame) {
         self.io.discard(frame);
     }

@@ -80,24 +80,32 @@ pub enum Learned {
     Limited,
 }
 
-#[inline]
-fn key(segment: SegmentId, mac: Mac) -> u64 {
-    u64::from(segment.0) << 48 | mac.to_u64()
+/// An address of a segment in one word.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Station(u64);
+
+impl Station {
+    /// A MAC address as in [`Mac::to_u64`].
+    #[inline(always)]
+    pub fn new(segment: SegmentId, mac: u64) -> Station {
+        debug_assert!(mac >> 48 == 0);
+        Station(u64::from(segment.0) << 48 | mac)
+    }
 }
 
-#[inline]
+#[inline(always)]
 fn hash(key: u64) -> u64 {
     let m = u128::from(key ^ 0x9e37_79b9_7f4a_7c15) * 0xd6e8_feb8_6659_fd93;
     (m >> 64) as u64 ^ m as u64
 }
 
 /// Bits 0..17 of a value are the location, 17..32 a tag of the key, 32..64 the second it expires.
-#[inline]
+#[inline(always)]
 fn value(hash: u64, location: Location, expires: u32) -> u64 {
     u64::from(expires) << 32 | tag(hash) | u64::from(location.to_bits())
 }
 
-#[inline]
+#[inline(always)]
 fn is_live(value: u64, now: u32) -> bool {
     (value >> 32) as u32 > now
 }
@@ -105,9 +113,29 @@ fn is_live(value: u64, now: u32) -> bool {
 const TAG: u64 = 0x7fff << 17;
 
 /// Bits of the hash that choose no bucket.
-#[inline]
+#[inline(always)]
 fn tag(hash: u64) -> u64 {
     hash >> 32 & TAG
+}
+
+/// The slot of a bucket that an address takes if it is free.
+#[inline(always)]
+fn way(hash: u64) -> usize {
+    (hash >> 30) as usize % WAYS
+}
+
+impl Bucket {
+    /// A slot and its value, if it holds this key.
+    #[inline(always)]
+    fn slot(&self, way: usize, key: u64, hash: u64) -> Option<(&AtomicU64, u64)> {
+        if self.keys[way].load(Ordering::Acquire) != key {
+            return None;
+        }
+        let slot = &self.values[way];
+        let v = slot.load(Ordering::Acquire);
+        let same = self.keys[way].load(Ordering::Relaxed) == key && v & TAG == tag(hash);
+        same.then_some((slot, v))
+    }
 }
 
 impl Fdb {
@@ -126,34 +154,44 @@ impl Fdb {
         }
     }
 
-    #[inline]
-    fn buckets_of(&self, h: u64) -> [&Bucket; 2] {
-        [&self.buckets[(h & self.mask) as usize], &self.buckets[(h >> 32 & self.mask) as usize]]
+    /// The bucket that an address is in unless it was full.
+    #[inline(always)]
+    fn home(&self, hash: u64) -> &Bucket {
+        &self.buckets[(hash & self.mask) as usize]
+    }
+
+    /// The other one.
+    fn refuge(&self, hash: u64) -> &Bucket {
+        &self.buckets[(hash >> 32 & self.mask) as usize]
     }
 
     /// Where `mac` is, unless it is unknown or has aged out. `now` is in seconds.
-    #[inline]
+    #[inline(always)]
     pub fn lookup(&self, segment: SegmentId, mac: Mac, now: u32) -> Option<Location> {
-        let key = key(segment, mac);
+        self.locate(Station::new(segment, mac.to_u64()), now)
+    }
+
+    /// [`Fdb::lookup`] of an address as it comes from a frame.
+    #[inline(always)]
+    pub fn locate(&self, Station(key): Station, now: u32) -> Option<Location> {
         let (_, v) = self.find(key, hash(key))?;
         is_live(v, now).then(|| Location::from_bits(v as u32))
     }
 
-    /// The slot of a key, and its value.
-    #[inline]
+    /// The slot of a key, and its value. Most are where they would rather be, which saves a scan and
+    /// the misprediction of where in the bucket it ends.
+    #[inline(always)]
     fn find(&self, key: u64, hash: u64) -> Option<(&AtomicU64, u64)> {
-        for bucket in self.buckets_of(hash) {
-            for way in 0..WAYS {
-                if bucket.keys[way].load(Ordering::Acquire) == key {
-                    let slot = &bucket.values[way];
-                    let v = slot.load(Ordering::Acquire);
-                    if bucket.keys[way].load(Ordering::Relaxed) == key && v & TAG == tag(hash) {
-                        return Some((slot, v));
-                    }
-                }
-            }
+        match self.home(hash).slot(way(hash), key, hash) {
+            Some(found) => Some(found),
+            None => self.find_elsewhere(key, hash),
         }
-        None
+    }
+
+    #[inline(never)]
+    fn find_elsewhere(&self, key: u64, hash: u64) -> Option<(&AtomicU64, u64)> {
+        let buckets = [self.home(hash), self.refuge(hash)];
+        buckets.into_iter().find_map(|b| (0..WAYS).find_map(|way| b.slot(way, key, hash)))
     }
 
     /// Notes that `mac` was seen as a source at `location`, to be forgotten when it is not seen again
@@ -168,22 +206,21 @@ impl Fdb {
         now: u32,
         ageing: u32,
     ) -> Learned {
-        self.learn_within(segment, mac, location, now, ageing, Limits::default)
+        let station = Station::new(segment, mac.to_u64());
+        self.learn_within(station, location, now, ageing, Limits::default)
     }
 
     /// Like [`Fdb::learn`], as long as the limits allow; they are asked for only when the address is
     /// new or has moved.
-    #[inline]
+    #[inline(always)]
     pub fn learn_within(
         &self,
-        segment: SegmentId,
-        mac: Mac,
+        Station(key): Station,
         location: Location,
         now: u32,
         ageing: u32,
         limits: impl FnOnce() -> Limits,
     ) -> Learned {
-        let key = key(segment, mac);
         let hash = hash(key);
         let new = value(hash, location, now.saturating_add(ageing));
         match self.find(key, hash) {
@@ -225,14 +262,16 @@ impl Fdb {
             let keys = bucket.keys.iter().enumerate();
             keys.filter(|(way, k)| reusable(bucket, *way, k.load(Ordering::Acquire))).count()
         };
-        // The emptier of two buckets: the fullest then stays near the average, where one choice
-        // would fill some bucket at a quarter of the load.
-        let mut buckets = self.buckets_of(hash);
-        if room(buckets[1]) > room(buckets[0]) {
+        // The first bucket while it is half empty, so that lookups rarely need the second one; else
+        // the emptier of the two: the fullest then stays near the average, where one choice would
+        // fill some bucket at a quarter of the load.
+        let mut buckets = [self.home(hash), self.refuge(hash)];
+        let at_home = room(buckets[0]);
+        if at_home < WAYS / 2 && room(buckets[1]) > at_home {
             buckets.swap(0, 1);
         }
         for bucket in buckets {
-            for way in 0..WAYS {
+            for way in (0..WAYS).map(|i| (way(hash) + i) % WAYS) {
                 let old = bucket.keys[way].load(Ordering::Acquire);
                 if reusable(bucket, way, old)
                     && bucket.keys[way]
@@ -410,7 +449,9 @@ mod tests {
     fn limits_of_segment_and_port() {
         let fdb = Fdb::new(1024);
         let limits = || Limits { segment: Some(5), port: Some(3) };
-        let learn = |segment, n, at, now| fdb.learn_within(segment, mac(n), at, now, 10, limits);
+        let station = |segment, n| Station::new(segment, mac(n).to_u64());
+        let learn =
+            |segment, n, at, now| fdb.learn_within(station(segment, n), at, now, 10, limits);
         for n in 0..3 {
             assert_eq!(learn(SEG, n, P1, 0), Learned::New);
         }
@@ -461,7 +502,8 @@ mod tests {
                         let (n, port) = (x >> 33 & 0xff, PortId((x >> 45 & 3) as u16));
                         let limits = || Limits { segment: Some(100), port: Some(40) };
                         let now = i / 100;
-                        fdb.learn_within(SEG, mac(n), Location::Port(port), now, 2, limits);
+                        let station = Station::new(SEG, mac(n).to_u64());
+                        fdb.learn_within(station, Location::Port(port), now, 2, limits);
                         assert!(fdb.count_in(SEG) <= 100 + 4, "each worker adds before it looks");
                         if i % 64 == 0 {
                             fdb.sweep(now, 3);

@@ -31,10 +31,10 @@ impl Group {
 
     /// The next hop of a flow.
     #[inline]
-    pub fn pick(&self, flow: u32) -> Option<NextHop> {
+    pub fn pick(&self, flow: u32) -> Option<&NextHop> {
         // The low bits: the high ones choose the source port of a tunnel packet, and flows that
         // share a next hop should not share their ports.
-        self.members.get(usize::from(self.buckets[flow as usize % BUCKETS])).copied()
+        self.members.get(usize::from(self.buckets[flow as usize % BUCKETS]))
     }
 }
 
@@ -56,7 +56,7 @@ mod tests {
     }
 
     fn picks(group: &Group) -> Vec<NextHop> {
-        (0..BUCKETS as u32).filter_map(|flow| group.pick(flow)).collect()
+        (0..BUCKETS as u32).filter_map(|flow| group.pick(flow).copied()).collect()
     }
 
     #[test]

@@ -179,7 +179,7 @@ impl<K: Key> Lpm<K> {
     }
 
     /// The value of the longest prefix that holds `key`.
-    #[inline]
+    #[inline(always)]
     pub fn lookup(&self, key: K) -> Option<u32> {
         let mut entry = self.root[key.root()];
         while entry & NODE != 0 {

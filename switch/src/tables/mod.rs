@@ -6,6 +6,7 @@ pub mod fdb;
 mod fdb_counts;
 mod group;
 pub mod lpm;
+pub mod mixer;
 pub mod neighbors;
 mod next_hop;
 mod path_mtu;
@@ -16,7 +17,7 @@ mod tunnel;
 mod underlay;
 
 pub use bucket::TokenBucket;
-pub use fdb::{Fdb, FdbEntry, Learned, Limits};
+pub use fdb::{Fdb, FdbEntry, Learned, Limits, Station};
 pub use group::Group;
 pub use lpm::{Fib, Lpm};
 pub use neighbors::{NeighborEntry, NeighborState, Neighbors};
@@ -128,12 +129,12 @@ impl Tables {
 
     /// The next hop of a flow in a group; none where there is no such group.
     #[inline]
-    pub fn pick(&self, group: u32, flow: u32) -> Option<NextHop> {
+    pub fn pick(&self, group: u32, flow: u32) -> Option<&NextHop> {
         self.groups.get(group as usize)?.pick(flow)
     }
 
     /// The next hop of the longest prefix that holds `ip`.
-    #[inline]
+    #[inline(always)]
     pub fn route(&self, ip: IpAddr) -> Option<&NextHop> {
         self.next_hops.get(self.fib.lookup(ip)? as usize)
     }

@@ -1,8 +1,8 @@
 //! Segments: bridge domains.
 
+use super::mixer::HashMap;
 use crate::ids::{Location, SegmentId};
 use encap::Mac;
-use hashbrown::HashMap;
 use std::net::IpAddr;
 
 /// A bridge domain.

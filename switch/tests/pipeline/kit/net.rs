@@ -128,7 +128,7 @@ impl Net {
     pub fn uplink(&mut self, local: &[&str]) -> PortId {
         let id = self.port(Role::Uplink);
         let underlay = Arc::make_mut(&mut self.tables.underlay);
-        underlay.local.extend(local.iter().map(|ip| ip.parse::<IpAddr>().unwrap()));
+        local.iter().for_each(|ip| underlay.add_local(ip.parse().unwrap()));
         id
     }
 
@@ -223,12 +223,7 @@ impl Net {
         if let Some(segment) = segment {
             self.segment_mut(segment).flood.push(Location::Tunnel(id));
         }
-        let underlay = self.underlay();
-        underlay.vxlan.insert((vni, remote.parse().unwrap()), id);
-        underlay.vnis.insert((port, vni));
-        if !underlay.vxlan_ports.contains(&port) {
-            underlay.vxlan_ports.push(port);
-        }
+        self.underlay().add_vxlan(port, vni, remote.parse().unwrap(), id);
         id
     }
 
@@ -239,7 +234,7 @@ impl Net {
         mtu: u32,
     ) -> TunnelId {
         let id = self.tunnel(remote, Encapsulation::Ipip, egress, mtu);
-        self.underlay().ipip.insert(remote.parse().unwrap(), id);
+        self.underlay().add_ipip(remote.parse().unwrap(), id);
         id
     }
 

@@ -1,0 +1,44 @@
+//! Instructions a packet, path by path, against the budget in `benches/budget.txt`.
+//!
+//! Clocks differ from run to run and machine to machine; the number of instructions does not. Each
+//! path is run under callgrind, which counts what [`podswitch_benches::rig`] forwards with.
+//!
+//! `--clocks [BATCH [PATH]]` prints clocks instead, the fiftieth that was fastest and the median: to
+//! run two builds in turn on a busy machine.
+
+use podswitch_benches::headers::Headers;
+use podswitch_benches::rig::{Rig, VECTOR};
+use podswitch_benches::scenario::{self, Scenario};
+use podswitch_benches::{guard, packets};
+use std::process::ExitCode;
+
+/// Vectors that a path is counted over, and timed over.
+const COUNTED: u64 = 16;
+const TIMED: u64 = 2000;
+
+fn main() -> ExitCode {
+    let mut args = std::env::args().skip(1).filter(|arg| arg != "--bench");
+    match args.next().as_deref() {
+        // What callgrind runs.
+        Some("--path") => {
+            let name = args.next().expect("--path NAME");
+            let wanted = |s: &&Scenario| s.name() == name;
+            let scenario = scenario::ALL.iter().find(wanted).expect("a path of the table");
+            Rig::new((scenario.build)(packets::FRAME)).run(COUNTED, VECTOR, &Headers::Warm);
+            ExitCode::SUCCESS
+        }
+        Some("--clocks") => {
+            let batch = args.next().map_or(VECTOR, |n| n.parse().expect("--clocks BATCH"));
+            let wanted = args.next().unwrap_or_default();
+            for scenario in scenario::ALL.iter().filter(|s| s.name().contains(&wanted)) {
+                let mut rig = Rig::new((scenario.build)(packets::FRAME));
+                rig.run(TIMED, batch, &Headers::Warm);
+                let [low, median] = [0.02, 0.5].map(|part| rig.quantile(part).unwrap_or_default());
+                let bar = scenario.at_most;
+                println!("{:<32} {low:>7.1} {median:>7.1} {bar:>6.0}", scenario.name());
+            }
+            ExitCode::SUCCESS
+        }
+        _ => guard::run(COUNTED * VECTOR as u64),
+    }
+}
