@@ -25,6 +25,12 @@ PACKAGES += containernetworking-plugins  # tests: the reference CNI plugins, bes
 PACKAGES += valgrind           # bench-guard: callgrind counts instructions
 PACKAGES += tshark             # tests: a decoder that shares no code with ours
 
+# The peers that `make bench-e2e` measures, beside the kernel. Debian has no package of VPP.
+BENCH_PACKAGES :=
+BENCH_PACKAGES += dpdk-dev            # dpdk-testpmd
+BENCH_PACKAGES += librte-meta-net     # its driver net_af_xdp
+BENCH_PACKAGES += openvswitch-switch  # its userspace datapath with afxdp ports
+
 PREFIX ?= /usr/local
 DESTDIR ?=
 FUZZ_SECONDS ?= 20
@@ -32,13 +38,15 @@ PACKETS ?= 1000000
 ROUNDS ?= 50
 PODS ?= 100
 KEEP ?= 0
+ONLY ?=
+BENCH_OPTIONS ?=
 
 ##@ What a newcomer needs
 .PHONY: help
 help: ## list the targets
 	@awk 'BEGIN { FS = ":.*## " } \
 	  /^##@ / { printf "\n%s\n", substr($$0, 5) } \
-	  /^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	  /^[a-z0-9-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 .PHONY: setup
 setup: ## install the system packages that are missing
@@ -72,6 +80,13 @@ bench: setup ## the pipeline's cost in clocks and nanoseconds a packet, beside V
 .PHONY: bench-cni
 bench-cni: setup build ## ADD and DEL of the CNI plugin beside the reference bridge plugin's; ROUNDS (50), PODS (100)
 	/usr/bin/python3 benches/cni.py target/release $(ROUNDS) $(PODS)
+
+.PHONY: bench-e2e
+bench-e2e: setup ## podswitch beside other switches on real interfaces; ONLY=throughput|idle|memory (as root)
+	@scripts/setup $(BENCH_PACKAGES)
+	cargo build --release --locked -p podswitch -p podswitch-bench-e2e
+	target=$$(realpath "$${CARGO_TARGET_DIR:-target}") && PODSWITCH_BIN=$$target/release/podswitch \
+	  $$target/release/podswitch-bench-e2e --out $$target/bench-e2e $(addprefix --only ,$(ONLY)) $(BENCH_OPTIONS)
 
 .PHONY: bench-quick
 bench-quick: setup ## the same in two minutes, less exact

@@ -1,7 +1,8 @@
 #!/usr/bin/python3
 """Writes the seed corpora, fuzz/seeds/<target>/<name>: well-formed packets of every kind, made by
-scapy (Debian: python3-scapy). Run it again after a change; the result does not vary."""
+scapy (Debian: python3-scapy), and calls of the CNI plugin. Run it again after a change; the result does not vary."""
 
+import json
 import pathlib
 import struct
 
@@ -212,5 +213,44 @@ def pipeline():
                                    / IP(src="10.244.2.10", dst="10.244.1.1", id=1) / ICMP() / b"x"))
 
 
-for make in (ethernet_arp, ipv4, ipv6, icmp_ndisc, udp_tcp, vxlan_outer, pipeline):
+def cni():
+    """Variables, a line each, an empty line, and the standard input."""
+    container = {"CONTAINERID": "c1", "NETNS": "/run/netns/c1", "IFNAME": "eth0"}
+    result = {"cniVersion": "1.1.0",
+              "interfaces": [{"name": "eth0", "mac": A, "sandbox": "/run/netns/c1", "mtu": 1450}],
+              "ips": [{"address": "10.0.0.5/24", "gateway": "10.0.0.1", "interface": 0},
+                      {"version": "6", "address": "fd00::5/64"}],
+              "routes": [{"dst": "0.0.0.0/0", "gw": "10.0.0.1", "mtu": 1400, "advmss": 1360,
+                          "priority": 1, "table": 254, "scope": 0}],
+              "dns": {"nameservers": ["10.0.0.53"]}}
+
+    def call(name, command, env=None, **conf):
+        conf = {"cniVersion": "1.1.0", "name": "net", "type": "podswitch-cni"} | conf
+        env = {"COMMAND": command} | (container if env is None else env)
+        lines = "".join(f"CNI_{key}={value}\n" for key, value in env.items())
+        write("cni", name, (lines + "\n" + json.dumps(conf)).encode())
+
+    call("add", "ADD")
+    call("add_bridge", "ADD", cniVersion="0.3.1", bridge="cni0", isGateway=True, ipMasq=True,
+         ipam={"type": "host-local", "subnet": "10.244.0.0/16", "routes": [{"dst": "0.0.0.0/0"}]})
+    call("add_keys", "ADD", isDefaultGateway=True, forceAddress=True, hairpinMode=True, mtu=9000,
+         vlan=7, macspoofchk=True, enabledad=True, ipMasqBackend="nftables", dns=result["dns"],
+         log="/var/log/cni.log", socket="/run/sock", promiscMode=False, preserveDefaultVlan=False,
+         ipam={"type": "podswitch", "routes": [{"dst": "10.0.0.5/8", "gw": ""}]})
+    call("add_refused", "ADD", vlanTrunk=[{"minID": 1, "maxID": 9}], portIsolation=True, ipam={})
+    call("add_wishes", "ADD",
+         container | {"ARGS": f"IgnoreUnknown=1;MAC={A};IP=10.0.0.9/24;K8S_POD_NAME=web"},
+         runtimeConfig={"mac": A, "ips": ["10.0.0.7/24", "fd00::7"], "portMappings": [{"hostPort": 80}],
+                        "bandwidth": {"ingressRate": 1000, "ingressBurst": 10, "egressRate": 0}},
+         args={"cni": {"mac": A, "ips": ["10.0.0.8"]}}, bandwidth={"egressRate": 5})
+    call("add_chained", "ADD", prevResult=result)
+    call("del", "DEL", {"CONTAINERID": "c1", "IFNAME": "eth0"}, prevResult=None)
+    call("check", "CHECK", prevResult=result)
+    call("gc", "GC", {"PATH": "/opt/cni/bin:/usr/lib/cni"},
+         **{"cni.dev/valid-attachments": [{"containerID": "c1", "ifname": "eth0"}]})
+    call("status", "STATUS", {})
+    call("version", "VERSION", {})
+
+
+for make in (ethernet_arp, ipv4, ipv6, icmp_ndisc, udp_tcp, vxlan_outer, pipeline, cni):
     make()

@@ -1,8 +1,8 @@
 // The XDP programs of the packet generator: one that sends, two that receive.
 //
 // Written for clang 14 and later. Section names must differ from function names. What is `const
-// volatile` is set before the program is loaded and is a constant to the verifier, so that a load that
-// varies nothing is the two instructions of a redirect.
+// volatile` is set before the program is loaded and is a constant to the verifier, so that what a load
+// does not vary costs nothing.
 
 #include <linux/bpf.h>
 #include <bpf/bpf_helpers.h>
@@ -25,7 +25,12 @@ const volatile __u32 source_mac_at;        // the last two bytes of the address
 const volatile __u32 vni_at;               // the last two bytes of the identifier
 const volatile __u32 first_vni;
 
-static __u32 sent;
+// The headers of the frame, in words of this machine, and how many bytes of them count.
+const volatile __u64 headers[12];
+const volatile __u32 headers_len;
+
+// Frames sent: one CPU writes.
+__u64 sent;
 
 // Puts 16 bits, in network byte order, at an offset.
 static __always_inline void put(struct xdp_md *ctx, __u32 at, __u32 value)
@@ -39,13 +44,29 @@ static __always_inline void put(struct xdp_md *ctx, __u32 at, __u32 value)
 }
 
 // Run by BPF_PROG_TEST_RUN on frames of the kernel's own. A frame comes back for another run as the
-// last one left it.
+// last one left it, with another TTL if a router had it: its headers are written anew.
+static __always_inline void restore(struct xdp_md *ctx)
+{
+	void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
+
+	if (data + headers_len > end)
+		return;
+#pragma unroll
+	for (__u32 i = 0; i < 12; i++) {
+		if (headers_len >= 8 * i + 8 && data + 8 * i + 8 <= end)
+			*(__u64 *)(data + 8 * i) = headers[i];
+		else if (headers_len >= 8 * i + 4 && data + 8 * i + 4 <= end)
+			*(__u32 *)(data + 8 * i) = headers[i];
+	}
+}
+
 SEC("xdp")
 int pktgen_send(struct xdp_md *ctx)
 {
-	if (flows > 1 || macs > 1 || vnis > 1) {
-		__u32 n = sent++;
+	__u32 n = sent++;
 
+	restore(ctx);
+	if (flows > 1 || macs > 1 || vnis > 1) {
 		if (flows > 1) {
 			put(ctx, source_port_at, 1024 + n % flows);
 			put(ctx, outer_source_port_at, 49152 + n % flows % 16384);

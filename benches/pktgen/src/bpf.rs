@@ -2,19 +2,27 @@
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::Duration;
 
 use anyhow::{Context, bail};
-use aya::maps::PerCpuArray;
+use aya::maps::{Array, PerCpuArray};
 use aya::programs::{Xdp, XdpMode};
 use aya::{Ebpf, EbpfLoader, Pod};
+use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
 
 use crate::load::Load;
+use crate::place;
 use crate::stamp::MAGIC;
 
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/pktgen.bpf.o"));
 
 /// Frames between two looks for work of the kernel's own, the most it takes (TEST_XDP_MAX_BATCH).
 const BATCH: u32 = 256;
+/// Frames a second that no core reaches.
+const FASTEST: f64 = 1e7;
 /// BPF_F_TEST_XDP_LIVE_FRAMES of linux/bpf.h.
 const LIVE_FRAMES: u32 = 1 << 1;
 /// BPF_PROG_TEST_RUN of linux/bpf.h.
@@ -48,8 +56,18 @@ impl Sender {
         let vnis = load.vxlan.map_or(1, |v| v.vnis);
         let [source_port, source_mac] = [fields.source_port, fields.source_mac].map(|n| n as u32);
         let [outer, vni] = [fields.outer_source_port, fields.vni].map(|n| n.unwrap_or(0) as u32);
+        let frame = load.frame(0)?;
+        // Up to the UDP checksum, in words of four bytes: no more than is before the stamp.
+        let length = fields.stamp / 4 * 4;
+        let mut headers = [0u64; 12];
+        for (word, bytes) in headers.iter_mut().zip(frame[..length].chunks(8)) {
+            let mut padded = [0; 8];
+            padded[..bytes.len()].copy_from_slice(bytes);
+            *word = u64::from_ne_bytes(padded);
+        }
         let ebpf = program(
             "pktgen_send",
+            Some(&headers),
             &[
                 ("out_ifindex", ifindex),
                 ("flows", load.flows),
@@ -59,26 +77,85 @@ impl Sender {
                 ("source_mac_at", source_mac),
                 ("outer_source_port_at", outer),
                 ("vni_at", vni),
+                ("headers_len", length as u32),
                 ("first_vni", load.vxlan.map_or(0, |v| v.vni & 0xffff)),
             ],
         )?;
-        Ok(Sender { ebpf, frame: load.frame(0)? })
+        Ok(Sender { ebpf, frame })
     }
 
-    /// Sends so many frames, as fast as this core goes. The calling thread is in the namespace of the
-    /// interface.
-    pub fn send(&mut self, frames: u32) -> anyhow::Result<()> {
+    /// Sends for so long, or so many frames, as fast as this core goes; how many that were. The calling
+    /// thread is in the namespace of the interface.
+    ///
+    /// All in one call: before each the kernel makes a pool of pages and after it waits until it is
+    /// gone, which takes 20 ms in which nothing is sent.
+    pub fn send(&mut self, time: Duration, frames: Option<u32>) -> anyhow::Result<u64> {
+        let before = self.sent()?;
         let program = xdp(&mut self.ebpf, "pktgen_send")?;
         let fd = program.fd().context("the program is loaded")?.as_fd();
-        loop {
-            match test_run(fd, &self.frame, frames) {
-                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-                Err(e) if e.raw_os_error() == Some(libc::EINVAL) => bail!(
-                    "the kernel has no live frames (Linux 5.18 and later), or the frame is too \
-                     large for them; use --engine xdp"
-                ),
-                result => return result.context("BPF_PROG_TEST_RUN"),
+        let alarm = Alarm::set(time)?;
+        // Bounded by their number too, whatever becomes of the alarm.
+        let most = (time.as_secs_f64() * FASTEST) as u32;
+        let result = test_run(fd, &self.frame, frames.map_or(most, |n| n.min(most)));
+        drop(alarm);
+        match result {
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+            Err(e) if e.raw_os_error() == Some(libc::EINVAL) => bail!(
+                "the kernel has no live frames (Linux 5.18 and later), or the frame is too large \
+                 for them; use --engine xdp"
+            ),
+            result => result.context("BPF_PROG_TEST_RUN")?,
+        }
+        Ok(self.sent()? - before)
+    }
+
+    fn sent(&self) -> anyhow::Result<u64> {
+        let map = self.ebpf.map(".bss").context("the program's variables")?;
+        let variables: Array<_, u64> = Array::try_from(map)?;
+        Ok(variables.get(&0, 0)?)
+    }
+}
+
+/// Interrupts the system call of the thread that set it, after a time, until it is dropped.
+struct Alarm {
+    off: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Alarm {
+    fn set(time: Duration) -> anyhow::Result<Alarm> {
+        extern "C" fn nothing(_: libc::c_int) {}
+        let action =
+            SigAction::new(SigHandler::Handler(nothing), SaFlags::empty(), SigSet::empty());
+        // SAFETY: the handler does nothing, which is safe in a signal handler; nothing else here uses
+        // this signal.
+        unsafe { sigaction(Signal::SIGUSR2, &action) }.context("handling a signal")?;
+        // SAFETY: this cannot fail and touches no memory of ours.
+        let target = unsafe { libc::pthread_self() };
+        let off = Arc::new(AtomicBool::new(false));
+        let is_off = off.clone();
+        let thread = std::thread::spawn(move || {
+            // Not on the sender's CPU alone, where a sender of real-time priority lets nobody run.
+            place::unpin();
+            std::thread::park_timeout(time);
+            // More than once: the first may come before the call has begun.
+            while !is_off.load(Ordering::Acquire) {
+                // SAFETY: the thread joins this one before it ends, so that it is there.
+                unsafe { libc::pthread_kill(target, libc::SIGUSR2) };
+                std::thread::park_timeout(Duration::from_millis(2));
             }
+        });
+        Ok(Alarm { off, thread: Some(thread) })
+    }
+}
+
+impl Drop for Alarm {
+    fn drop(&mut self) {
+        self.off.store(true, Ordering::Release);
+        if let Some(thread) = self.thread.take() {
+            thread.thread().unpark();
+            // It does nothing that could panic.
+            let _ = thread.join();
         }
     }
 }
@@ -141,7 +218,7 @@ impl Receiver {
     }
 
     fn attach(name: &str, dev: &str, stamp_at: usize) -> anyhow::Result<Receiver> {
-        let mut ebpf = program(name, &[("stamp_at", stamp_at as u32)])?;
+        let mut ebpf = program(name, None, &[("stamp_at", stamp_at as u32)])?;
         let program = xdp(&mut ebpf, name)?;
         // The driver's mode where there is one.
         program
@@ -173,10 +250,17 @@ impl Receiver {
 }
 
 /// Loads one program, its constants set.
-fn program(name: &str, constants: &[(&str, u32)]) -> anyhow::Result<Ebpf> {
+fn program(
+    name: &str,
+    headers: Option<&[u64; 12]>,
+    constants: &[(&str, u32)],
+) -> anyhow::Result<Ebpf> {
     let magic = u32::from_ne_bytes(MAGIC);
     let mut loader = EbpfLoader::new();
     loader.override_global("stamp_magic", &magic, true);
+    if let Some(headers) = headers {
+        loader.override_global("headers", headers, true);
+    }
     for (name, value) in constants {
         loader.override_global(name, value, true);
     }

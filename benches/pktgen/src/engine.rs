@@ -41,8 +41,6 @@ pub struct Sent {
     pub time: Duration,
 }
 
-/// Live frames of one call: some tens of milliseconds.
-const LIVE_CHUNK: u32 = 32_768;
 /// Frames that an AF_XDP engine writes at once.
 const BATCH: u64 = 64;
 /// Different frames that are prepared; what varies beyond that repeats.
@@ -99,15 +97,11 @@ impl Engine {
 }
 
 fn flood(sender: &mut Sender, limits: &Limits) -> anyhow::Result<Sent> {
-    let most = limits.frames.unwrap_or(u64::MAX);
+    let most = limits.frames.map(|n| u32::try_from(n).unwrap_or(u32::MAX));
     let start = Instant::now();
-    let mut frames = 0;
-    while frames < most && start.elapsed() < limits.time {
-        let chunk = u64::from(LIVE_CHUNK).min(most - frames);
-        sender.send(chunk as u32)?;
-        frames += chunk;
-    }
-    Ok(Sent { frames, time: start.elapsed() })
+    let frames = sender.send(limits.time, most)?;
+    // The time includes the end of the call, in which the kernel sends nothing any more.
+    Ok(Sent { frames, time: start.elapsed().min(limits.time) })
 }
 
 /// An AF_XDP socket that sends prepared frames at a rate.

@@ -112,6 +112,17 @@ pub fn pin(cpu: usize) -> anyhow::Result<()> {
     sched_setaffinity(Pid::from_raw(0), &set).with_context(|| format!("running on CPU {cpu}"))
 }
 
+/// Lets the calling thread run on every CPU again.
+pub fn unpin() {
+    let mut set = CpuSet::new();
+    for cpu in 0..CpuSet::count() {
+        // Every number below the count is a CPU of the set.
+        let _ = set.set(cpu);
+    }
+    // Where it fails the thread stays where it is, which is slower at most.
+    let _ = sched_setaffinity(Pid::from_raw(0), &set);
+}
+
 /// Runs `work` on a thread of its own, in the place's namespace, on one CPU if given.
 pub fn thread<T: Send + 'static>(
     place: &Place,

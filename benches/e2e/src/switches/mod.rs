@@ -1,0 +1,81 @@
+//! The switches that are measured: one file each.
+
+mod dpdk;
+mod kernel;
+mod ovs;
+mod podswitch;
+mod vpp;
+
+use podswitch_tests::{Lab, Netns};
+
+use crate::site::{Route, Site};
+
+/// Something that forwards while it lives.
+pub trait Running {
+    /// Stops taking CPU time until [`Running::resume`]: others are measured now. Nothing to do for
+    /// what sleeps by itself.
+    fn pause(&self) {}
+    /// Goes on.
+    fn resume(&self) {}
+    /// The MAC address that the load is sent to.
+    fn entrance(&self) -> Option<String> {
+        None
+    }
+    /// Ends well, if there is anything to check.
+    fn finish(self: Box<Self>) {}
+}
+
+/// A switch that can be started.
+pub trait Switch {
+    /// Its name, in tables.
+    fn name(&self) -> &'static str;
+    /// Starts it at a site, whose ends it makes or takes; why it cannot be.
+    fn start(&self, lab: &Lab, site: &Site, route: Route) -> Result<Box<dyn Running>, String>;
+}
+
+/// All of them, ours first.
+pub fn all() -> Vec<Box<dyn Switch>> {
+    vec![
+        Box::new(podswitch::Podswitch),
+        Box::new(kernel::Kernel { threaded: false }),
+        Box::new(kernel::Kernel { threaded: true }),
+        Box::new(ovs::Ovs),
+        Box::new(dpdk::Testpmd),
+        Box::new(vpp::Vpp),
+    ]
+}
+
+/// Runs command lines in a namespace, one after the other; the complaint of the first that fails.
+fn try_all<S: AsRef<str>>(netns: &Netns, lines: &[S]) -> Result<(), String> {
+    for line in lines {
+        let done = netns.try_sh(line.as_ref());
+        if done.code != 0 {
+            let said = if done.stderr.is_empty() { &done.stdout } else { &done.stderr };
+            return Err(format!("`{}`: {}", line.as_ref(), last_line(said)));
+        }
+    }
+    Ok(())
+}
+
+fn last_line(text: &str) -> String {
+    text.lines().rfind(|l| !l.trim().is_empty()).unwrap_or("no reason given").trim().to_owned()
+}
+
+/// Whether a program is there; else the sentence that says so.
+fn find(program: &str, package: &str) -> Result<String, String> {
+    let paths = std::env::var("PATH").unwrap_or_default() + ":/usr/sbin:/sbin";
+    let found = paths.split(':').map(|p| format!("{p}/{program}"));
+    found
+        .into_iter()
+        .find(|p| std::path::Path::new(p).exists())
+        .ok_or_else(|| format!("{program} is not installed (package {package})"))
+}
+
+/// Sends a signal to every process in a namespace.
+fn signal(netns: &Netns, signal: &str) {
+    let pids = podswitch_tests::run(&["ip", "netns", "pids", netns.name()]).stdout;
+    for pid in pids.split_whitespace() {
+        // One that has just ended needs no signal.
+        podswitch_tests::run(&["kill", signal, pid]);
+    }
+}
