@@ -1,7 +1,8 @@
 //! The kernel as the other node: its vxlan device, its router, and IPIP through a TUN device.
 
 use podswitch_tests::{
-    Background, Daemon, Hosts, Lab, Links, Netns, Node, Way, iperf, iperf_udp, join, ping, tool,
+    Background, Daemon, Hosts, Lab, Links, Netns, Node, Way, Wire, exchange, iperf, iperf_udp,
+    join, ping, tool,
 };
 
 /// The other node's namespace: `eth0` on the wire with 192.0.2.2, checksums complete.
@@ -93,6 +94,66 @@ fn pods_and_the_kernels_router() {
         iperf(&pod.netns, &behind, address, "--reverse");
     }
     ping(&behind, &pod.ip4);
+    node.daemon.finish();
+}
+
+/// Two routers of the kernel's to the same subnet, which itself has two ways back: both ways carry some
+/// of the flows, in each direction.
+#[test]
+fn pods_and_two_kernel_routers_of_equal_cost() {
+    let Some(lab) = Lab::new() else { return };
+    let (wire, far) = (Wire::new(&lab), Wire::named(&lab, "far"));
+    let switch = lab.netns("n1");
+    wire.plug(&switch, "uplink0");
+    let routers = [2, 3].map(|n| {
+        let router = lab.netns(&format!("r{n}"));
+        wire.plug_kernel(
+            &router,
+            "near",
+            &[&format!("192.0.2.{n}/24"), &format!("2001:db8::{n}/64")],
+        );
+        far.plug_kernel(
+            &router,
+            "far",
+            &[&format!("10.244.2.{n}/24"), &format!("fd00:10:244:2::{n}/64")],
+        );
+        router.ip("route add 10.244.1.0/24 via 192.0.2.1");
+        router.ip("-6 route add fd00:10:244:1::/64 via 2001:db8::1");
+        router
+    });
+    let behind = lab.netns("behind");
+    far.plug_kernel(&behind, "eth0", &["10.244.2.5/24", "fd00:10:244:2::5/64"]);
+    behind.sysctl("net.ipv4.fib_multipath_hash_policy", "1");
+    behind.ip("route add 10.244.1.0/24 nexthop via 10.244.2.2 nexthop via 10.244.2.3");
+    behind.ip(
+        "-6 route add fd00:10:244:1::/64 nexthop via fd00:10:244:2::2 nexthop via fd00:10:244:2::3",
+    );
+    let config = Node::config(1, Way::Native)
+        .replace("via = \"192.0.2.2\"", "via = [\"192.0.2.2\", \"192.0.2.3\"]")
+        .replace("via = \"2001:db8::2\"", "via = [\"2001:db8::2\", \"2001:db8::3\"]");
+    switch.ip("addr add 192.0.2.1/24 dev uplink0");
+    switch.ip("addr add 2001:db8::1/64 dev uplink0 nodad");
+    let node = Node::start_with(&lab, &switch, 1, &config);
+    let pod = node.add_pod(&lab, 5);
+
+    let tap = wire.tap();
+    exchange((&pod.netns, &pod.ip4), (&behind, "10.244.2.5"));
+    exchange((&pod.netns, &pod.ip6), (&behind, "fd00:10:244:2::5"));
+    let forwarded = |router: &Netns| {
+        let text = router.sh("ip -s -s -j link show near");
+        let json: serde_json::Value = serde_json::from_str(&text).expect("ip prints JSON");
+        json[0]["stats64"]["rx"]["packets"].as_u64().expect("packets are counted")
+    };
+    for address in ["10.244.2.5", "fd00:10:244:2::5"] {
+        let before = routers.each_ref().map(forwarded);
+        iperf(&pod.netns, &behind, address, "--parallel 16 --bitrate 500K");
+        let grown = [0, 1].map(|i| forwarded(&routers[i]) - before[i]);
+        assert!(grown.iter().all(|&n| n > 50), "sixteen flows over two ways: {grown:?}");
+    }
+    let seen = tap.end(&lab);
+    for packets in ["ip:tcp", "ip:udp", "ip:icmp", "ipv6:tcp", "ipv6:udp", "ipv6:icmpv6"] {
+        seen.assert_seen(&format!("eth:ethertype:{packets}"));
+    }
     node.daemon.finish();
 }
 

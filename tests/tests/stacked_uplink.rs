@@ -29,6 +29,7 @@ fn traffic_follows_from_member_to_member() {
     let status = nodes[0].daemon.json("show status");
     assert_eq!(status["uplink"]["mode"], "generic", "{status}");
 
+    let tap = wire.tap();
     exchange((&pods[0].netns, &pods[0].ip4), (&pods[1].netns, &pods[1].ip4));
     for (down, up) in [("one", "two"), ("two", "one")] {
         stacked.ip(&format!("link set {down} down"));
@@ -42,6 +43,7 @@ fn traffic_follows_from_member_to_member() {
         ping(&pods[1].netns, &pods[0].ip6);
     }
     exchange((&pods[0].netns, &pods[0].ip6), (&pods[1].netns, &pods[1].ip6));
+    tap.end(&lab).assert_seen("eth:ethertype:ip:udp:vxlan:eth:ethertype:ipv6:tcp");
     for node in nodes {
         node.daemon.finish();
     }

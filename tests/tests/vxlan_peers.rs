@@ -64,8 +64,23 @@ fn ipv4_port_4789_without_checksums() {
 }
 
 #[test]
+fn ipv4_port_4789_with_checksums() {
+    a_segment(4789, false, "udpcsum");
+}
+
+#[test]
+fn ipv4_port_8472_without_checksums() {
+    a_segment(8472, false, "noudpcsum");
+}
+
+#[test]
 fn ipv4_port_8472_with_checksums() {
     a_segment(8472, false, "udpcsum");
+}
+
+#[test]
+fn ipv6_port_4789_without_checksums() {
+    a_segment(4789, true, "udp6zerocsumtx udp6zerocsumrx");
 }
 
 #[test]
@@ -76,6 +91,11 @@ fn ipv6_port_4789_with_checksums() {
 #[test]
 fn ipv6_port_8472_without_checksums() {
     a_segment(8472, true, "udp6zerocsumtx udp6zerocsumrx");
+}
+
+#[test]
+fn ipv6_port_8472_with_checksums() {
+    a_segment(8472, true, "noudp6zerocsumtx noudp6zerocsumrx");
 }
 
 /// One vxlan device for all VNIs and peers: routes say where to (`ip route … encap ip`).
