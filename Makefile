@@ -20,9 +20,13 @@ PACKAGES += iperf3             # demo, tests: TCP and UDP streams
 PACKAGES += ethtool            # tests: checksum offloads of the kernel's end
 PACKAGES += nftables           # masquerading for pods, and its tests
 PACKAGES += python3            # demo
+PACKAGES += containerd runc     # tests: a real container runtime that plugs pods in
+PACKAGES += busybox-static     # tests: the image of those pods
+PACKAGES += python3-grpcio python3-grpc-tools # tests: talk to the runtime over CRI
 PACKAGES += python3-scapy      # tests: an encoder that shares no code with ours
 PACKAGES += containernetworking-plugins  # tests: the reference CNI plugins, beside ours and under it (host-local)
 PACKAGES += valgrind           # bench-guard: callgrind counts instructions
+PACKAGES += iptables           # tests: what the reference portmap plugin uses
 PACKAGES += tshark             # tests: a decoder that shares no code with ours
 
 # The peers that `make bench-e2e` measures, beside the kernel. Debian has no package of VPP.

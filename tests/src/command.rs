@@ -112,6 +112,18 @@ impl Background {
         self
     }
 
+    /// The next line that the process prints.
+    ///
+    /// # Panics
+    /// When it ends instead.
+    #[track_caller]
+    pub fn line(&mut self) -> String {
+        let mut line = String::new();
+        let len = self.stdout.read_line(&mut line).expect("reading the process's output");
+        assert!(len > 0, "`{}` ended", self.command);
+        line
+    }
+
     /// The process's standard input.
     ///
     /// # Panics

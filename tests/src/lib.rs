@@ -7,6 +7,7 @@
 
 pub mod cni;
 mod command;
+mod containerd;
 mod counters;
 mod daemon;
 mod hosts;
@@ -18,6 +19,7 @@ pub mod tshark;
 mod wire;
 
 pub use command::{Background, Finished, run, wait_until};
+pub use containerd::{Containerd, Sandbox};
 pub use counters::Counters;
 pub use daemon::{Daemon, podswitch, podswitch_path};
 pub use hosts::{BRIDGE, Hosts, Links, hush};

@@ -46,13 +46,18 @@ struct CniArgs {
     ips: Option<Vec<String>>,
 }
 
-/// The keys of the reference bandwidth plugin: bits per second, and bits.
+/// The keys of the reference bandwidth plugin: bits per second, and bits. containerd writes them with a
+/// capital, which those who read JSON as Go does never notice.
 #[derive(Default, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Bandwidth {
+    #[serde(alias = "IngressRate")]
     ingress_rate: Option<u64>,
+    #[serde(alias = "IngressBurst")]
     ingress_burst: Option<u64>,
+    #[serde(alias = "EgressRate")]
     egress_rate: Option<u64>,
+    #[serde(alias = "EgressBurst")]
     egress_burst: Option<u64>,
 }
 
@@ -220,9 +225,16 @@ mod tests {
         assert_eq!(wishes.egress, None);
         let mut both = conf;
         both["runtimeConfig"] = json!({"bandwidth": {"egressRate": 5, "egressBurst": 9}});
-        let wishes = read(both, "").unwrap();
+        let wishes = read(both.clone(), "").unwrap();
         assert_eq!(wishes.ingress, None);
         assert_eq!(wishes.egress, Some(RateLimit { rate: 5, burst: Some(9) }));
+        // As containerd 1.6 passes `kubernetes.io/ingress-bandwidth: 20M` on.
+        both["runtimeConfig"] = json!({"bandwidth": {
+            "IngressRate": 20_000_000, "IngressBurst": u32::MAX, "EgressRate": 0, "EgressBurst": 0,
+        }});
+        let wishes = read(both, "").unwrap();
+        let limit = RateLimit { rate: 20_000_000, burst: Some(u32::MAX.into()) };
+        assert_eq!((wishes.ingress, wishes.egress), (Some(limit), None));
         let error = read(json!({"bandwidth": {"ingressBurst": 9}}), "").unwrap_err();
         assert_eq!(error.details, "bandwidth.ingressBurst = 9: expected ingressRate with it");
     }
