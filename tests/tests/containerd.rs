@@ -33,14 +33,18 @@ fn conflist(socket: &Path) -> Value {
 struct Worker {
     runtime: Containerd,
     node: Node,
+    config: String,
+    /// The interfaces before any of it.
+    links: Vec<String>,
 }
 
 impl Worker {
     fn start(lab: &Lab, netns: &Netns, number: u8) -> Worker {
+        let (config, links) = (Node::config(number, Way::Vxlan), netns.links());
         let node = Node::start(lab, netns, number, Way::Vxlan, "");
         let list = conflist(node.daemon.socket());
         let runtime = Containerd::start(lab, netns, Some(&plugin_path()), &list);
-        Worker { runtime, node }
+        Worker { runtime, node, config, links }
     }
 
     /// The containers that the daemon has attached.
@@ -62,11 +66,24 @@ impl Worker {
         (self.node.netns.links(), names, fdb)
     }
 
+    /// The daemon dies as by a crash, and another one takes its place.
+    fn crash_daemon(self, lab: &Lab) -> Worker {
+        let Worker { runtime, node, config, links } = self;
+        let Node { netns, daemon, .. } = node;
+        daemon.crash();
+        let node = Node::start_with(lab, &netns, config_number(&config), &config);
+        Worker { runtime, node, config, links }
+    }
+
     /// Removes all pods; the runtime and the daemon must end with nothing left.
     fn finish(self) {
         self.runtime.finish();
-        self.node.daemon.finish();
+        self.node.daemon.finish_leaving(&self.links);
     }
+}
+
+fn config_number(config: &str) -> u8 {
+    if config.contains("name = \"node1\"") { 1 } else { 2 }
 }
 
 fn cluster(lab: &Lab) -> [Worker; 2] {
@@ -105,7 +122,7 @@ fn the_reference_bridge_plugin() {
 }
 
 #[test]
-fn pods_of_two_nodes_outlive_the_runtime() {
+fn pods_of_two_nodes_outlive_restarts_of_everything() {
     let Some(lab) = Lab::new() else { return };
     let [mut one, mut two] = cluster(&lab);
     let empty = one.footprint();
@@ -133,6 +150,10 @@ fn pods_of_two_nodes_outlive_the_runtime() {
         one.runtime.exec(&container, &format!("ping -c1 -W2 {}", b.ip));
     }
 
+    let index = a.sh("ip -o link show dev eth0");
+    let mut one = one.crash_daemon(&lab);
+    check(&one, &two);
+    assert_eq!(a.sh("ip -o link show dev eth0"), index, "the interface is the same");
     let c = one.runtime.run_pod(&json!({}));
     reaches(&c, &b.ip);
     assert!(!a.ips.contains(&c.ip), "{} twice", c.ip);
@@ -146,8 +167,8 @@ fn pods_of_two_nodes_outlive_the_runtime() {
     finish([one, two]);
 }
 
-/// The runtime killed while it plugs pods in. What is left half done is cleaned up by its own DEL or, for
-/// what it has forgotten, by the GC of the specification.
+/// The runtime, then the daemon, killed while they plug pods in. What is left half done is cleaned up
+/// by the runtime's own DEL or, for what it has forgotten, by the GC of the specification.
 #[test]
 fn killed_in_the_middle_of_an_add() {
     let Some(lab) = Lab::new() else { return };
@@ -170,6 +191,23 @@ fn killed_in_the_middle_of_an_add() {
     gc(&worker, &netns, &[&pod.id]);
     assert_eq!(worker.attached(), BTreeSet::from([pod.id.clone()]));
 
+    for delay in [60, 150, 300] {
+        let requests = (0..4).map(|_| worker.runtime.pod(&json!({}))).collect();
+        worker.runtime.send("RunPodSandbox", requests);
+        std::thread::sleep(Duration::from_millis(delay));
+        worker = worker.crash_daemon(&lab);
+        for answer in worker.runtime.answers() {
+            // What was interrupted fails and says so; it does not pretend.
+            if let Err(e) = answer {
+                assert!(e.contains("failed to setup network"), "{e}");
+            }
+        }
+        let known = worker.runtime.pods().into_iter().filter(|id| *id != pod.id);
+        worker.runtime.remove(&known.collect::<Vec<_>>());
+    }
+    wait_until("only the pod that stayed is attached", Duration::from_secs(5), || {
+        worker.attached() == BTreeSet::from([pod.id.clone()])
+    });
     reaches(&pod, "10.244.1.1");
     worker.runtime.remove(&[pod.id]);
     let (links, ports, _) = worker.footprint();
