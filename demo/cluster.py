@@ -20,42 +20,28 @@ from system import Failure, Namespace, bpf_pins, delete_namespace, run, stop, wa
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 PODSWITCH = os.environ.get("PODSWITCH_BIN", os.path.join(ROOT, "target/release/podswitch"))
+PLUGIN = os.path.join(os.path.dirname(PODSWITCH), "podswitch-cni")
 WIRE4, WIRE6 = "192.0.2.254", "2001:db8::fe"
 OUTSIDE4 = "198.51.100.80"
 VXLAN_PORT, VNI = 4789, 1
 LOG_LINES = 15
 
-# What the kubelet's or the CNI's masquerading comes down to: pods that talk to what is not the cluster.
-MASQUERADE = """
-table ip pods {
-    chain postrouting {
-        type nat hook postrouting priority srcnat;
-        ip saddr 10.244.0.0/16 ip daddr != { 10.244.0.0/16, 192.0.2.0/24 } masquerade
-    }
-}
-"""
+# The network as a container runtime finds it in /etc/cni/net.d. Addresses are the node's to give out.
+NETWORK = {"cniVersion": "1.0.0", "name": "pods", "type": "podswitch-cni", "ipMasq": True}
 
 
 class Pod:
-    """A pod: a namespace that its node's podswitch gives an interface, `eth0`."""
+    """A pod: a namespace that its node's podswitch gives an interface, `eth0`, and addresses."""
 
     def __init__(self, prefix, node, index):
         self.name = f"pod{node}{index}"
         self.node = node
-        self.ip4 = f"10.244.{node}.{index + 4}"
-        self.ip6 = f"fd00:10:244:{node}::{index + 4}"
+        self.ip4 = self.ip6 = None
         self.namespace = Namespace(prefix + self.name)
-
-    def port(self):
-        """The pod as a [[port]] of a desired state."""
-        return (
-            f'[[port]]\nname = "{self.name}"\nnetns = "{self.namespace.path}"\nifname = "eth0"\n'
-            f'ip = ["{self.ip4}/24", "{self.ip6}/64"]\n'
-        )
 
 
 class Node:
-    """A node: a namespace with an uplink, a kernel that masquerades for pods, and a podswitch."""
+    """A node: a namespace with an uplink, and a podswitch."""
 
     def __init__(self, prefix, directory, number):
         self.number = number
@@ -70,7 +56,7 @@ class Node:
         self.process = None
 
     def prepare(self):
-        """What a node's administrator sets up: addresses, forwarding, masquerading of pods that go outside."""
+        """What a node's administrator sets up: addresses and forwarding."""
         here = self.namespace
         here.ip("addr", "add", f"{self.ip4}/24", "dev", "uplink0")
         here.ip("addr", "add", f"{self.ip6}/64", "dev", "uplink0", "nodad")
@@ -78,10 +64,9 @@ class Node:
         here.ip("-6", "route", "add", "default", "via", WIRE6)
         here.sysctl("net.ipv4.ip_forward", 1)
         here.sysctl("net.ipv6.conf.all.forwarding", 1)
-        here.exec("nft", MASQUERADE)
 
-    def config(self, tunnel="vxlan", pods=()):
-        """The node's configuration: its tunnel to the other node and, for `apply`, its pods."""
+    def config(self, tunnel="vxlan"):
+        """The node's configuration, with its tunnel to the other node."""
         other4, other6 = f"10.244.{self.other}.0/24", f"fd00:10:244:{self.other}::/64"
         via4 = via6 = f"node{self.other}"
         text = (
@@ -96,8 +81,7 @@ class Node:
             text += f'[[tunnel]]\nname = "{via4}"\nkind = "{tunnel}"\nremote = "192.0.2.{self.other}"\n'
             text += f"vni = {VNI}\nport = {VXLAN_PORT}\n\n" if tunnel == "vxlan" else "\n"
         text += f'[[route]]\nprefix = "{other4}"\nvia = "{via4}"\n\n'
-        text += f'[[route]]\nprefix = "{other6}"\nvia = "{via6}"\n\n'
-        return text + "\n".join(pod.port() for pod in pods)
+        return text + f'[[route]]\nprefix = "{other6}"\nvia = "{via6}"\n'
 
     def write(self, name, text):
         """Writes one of the node's files and gives its path."""
@@ -125,6 +109,20 @@ class Node:
     def json(self, *words):
         """What a podswitch command prints with --json."""
         return json.loads(self.cli(*words, "--json").stdout)
+
+    def cni(self, command, pod):
+        """Calls the CNI plugin for a pod, as the node's container runtime would. Gives what it printed."""
+        return run(
+            *self.namespace.argv(PLUGIN), text=json.dumps(NETWORK), PODSWITCH_SOCKET=self.socket,
+            CNI_COMMAND=command, CNI_CONTAINERID=pod.name, CNI_NETNS=pod.namespace.path,
+            CNI_IFNAME="eth0", CNI_PATH=os.path.dirname(PLUGIN),
+        ).stdout  # fmt: skip
+
+    def plug_in(self, pod):
+        """Gives a pod its interface and addresses."""
+        addresses = [ip["address"].split("/")[0] for ip in json.loads(self.cni("ADD", pod))["ips"]]
+        pod.ip4 = next(address for address in addresses if ":" not in address)
+        pod.ip6 = next(address for address in addresses if ":" in address)
 
     def stop(self):
         """Ends the node's podswitch as a service manager would. Gives its exit code."""

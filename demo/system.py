@@ -11,10 +11,11 @@ class Failure(Exception):
     """Something that the demo asserts did not hold. Its text is for the reader of the screen."""
 
 
-def run(*argv, timeout=30, check=True):
-    """Runs a command and gives its result; what it printed is in the failure if it fails."""
+def run(*argv, timeout=30, check=True, text="", **environment):
+    """Runs a command on a text and gives its result; what it printed is in the failure if it fails."""
+    env = os.environ | environment
     try:
-        result = subprocess.run(argv, capture_output=True, text=True, timeout=timeout, stdin=subprocess.DEVNULL)
+        result = subprocess.run(argv, capture_output=True, text=True, timeout=timeout, input=text, env=env)
     except subprocess.TimeoutExpired:
         raise Failure(f"`{' '.join(argv)}` took more than {timeout} s") from None
     if check and result.returncode != 0:
