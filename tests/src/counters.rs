@@ -45,6 +45,12 @@ impl Counters {
         self.drops().get(reason).copied().unwrap_or(0)
     }
 
+    /// Frames that the kernel dropped before the switch saw them, summed over all ports.
+    pub fn missed(&self) -> u64 {
+        let missed = self.ports().iter().filter_map(|port| port["missed"].as_object());
+        missed.flat_map(|m| m.values()).map(|n| n.as_u64().expect("a number")).sum()
+    }
+
     /// Frames that wait in a transmit queue.
     ///
     /// # Panics
