@@ -73,6 +73,7 @@ test: setup ## every test, end-to-end ones included (as root)
 check: ## formatting, lints, documentation: no warning is let through
 	cargo fmt --all --check
 	cargo clippy --locked --workspace --all-targets -- -D warnings
+	RUSTFLAGS="--cfg loom" cargo clippy --locked --target-dir $${CARGO_TARGET_DIR:-target}/loom -p switch --test loom -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps --document-private-items
 	@scripts/check-scripts
 

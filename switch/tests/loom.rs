@@ -9,7 +9,7 @@ use encap::Mac;
 use loom::thread;
 use std::net::IpAddr;
 use std::sync::Arc;
-use switch::tables::{Learned, Limits, Neighbors};
+use switch::tables::{Learned, Limits, Neighbors, Station};
 use switch::{Fdb, Location, PortId, SegmentId, publish};
 
 const SEG: SegmentId = SegmentId(1);
@@ -19,6 +19,10 @@ const AGEING: u32 = 300;
 
 fn mac(n: u64) -> Mac {
     Mac::from_u64(0x0200_0000_0000 | n)
+}
+
+fn station(n: u64) -> Station {
+    Station::new(SEG, mac(n).to_u64())
 }
 
 fn ip(n: u32) -> IpAddr {
@@ -77,13 +81,13 @@ fn snapshots_are_freed_by_the_publisher() {
     });
 }
 
-/// A table whose buckets are full of addresses that age out at 10.
-fn full() -> Fdb {
+/// As many addresses as the two buckets hold, which age out at 10.
+fn full() -> (Fdb, Vec<Mac>) {
     let fdb = Fdb::new(4);
-    for n in 0..8 {
-        fdb.learn(SEG, mac(n), P1, 0, 10);
-    }
-    fdb
+    let held = (0..100).map(mac).filter(|&m| fdb.learn(SEG, m, P1, 0, 10) == Learned::New);
+    let held: Vec<Mac> = held.take(8).collect();
+    assert_eq!(held.len(), 8);
+    (fdb, held)
 }
 
 /// A slot that aged out goes to another address while somebody looks the first one up: that one is
@@ -91,11 +95,10 @@ fn full() -> Fdb {
 #[test]
 fn a_slot_that_changes_hands_misleads_nobody() {
     explore(|| {
-        let (trial, fdb) = (full(), Arc::new(full()));
-        trial.learn(SEG, mac(100), P2, 20, AGEING);
-        let victim = (0..8)
-            .map(mac)
-            .find(|&m| fdb.lookup(SEG, m, 9).is_some() && trial.lookup(SEG, m, 9).is_none());
+        let ((trial, held), (fdb, _)) = (full(), full());
+        let fdb = Arc::new(fdb);
+        trial.learn(SEG, mac(1000), P2, 20, AGEING);
+        let victim = held.into_iter().find(|&m| trial.lookup(SEG, m, 9).is_none());
         let victim = victim.expect("one of the eight makes room");
 
         let other = fdb.clone();
@@ -103,9 +106,9 @@ fn a_slot_that_changes_hands_misleads_nobody() {
             let found = other.lookup(SEG, victim, 9);
             assert!(found.is_none() || found == Some(P1), "{found:?}");
         });
-        fdb.learn(SEG, mac(100), P2, 20, AGEING);
+        fdb.learn(SEG, mac(1000), P2, 20, AGEING);
         reader.join().unwrap();
-        assert_eq!(fdb.lookup(SEG, mac(100), 20), Some(P2));
+        assert_eq!(fdb.lookup(SEG, mac(1000), 20), Some(P2));
     });
 }
 
@@ -132,8 +135,8 @@ fn a_limit_holds_for_two_workers() {
         let fdb = Arc::new(Fdb::new(4));
         let limits = || Limits { segment: Some(1), port: None };
         let other = fdb.clone();
-        let learner = thread::spawn(move || other.learn_within(SEG, mac(1), P1, 0, AGEING, limits));
-        let here = fdb.learn_within(SEG, mac(2), P1, 0, AGEING, limits);
+        let learner = thread::spawn(move || other.learn_within(station(1), P1, 0, AGEING, limits));
+        let here = fdb.learn_within(station(2), P1, 0, AGEING, limits);
         let there = learner.join().unwrap();
         let new = [here, there].into_iter().filter(|&l| l == Learned::New).count();
         assert!(new <= 1);

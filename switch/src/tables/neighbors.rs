@@ -164,6 +164,7 @@ impl Neighbors {
         flushed
     }
 
+    #[cfg_attr(loom, expect(clippy::modulo_one, reason = "loom tries one slot, in few steps"))]
     fn probes(&self, segment: SegmentId, address: u128) -> impl Iterator<Item = &Slot> {
         let key = (address >> 64) as u64 ^ address as u64 ^ u64::from(segment.0) << 48;
         let hash = u128::from(key ^ 0x9e37_79b9_7f4a_7c15) * 0xd6e8_feb8_6659_fd93;
