@@ -12,8 +12,8 @@ use nix::sys::socket::{
 };
 use nix::sys::time::TimeVal;
 use podswitch_api::attachment::{
-    Attachment, AttachmentAdd, AttachmentCheck, AttachmentGc, AttachmentId, AttachmentStatus,
-    Checked, Readiness, Removed,
+    Attachment, AttachmentAdd, AttachmentCheck, AttachmentConfigure, AttachmentGc, AttachmentId,
+    AttachmentStatus, Checked, Readiness, Removed,
 };
 use podswitch_api::{Client, ClientError, Code, Request, Response};
 
@@ -50,6 +50,11 @@ impl Daemon {
     /// `attachment.add`
     pub fn add(&mut self, params: AttachmentAdd) -> Result<Attachment, ClientError> {
         call!(self, AttachmentAdd(params))
+    }
+
+    /// `attachment.configure`
+    pub fn configure(&mut self, params: AttachmentConfigure) -> Result<Attachment, ClientError> {
+        call!(self, AttachmentConfigure(params))
     }
 
     /// `attachment.del`

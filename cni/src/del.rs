@@ -11,12 +11,20 @@ use crate::netns;
 use crate::pending::{self, Note};
 
 /// Unplugs the container, then releases its addresses: nobody else may get them while frames still
-/// reach it.
+/// reach it. Addresses that are given back over the interface are released before it goes; when that
+/// fails, it goes nevertheless.
 pub fn del(conf: &Conf, env: &Environment) -> Result<(), Error> {
-    detach(conf, env)?;
-    match Delegate::find(conf, env)? {
+    let release = || match Delegate::find(conf, env)? {
         Some(delegate) => delegate.run(Command::Del),
         None => Ok(()),
+    };
+    if conf.interface_first {
+        let released = release();
+        detach(conf, env)?;
+        released
+    } else {
+        detach(conf, env)?;
+        release()
     }
 }
 

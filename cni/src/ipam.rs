@@ -15,7 +15,8 @@ use crate::env::{Command, Environment};
 use crate::error::{Code, Error};
 use crate::result::Received;
 
-/// How long a delegated plugin may take; `dhcp` gives up after about a minute.
+/// How long a delegated plugin may take. `dhcp` tries for minutes when no server answers, longer than
+/// runtimes wait.
 const TIMEOUT: Duration = Duration::from_secs(90);
 /// The longest answer of a delegated plugin, bytes.
 const MAX_ANSWER: u64 = 4 << 20;

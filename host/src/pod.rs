@@ -167,6 +167,18 @@ impl PodInterface {
         }))
     }
 
+    /// Gives an interface that was made without addresses those of `spec`, and its routes.
+    ///
+    /// # Errors
+    /// Whatever the kernel refuses; what it took before that stays.
+    pub fn give_addresses(&self, spec: &PodSpec) -> Result<()> {
+        Netns::open(&spec.netns)?.run(|| {
+            let pod = Handle::current()?;
+            address(&pod, self.pod_index, spec)?;
+            route(&pod, self.pod_index, spec)
+        })?
+    }
+
     /// Gives the routes that [`PodInterface::create`] made another MTU, or the same again. Routes
     /// that are not there are made.
     pub fn set_routes(&self, netns: &Path, routes: &[PodRoute]) -> Result<()> {
@@ -211,6 +223,14 @@ fn configure(spec: &PodSpec) -> Result<u32> {
     // As the reference bridge plugin has it: whoever remembers another MAC address for one of the pod's
     // addresses is told (gratuitous ARP, unsolicited neighbour advertisements).
     sysctl::ensure(&format!("net/ipv4/conf/{}/arp_notify", spec.ifname), "1")?;
+    address(&pod, link.index, spec)?;
+    pod.set_up(link.index)?;
+    route(&pod, link.index, spec)?;
+    Ok(link.index)
+}
+
+/// Gives the interface its addresses.
+fn address(pod: &Handle, link: u32, spec: &PodSpec) -> Result<()> {
     if spec.addresses.iter().any(|(ip, _)| ip.is_ipv6()) {
         let conf = |key: &str| format!("net/ipv6/conf/{}/{key}", spec.ifname);
         // Container runtimes turn IPv6 off in new namespaces.
@@ -229,16 +249,20 @@ fn configure(spec: &PodSpec) -> Result<u32> {
         let prefix = Prefix::truncating(ip, prefix_len).ok();
         address.noprefixroute =
             spec.routes.iter().any(|r| r.via.is_none() && Some(r.prefix) == prefix);
-        pod.add_address(link.index, &address)?;
+        pod.add_address(link, &address)?;
     }
-    pod.set_up(link.index)?;
+    Ok(())
+}
+
+/// Gives the interface its routes, for which it has to be up.
+fn route(pod: &Handle, link: u32, spec: &PodSpec) -> Result<()> {
     // Those on the link first: they may lead to the gateways of the others.
     let mut routes = spec.routes.clone();
     routes.sort_by_key(|route| route.via.is_some());
     for route in &routes {
-        pod.add_route(&kernel_route(route, link.index))?;
+        pod.add_route(&kernel_route(route, link))?;
     }
-    Ok(link.index)
+    Ok(())
 }
 
 fn kernel_route(route: &PodRoute, link: u32) -> Route {

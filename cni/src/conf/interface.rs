@@ -81,11 +81,6 @@ impl Interface {
         keys.retain(|key, _| KEYS.contains(&key.as_str()));
         let raw: Raw = decode(&Value::Object(keys), "")?;
 
-        if ipam.delegate() == Some("dhcp") {
-            let cure = "it asks over the interface, which is made when its addresses are known: use \
-                        another IPAM plugin";
-            return Err(unsupported("ipam.type", &Value::from("dhcp"), cure));
-        }
         let set = |flag: Option<bool>| flag.unwrap_or(false);
         let vlan = match raw.vlan.unwrap_or(0) {
             0 => None,
@@ -197,8 +192,6 @@ mod tests {
             refused(json!({"vlanTrunk": [{"id": 5}]})),
             "vlanTrunk = [{\"id\":5}]: a pod is in one VLAN: use `vlan`"
         );
-        let dhcp = read(json!({}), &Ipam::Delegate("dhcp".into())).unwrap_err();
-        assert_eq!(dhcp.code, Code::UnsupportedField);
         assert!(refused(json!({"portIsolation": true})).starts_with("portIsolation = true: "));
         let key = "disableContainerInterface";
         assert!(refused(json!({key: true})).starts_with("disableContainerInterface = true: "));

@@ -10,6 +10,9 @@ use crate::result::Route;
 /// The name of the daemon's own allocator.
 const OWN: &str = "podswitch";
 
+/// The plugins that ask for addresses over the interface.
+pub(super) const ASK_OVER_IT: &[&str] = &["dhcp"];
+
 /// Who allocates addresses.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Ipam {

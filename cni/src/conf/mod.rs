@@ -35,6 +35,9 @@ pub struct Conf {
     pub name: String,
     /// Who allocates addresses.
     pub ipam: Ipam,
+    /// Whether the interface is there before the delegated plugin is asked for addresses, and until it
+    /// has released them.
+    pub interface_first: bool,
     /// The daemon's control socket.
     pub socket: PathBuf,
     /// The file that a line is appended to for each call.
@@ -46,9 +49,11 @@ pub struct Conf {
 }
 
 #[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
 struct Common {
     name: Option<String>,
     ipam: Option<ipam::Raw>,
+    interface_first: Option<bool>,
     socket: Option<PathBuf>,
     log: Option<PathBuf>,
 }
@@ -79,10 +84,14 @@ impl Conf {
                 "an alphanumeric character, then any of those, `_`, `.` and `-`",
             ));
         }
+        let ipam = Ipam::from_raw(common.ipam)?;
         Ok(Conf {
             version,
             name,
-            ipam: Ipam::from_raw(common.ipam)?,
+            interface_first: ipam.delegate().is_some_and(|plugin| {
+                common.interface_first.unwrap_or_else(|| ipam::ASK_OVER_IT.contains(&plugin))
+            }),
+            ipam,
             socket: common
                 .socket
                 .filter(|s| !s.as_os_str().is_empty())
@@ -171,6 +180,7 @@ impl Conf {
                 "capabilities",
                 "cniVersion",
                 "dns",
+                "interfaceFirst",
                 "ipam",
                 "log",
                 "name",

@@ -93,6 +93,9 @@ pub enum Addresses {
         /// The addresses.
         ips: Vec<AttachmentIp>,
     },
+    /// Another IPAM plugin, which asks for them over the pod's interface, such as `dhcp`:
+    /// `attachment.configure` brings them. Until then the pod is one on layer 2.
+    Later,
     /// Nobody: a pod on layer 2 only.
     None,
 }
@@ -174,6 +177,35 @@ impl AttachmentCheck {
 
 fn yes() -> bool {
     true
+}
+
+/// The parameters of `attachment.configure`: what an IPAM plugin found out over the interface of an
+/// attachment whose addresses come later.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AttachmentConfigure {
+    /// The name of the network configuration.
+    pub network: String,
+    /// The container, as the runtime names it.
+    pub container_id: String,
+    /// The interface's name in the container.
+    pub ifname: String,
+    /// The addresses.
+    pub ips: Vec<AttachmentIp>,
+    /// Routes in the pod.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub routes: Vec<AttachmentRoute>,
+}
+
+impl AttachmentConfigure {
+    /// What identifies the attachment.
+    pub fn id(&self) -> AttachmentId {
+        AttachmentId {
+            network: self.network.clone(),
+            container_id: self.container_id.clone(),
+            ifname: self.ifname.clone(),
+        }
+    }
 }
 
 /// An attachment that exists: the result of `attachment.add`, and a line of `attachment.list`.

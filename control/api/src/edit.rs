@@ -39,6 +39,7 @@ impl State {
             | Request::NeighborFlush(_)
             // Attachments are the runtime's, and no part of the desired state.
             | Request::AttachmentAdd(_)
+            | Request::AttachmentConfigure(_)
             | Request::AttachmentDel(_)
             | Request::AttachmentCheck(_)
             | Request::AttachmentGc(_)

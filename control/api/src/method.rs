@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::attachment::{
-    Attachment, AttachmentAdd, AttachmentCheck, AttachmentGc, AttachmentId, AttachmentStatus,
-    Checked, Readiness, Removed,
+    Attachment, AttachmentAdd, AttachmentCheck, AttachmentConfigure, AttachmentGc, AttachmentId,
+    AttachmentStatus, Checked, Readiness, Removed,
 };
 use crate::de;
 use crate::diff::Change;
@@ -219,6 +219,9 @@ methods! {
     FdbFlush "fdb.flush" write (FdbFilter) -> Flushed;
     /// Plugs a pod in, for a container runtime.
     AttachmentAdd "attachment.add" write (AttachmentAdd) -> Attachment;
+    /// Gives a pod that was plugged in without addresses those that an IPAM plugin got over its
+    /// interface.
+    AttachmentConfigure "attachment.configure" write (AttachmentConfigure) -> Attachment;
     /// Unplugs a pod; nothing happens when it is not plugged in.
     AttachmentDel "attachment.del" write (AttachmentId) -> Removed;
     /// Compares a pod's attachment with what should be.

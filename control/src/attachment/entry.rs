@@ -70,7 +70,7 @@ pub fn validate(request: &AttachmentAdd) -> Result<(), Error> {
     let given: Vec<IpAddr> = match &request.addresses {
         Addresses::Node { ips } => ips.clone(),
         Addresses::Plugin { ips } => ips.iter().map(|ip| ip.address.addr()).collect(),
-        Addresses::None => Vec::new(),
+        Addresses::Later | Addresses::None => Vec::new(),
     };
     for (i, ip) in given.iter().enumerate() {
         if given[..i].contains(ip) {

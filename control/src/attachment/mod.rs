@@ -184,7 +184,7 @@ impl Attachments {
             || self.entries.values().any(|e| e.addresses().any(|a| a == ip))
     }
 
-    /// The attachment that has an address, other than `id`.
+    /// The attachment that has an address.
     pub fn owner_of(&self, ip: IpAddr) -> Option<&Entry> {
         self.entries.values().find(|e| e.addresses().any(|a| a == ip))
     }
@@ -255,8 +255,17 @@ impl Attachments {
     /// A desired state with the ports of the attachments that can have one, the segments that they
     /// need, and the gateways in these.
     pub fn over(&self, desired: &State) -> State {
+        self.over_but(desired, |id| self.absent.contains(id))
+    }
+
+    /// As [`Attachments::over`], as if one attachment were not there.
+    pub fn over_without(&self, desired: &State, id: &AttachmentId) -> State {
+        self.over_but(desired, |other| other == id || self.absent.contains(other))
+    }
+
+    fn over_but(&self, desired: &State, is_left_out: impl Fn(&AttachmentId) -> bool) -> State {
         let mut state = desired.clone();
-        for entry in self.entries.values().filter(|e| !self.absent.contains(&e.id())) {
+        for (_, entry) in self.entries.iter().filter(|(id, _)| !is_left_out(id)) {
             lay_over(&mut state, entry);
         }
         state

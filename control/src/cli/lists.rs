@@ -34,7 +34,7 @@ pub fn show(response: Response) -> String {
             1 => "1 neighbour forgotten".to_owned(),
             n => format!("{n} neighbours forgotten"),
         },
-        Response::AttachmentAdd(a) => attachments(&[a]),
+        Response::AttachmentAdd(a) | Response::AttachmentConfigure(a) => attachments(&[a]),
         Response::AttachmentList(a) => attachments(&a),
         Response::AttachmentCheck(c) => match c.differences.is_empty() {
             true => "as it should be".to_owned(),

@@ -5,7 +5,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use podswitch_api::attachment::{
-    Addresses, Attachment, AttachmentAdd, AttachmentGc, AttachmentId, AttachmentIp, Removed,
+    Addresses, Attachment, AttachmentAdd, AttachmentConfigure, AttachmentGc, AttachmentId,
+    AttachmentIp, Removed,
 };
 use podswitch_api::state::State;
 use podswitch_api::{Code, Error, Request, Response};
@@ -28,6 +29,7 @@ impl Node {
     ) -> Result<ControlFlow<Response, Request>, Error> {
         Ok(ControlFlow::Break(match request {
             Request::AttachmentAdd(add) => Response::AttachmentAdd(self.attach(add)?),
+            Request::AttachmentConfigure(c) => Response::AttachmentConfigure(self.configure(c)?),
             Request::AttachmentDel(id) => Response::AttachmentDel(self.detach(&[id])?),
             Request::AttachmentGc(gc) => Response::AttachmentGc(self.collect_garbage(&gc)?),
             Request::AttachmentList(_) => {
@@ -88,6 +90,44 @@ impl Node {
         done
     }
 
+    /// Gives an attachment whose addresses were to come later these. Its interface stays the same:
+    /// somebody asks over it. When that is refused the attachment is as it was, but for addresses that
+    /// the interface got before the kernel refused one, until the runtime removes it.
+    fn configure(&mut self, c: AttachmentConfigure) -> Result<Attachment, Error> {
+        let id = c.id();
+        let Some(before) = self.attachments.get(&id).cloned() else {
+            let message = format!("there is no attachment {id}: attachment.add makes one");
+            return Err(Error::new(Code::NotFound, message));
+        };
+        let mut entry = before.clone();
+        let wanted = Addresses::Plugin { ips: c.ips };
+        if entry.request.addresses == wanted && entry.request.routes == c.routes {
+            // It was asked for before, and the answer was not heard.
+            return self.take_up(entry);
+        }
+        let live = self.live.get(&port_name(&id)).filter(|live| live.attached.is_some());
+        let (Addresses::Later, Some(live)) = (&entry.request.addresses, live) else {
+            return Err(exists(&id));
+        };
+        // Its own would derive from its addresses.
+        entry.request.mac = Some(live.mac);
+        entry.request.addresses = wanted;
+        entry.request.routes = c.routes;
+        validate(&entry.request)?;
+        entry.ips = self.addresses(&entry.request, entry.routed)?;
+        self.makes_sense(&entry)?;
+        self.attachments.insert(entry.clone()).map_err(|e| self.log_error(&e))?;
+        let done = self.transition(self.desired.clone()).and_then(|()| self.sync_masquerade());
+        if let Err(e) = done {
+            if let Err(e) = self.attachments.insert(before) {
+                tracing::error!("{}", self.log_error(&e));
+            }
+            return Err(e);
+        }
+        self.settle(&id);
+        Ok(self.view(&entry))
+    }
+
     /// Makes what an attachment needs, as far as it is not there.
     fn take_up(&mut self, entry: Entry) -> Result<Attachment, Error> {
         let id = entry.id();
@@ -109,15 +149,21 @@ impl Node {
             self.attachments.set_absent(&id, was_absent);
             return Err(e);
         }
+        self.settle(&id);
+        Ok(self.view(&entry))
+    }
+
+    /// Waits until the workers forward for an attachment, and has its pod tell the segment where its
+    /// addresses are.
+    fn settle(&self, id: &AttachmentId) {
         if !self.engine.wait_until_taken(TAKEN_WITHIN) {
             tracing::warn!("{id}: the workers have not taken up the new tables yet");
         }
-        if let Some(live) = self.live.get(&name)
+        if let Some(live) = self.live.get(&port_name(id))
             && let Err(e) = live.announce()
         {
             tracing::warn!("{id}: {e}");
         }
-        Ok(self.view(&entry))
     }
 
     /// Whether the state makes sense with an attachment more.
@@ -127,6 +173,7 @@ impl Node {
                 Error::new(Code::InUse, format!("{ip} is in use: {by} has it; remove that first"))
             };
             if let Some(other) = self.attachments.owner_of(ip)
+                && other.id() != entry.id()
                 && (other.segment == entry.segment || other.routed && entry.routed)
             {
                 return Err(in_use(other.id().to_string()));
@@ -139,7 +186,7 @@ impl Node {
                 return Err(in_use(format!("port {:?}", port.name)));
             }
         }
-        let mut next = self.attachments.over(&self.desired);
+        let mut next = self.attachments.over_without(&self.desired, &entry.id());
         lay_over(&mut next, entry);
         next.validate().map_err(Error::invalid)
     }
@@ -151,7 +198,7 @@ impl Node {
         routed: bool,
     ) -> Result<Vec<AttachmentIp>, Error> {
         match &request.addresses {
-            Addresses::None => Ok(Vec::new()),
+            Addresses::Later | Addresses::None => Ok(Vec::new()),
             Addresses::Plugin { ips } => Ok(with_gateways(ips, routed)),
             Addresses::Node { ips } => {
                 self.attachments.allocate(&self.desired, ips).map_err(ipam_error)

@@ -166,7 +166,9 @@ impl Node {
         let next = self.attachments.over(&desired);
         next.validate().map_err(Error::invalid)?;
         let wanted = wanted(&next, &self.attachments);
-        let is_kept = |name: &String, live: &Live| wanted.get(name) == Some(&live.wanted);
+        let is_kept = |name: &String, live: &Live| {
+            wanted.get(name).is_some_and(|w| *w == live.wanted || live.can_become(w))
+        };
         let gone: Vec<String> =
             self.live.iter().filter(|(n, l)| !is_kept(n, l)).map(|(n, _)| n.clone()).collect();
         let (replaced, removed): (Vec<String>, Vec<String>) =
@@ -197,7 +199,8 @@ impl Node {
                 }
             }
         }
-        if let Err(e) = self.update_host(&next) {
+        let updated = self.update_host(&next).and_then(|()| self.give_addresses(&next, &wanted));
+        if let Err(e) = updated {
             self.roll_back(made, undo);
             return Err(e);
         }
@@ -218,6 +221,22 @@ impl Node {
         let maker = Maker { kernel: &self.kernel, engine: &self.engine, state, uplink_mtu: None };
         for live in self.live.values_mut() {
             maker.update_host(live)?;
+        }
+        Ok(())
+    }
+
+    /// Gives pods that were plugged in without addresses those that they are wanted with now.
+    fn give_addresses(
+        &mut self,
+        state: &State,
+        wanted: &BTreeMap<String, Wanted>,
+    ) -> Result<(), Error> {
+        let uplink_mtu = self.uplink_mtu(state);
+        let maker = Maker { kernel: &self.kernel, engine: &self.engine, state, uplink_mtu };
+        for (name, live) in &mut self.live {
+            if let Some(wanted) = wanted.get(name).filter(|w| live.can_become(w)) {
+                maker.give_addresses(live, wanted)?;
+            }
         }
         Ok(())
     }

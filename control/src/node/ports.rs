@@ -120,6 +120,16 @@ impl Live {
         matches!(self.object, Object::Pod(..))
     }
 
+    /// Whether only addresses and routes are missing to what is wanted: the port can be given them, and
+    /// is not made anew.
+    pub fn can_become(&self, wanted: &Wanted) -> bool {
+        let (Wanted::Attached(is, _), Wanted::Attached(shall, _)) = (&self.wanted, wanted) else {
+            return false;
+        };
+        let bare = Port { ip: Vec::new(), mac: is.mac, ..shall.clone() };
+        is.ip.is_empty() && !shall.ip.is_empty() && pod_mac(shall) == self.mac && bare == *is
+    }
+
     /// Makes a pod tell its segment where its addresses are.
     pub fn announce(&self) -> host::Result<()> {
         match (self.wanted.port().and_then(|p| p.netns.as_ref()), &self.object) {
@@ -430,6 +440,18 @@ impl Maker<'_> {
         }
         self.kernel.delete_link_by_name(&spec.host_name).map_err(kernel_error)?;
         Ok(None)
+    }
+
+    /// Gives a pod without addresses those that it is wanted with, and its routes.
+    pub fn give_addresses(&self, live: &mut Live, wanted: &Wanted) -> Result<(), Error> {
+        let (Some(port), Object::Pod(pod, routes)) = (wanted.port(), &mut live.object) else {
+            return Ok(());
+        };
+        let spec = self.pod_spec(port, wanted);
+        pod.give_addresses(&spec).map_err(kernel_error)?;
+        *routes = spec.routes;
+        live.wanted = wanted.clone();
+        Ok(())
     }
 
     /// Gives a pod's routes the MTU that the uplink leaves them now.

@@ -66,6 +66,7 @@ impl Node {
             | Request::FdbFlush(_)
             | Request::NeighborFlush(_)
             | Request::AttachmentAdd(_)
+            | Request::AttachmentConfigure(_)
             | Request::AttachmentDel(_)
             | Request::AttachmentCheck(_)
             | Request::AttachmentGc(_)

@@ -7,7 +7,8 @@ use std::net::IpAddr;
 use encap::{Mac, Prefix};
 use podswitch::Backend;
 use podswitch_api::attachment::{
-    self, AttachmentAdd, AttachmentId, AttachmentIp, Checked, Problem, Readiness, Removed, Unready,
+    self, AttachmentAdd, AttachmentConfigure, AttachmentId, AttachmentIp, Checked, Problem,
+    Readiness, Removed, Unready,
 };
 use podswitch_api::method::{Applied, Empty};
 use podswitch_api::state::{self, Attachment, DEFAULT_SEGMENT, State, TunnelKind, VXLAN_PORT};
@@ -67,6 +68,12 @@ impl Memory {
         };
         self.attachments.push(attached.clone());
         Response::AttachmentAdd(attached)
+    }
+
+    fn configure(&mut self, c: AttachmentConfigure) -> Response {
+        let known = self.attachments.iter_mut().find(|a| a.id() == c.id()).unwrap();
+        (known.ips, known.routes) = (c.ips, c.routes);
+        Response::AttachmentConfigure(known.clone())
     }
 
     fn detach(&mut self, stale: impl Fn(&AttachmentId) -> bool) -> Removed {
@@ -131,6 +138,7 @@ impl Memory {
             | Request::FdbFlush(_)
             | Request::NeighborFlush(_)
             | Request::AttachmentAdd(_)
+            | Request::AttachmentConfigure(_)
             | Request::AttachmentDel(_)
             | Request::AttachmentGc(_) => {
                 unreachable!("answered before")
@@ -190,6 +198,7 @@ impl Backend for Memory {
             }
             Request::NeighborFlush(_) => Ok(Response::NeighborFlush(Flushed { flushed: 0 })),
             Request::AttachmentAdd(add) => Ok(self.attach(add)),
+            Request::AttachmentConfigure(c) => Ok(self.configure(c)),
             Request::AttachmentDel(id) => Ok(Response::AttachmentDel(self.detach(|a| *a == id))),
             Request::AttachmentGc(gc) => {
                 let known =
