@@ -7,7 +7,7 @@ use prefix_trie::PrefixMap;
 use std::hint::black_box;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
-use switch::tables::lpm::Lpm;
+use switch::tables::fib::Routes;
 use switch::{Fdb, Location, PortId, SegmentId, publish};
 
 /// A fixed pseudo-random sequence (splitmix64).
@@ -41,7 +41,7 @@ fn lpm(c: &mut Criterion) {
         let mut group = c.benchmark_group(format!("lpm/{n}"));
         group.throughput(Throughput::Elements(addresses.len() as u64));
 
-        let ours = Lpm::<u32>::build(routes());
+        let ours = Routes::<u32>::from_routes(routes()).snapshot();
         eprintln!("lpm/{n}: {} KiB", ours.memory() / 1024);
         group.bench_function("podswitch", |b| {
             b.iter(|| addresses.iter().filter_map(|&a| ours.lookup(black_box(a))).count())
@@ -66,7 +66,8 @@ fn lpm(c: &mut Criterion) {
         group.finish();
 
         c.bench_function(&format!("lpm-build/{n}"), |b| {
-            b.iter_batched(routes, Lpm::<u32>::build, BatchSize::LargeInput)
+            let build = |routes| Routes::<u32>::from_routes(routes).snapshot();
+            b.iter_batched(routes, build, BatchSize::LargeInput)
         });
     }
 }

@@ -95,11 +95,11 @@ fn inside(i: u32) -> Ipv4Addr {
 }
 
 /// `value(i)` for each of `n` /24 prefixes.
-fn fib(n: u32, value: impl Fn(u32) -> u32) -> Arc<Fib> {
+fn fib(n: u32, value: impl Fn(u32) -> u32) -> Fib {
     let routes: Vec<_> = (0..n)
         .map(|i| (Prefix::truncating(inside(i).into(), 24).expect("24 of 32"), value(i)))
         .collect();
-    Arc::new(Fib::build(&routes))
+    Fib::build(&routes)
 }
 
 /// Two ports of a segment that has a router, and an uplink.

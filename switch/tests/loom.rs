@@ -9,6 +9,7 @@ use encap::Mac;
 use loom::thread;
 use std::net::IpAddr;
 use std::sync::Arc;
+use switch::tables::fib::{Lpm, Routes};
 use switch::tables::{Learned, Limits, Neighbors, Station};
 use switch::{Fdb, Location, PortId, SegmentId, publish};
 
@@ -79,6 +80,39 @@ fn snapshots_are_freed_by_the_publisher() {
         publisher.collect();
         assert_eq!(Arc::strong_count(&first), 1);
     });
+}
+
+/// Two routes always have the same value. A reader finds them so in every snapshot, though what older
+/// ones led to is written over as soon as they have come back.
+#[test]
+fn a_snapshot_of_routes_stays_as_it_was() {
+    const ROUTES: [u32; 2] = [0x0a00_0100, 0x0a00_0200];
+    const LAST: u32 = 3;
+    fn change_and_look() {
+        let mut routes = Routes::new();
+        let mut version = |value| -> Arc<Lpm<u32>> {
+            for key in ROUTES {
+                routes.insert(key, 24, value);
+            }
+            Arc::new(routes.snapshot())
+        };
+        let (mut publisher, mut readers) = publish::channel(version(0), 1);
+        let mut reader = readers.remove(0);
+        let worker = thread::spawn(move || {
+            for _ in 0..2 {
+                let now = reader.current();
+                let [a, b] = ROUTES.map(|key| now.lookup(key + 7));
+                assert!(a.is_some() && a == b, "{a:?} {b:?}");
+            }
+            reader
+        });
+        (1..=LAST).for_each(|value| publisher.publish(version(value)));
+        let mut reader = worker.join().unwrap();
+        assert_eq!(reader.current().lookup(ROUTES[0]), Some(LAST));
+    }
+    // A table does not fit the stack that loom gives its first thread.
+    let roomy = || thread::Builder::new().stack_size(1 << 20);
+    explore(move || roomy().spawn(change_and_look).unwrap().join().unwrap());
 }
 
 /// As many addresses as the two buckets hold, which age out at 10.

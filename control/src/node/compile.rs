@@ -64,7 +64,7 @@ pub fn compile(state: &State, facts: &Facts, ids: &mut TableIds) -> Tables {
         segments: slots(compiler.segments(&tunnels).into_iter().map(|s| (s.id.index(), s))),
         underlay: Arc::new(compiler.underlay(&tunnels)),
         tunnels: slots(tunnels.into_iter().map(|t| (t.id.index(), t))),
-        fib: Arc::new(fib),
+        fib,
         next_hops: next_hops.into(),
         groups: groups.into(),
         router: compiler.router().map(Arc::new),

@@ -4,8 +4,8 @@
 mod bucket;
 pub mod fdb;
 mod fdb_counts;
+pub mod fib;
 mod group;
-pub mod lpm;
 pub mod mixer;
 pub mod neighbors;
 mod next_hop;
@@ -18,8 +18,8 @@ mod underlay;
 
 pub use bucket::TokenBucket;
 pub use fdb::{Fdb, FdbEntry, Learned, Limits, Station};
+pub use fib::{Fib, Lpm, Rib};
 pub use group::Group;
-pub use lpm::{Fib, Lpm};
 pub use neighbors::{NeighborEntry, NeighborState, Neighbors};
 pub use next_hop::NextHop;
 pub use path_mtu::PathMtu;
@@ -47,7 +47,7 @@ pub struct Tables {
     /// Tunnels by [`TunnelId`].
     pub tunnels: Vec<Option<Arc<Tunnel>>>,
     /// Longest-prefix match to an index into `next_hops`.
-    pub fib: Arc<Fib>,
+    pub fib: Fib,
     /// What the FIB's values mean.
     pub next_hops: Arc<[NextHop]>,
     /// Equal-cost next hops, by the index in [`NextHop::Group`].

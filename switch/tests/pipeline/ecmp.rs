@@ -3,7 +3,6 @@
 use crate::kit::{Lab, Node, Packet, Via, decode, gateway_mac, uplink_mac};
 use encap::Mac;
 use std::collections::HashMap;
-use std::sync::Arc;
 use switch::tables::{Fib, Group, NextHop};
 use switch::{DropReason, PortId};
 
@@ -24,7 +23,7 @@ fn lab(peers: &[u8]) -> (Node, Lab, PortId) {
     let members: Vec<_> = peers.iter().map(hop).collect();
     let mut tables = node.tables.clone();
     let any = ["0.0.0.0/0", "::/0"].map(|p| (p.parse().unwrap(), 0));
-    tables.fib = Arc::new(Fib::build(&any));
+    tables.fib = Fib::build(&any);
     tables.next_hops = [NextHop::Group(0)].into();
     tables.groups = [Group::new(&members)].into();
     (node, Lab::new(tables), uplink)

@@ -245,7 +245,7 @@ impl Net {
     pub fn build(self) -> Tables {
         let mut ports = self.tables.ports.iter().flatten();
         Tables {
-            fib: Arc::new(Fib::build(&self.routes)),
+            fib: Fib::build(&self.routes),
             next_hops: self.next_hops.into(),
             groups: self.groups.into(),
             shaped: ports.any(|p| p.policy.to_port.is_some()),

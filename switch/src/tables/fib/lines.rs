@@ -1,0 +1,158 @@
+//! Memory for nodes: cache lines in chunks that never move, shared by all versions of a table.
+//!
+//! A node is written once, before any snapshot leads to it, and not again while one does: versions
+//! share the nodes that did not change between them. What no longer is in the table is written over
+//! when the last snapshot that leads to it is gone.
+//!
+//! # Why nobody reads what is written over
+//!
+//! Each version has a token, which its snapshots hold. What a change replaced is noted beside the token
+//! of the version before it, and becomes free when nobody but this list holds that token, nor any older
+//! one. `Arc::get_mut` finds that out, and orders the last reader's loads before the stores that follow.
+//! The way to a reader is ordered by whatever hands the snapshot over. So the words can be loaded and
+//! stored without further order; they are atomics because the borrow checker cannot see all this, and
+//! cost what plain words cost.
+
+use crate::sync::{AtomicU32, Ordering};
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+/// Words of a cache line.
+pub(super) const WORDS: usize = 16;
+/// Lines of a chunk, as a power of two: 256 KiB.
+const CHUNK: u32 = if cfg!(loom) { 5 } else { 12 };
+/// The most lines that a node needs.
+pub(super) const MAX_BLOCK: usize = 17;
+
+/// A cache line.
+#[repr(align(64))]
+#[derive(Default)]
+pub(super) struct Line([AtomicU32; WORDS]);
+
+impl Line {
+    /// A word of it.
+    #[inline(always)]
+    pub(super) fn word(&self, i: usize) -> u32 {
+        self.0[i % WORDS].load(Ordering::Relaxed)
+    }
+}
+
+/// Lines as a snapshot sees them.
+#[derive(Clone)]
+pub(super) struct Lines {
+    chunks: Arc<[Arc<[Line]>]>,
+    /// Held as long as the snapshot is.
+    _token: Arc<()>,
+}
+
+impl Lines {
+    /// The lines from this one to the end of its chunk.
+    #[inline(always)]
+    pub(super) fn from(&self, at: u32) -> &[Line] {
+        &self.chunks[(at >> CHUNK) as usize][(at as usize) % (1 << CHUNK)..]
+    }
+
+    /// Bytes of memory held.
+    pub(super) fn memory(&self) -> usize {
+        (self.chunks.len() << CHUNK) * size_of::<Line>()
+    }
+}
+
+/// A node's lines: the first of them, and how many.
+type Block = (u32, u8);
+
+/// Where lines come from: what changes a table has it.
+pub(super) struct Store {
+    chunks: Arc<[Arc<[Line]>]>,
+    /// The lines of the last chunk that were never used.
+    fresh: core::ops::Range<u32>,
+    /// Blocks that nobody reads, by their number of lines.
+    free: [Vec<u32>; MAX_BLOCK + 1],
+    /// What the next version no longer leads to.
+    retired: Vec<Block>,
+    /// What each version led to and the next did not; the oldest first.
+    versions: VecDeque<(Arc<()>, Vec<Block>)>,
+    token: Arc<()>,
+}
+
+impl Store {
+    pub(super) fn new() -> Store {
+        Store {
+            chunks: Arc::new([]),
+            fresh: 0..0,
+            free: [const { Vec::new() }; MAX_BLOCK + 1],
+            retired: Vec::new(),
+            versions: VecDeque::new(),
+            token: Arc::new(()),
+        }
+    }
+
+    /// Begins the version that follows the one last handed out; frees what no snapshot leads to.
+    pub(super) fn advance(&mut self) {
+        let before = core::mem::replace(&mut self.token, Arc::new(()));
+        self.versions.push_back((before, core::mem::take(&mut self.retired)));
+        while let Some((token, blocks)) = self.versions.front_mut()
+            && Arc::get_mut(token).is_some()
+        {
+            for (at, len) in blocks.drain(..) {
+                self.free[usize::from(len)].push(at);
+            }
+            self.versions.pop_front();
+        }
+    }
+
+    /// The lines, for a snapshot of the present version.
+    pub(super) fn lines(&self) -> Lines {
+        Lines { chunks: self.chunks.clone(), _token: self.token.clone() }
+    }
+
+    /// The lines from this one on.
+    pub(super) fn from(&self, at: u32) -> &[Line] {
+        &self.chunks[(at >> CHUNK) as usize][(at as usize) % (1 << CHUNK)..]
+    }
+
+    /// Writes a node, a multiple of a line, that no snapshot leads to yet: its first line.
+    pub(super) fn write(&mut self, words: &[u32]) -> u32 {
+        let at = self.allocate(words.len().div_ceil(WORDS));
+        for (line, words) in self.from(at).iter().zip(words.chunks(WORDS)) {
+            line.0.iter().zip(words).for_each(|(to, &word)| to.store(word, Ordering::Relaxed));
+        }
+        at
+    }
+
+    /// The node is none of the next version's.
+    pub(super) fn retire(&mut self, at: u32, lines: usize) {
+        self.retired.push((at, lines as u8));
+    }
+
+    /// A block of its size; else lines never used; else of a larger block, which leaves a smaller one;
+    /// else a new chunk.
+    fn allocate(&mut self, lines: usize) -> u32 {
+        if let Some(at) = self.free[lines].pop() {
+            return at;
+        }
+        if self.fresh.len() < lines {
+            let larger = (lines + 1..=MAX_BLOCK).find_map(|n| Some((n, self.free[n].pop()?)));
+            if let Some((n, at)) = larger {
+                self.free[n - lines].push(at + lines as u32);
+                return at;
+            }
+            self.grow();
+        }
+        let at = self.fresh.start;
+        self.fresh.start += lines as u32;
+        at
+    }
+
+    fn grow(&mut self) {
+        while !self.fresh.is_empty() {
+            let n = self.fresh.len().min(MAX_BLOCK);
+            self.free[n].push(self.fresh.start);
+            self.fresh.start += n as u32;
+        }
+        let start = (self.chunks.len() as u32) << CHUNK;
+        let chunk: Arc<[Line]> = (0..1 << CHUNK).map(|_| Line::default()).collect();
+        self.chunks = self.chunks.iter().cloned().chain([chunk]).collect();
+        self.fresh = start..start + (1 << CHUNK);
+    }
+}

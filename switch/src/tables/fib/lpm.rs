@@ -1,0 +1,94 @@
+//! What a worker looks addresses up in.
+
+use super::key::Key;
+use super::lines::Lines;
+use super::node::{self, AT, NODE, NONE, PLAIN};
+use super::rib::Routes;
+use super::root::Root;
+use core::fmt;
+use core::marker::PhantomData;
+
+/// A longest-prefix-match table of one family, as of one moment: from prefixes to values below 2^30 - 1.
+#[derive(Clone)]
+pub struct Lpm<K> {
+    root: Root,
+    lines: Lines,
+    key: PhantomData<K>,
+}
+
+impl<K> fmt::Debug for Lpm<K> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Lpm").finish_non_exhaustive()
+    }
+}
+
+impl<K: Key> Default for Lpm<K> {
+    fn default() -> Lpm<K> {
+        Routes::new().snapshot()
+    }
+}
+
+impl<K: Key> Lpm<K> {
+    pub(super) fn new(root: Root, lines: Lines) -> Lpm<K> {
+        Lpm { root, lines, key: PhantomData }
+    }
+
+    /// The value of the longest prefix that holds `key`.
+    #[inline(always)]
+    pub fn lookup(&self, key: K) -> Option<u32> {
+        let slot = key.root();
+        let mut entry = self.root.first(slot);
+        if entry & NODE != 0 {
+            entry =
+                if K::SKIPS { self.descend_skipping(key, entry) } else { self.descend(key, entry) };
+            if entry == NONE {
+                entry = self.root.short(slot);
+            }
+        }
+        entry.checked_sub(1)
+    }
+
+    /// Below the root in IPv4: at most two nodes. An entry is inherited from the node above, so that
+    /// the last one says it all.
+    #[inline(always)]
+    fn descend(&self, key: K, mut entry: u32) -> u32 {
+        let mut i = 2;
+        while entry & NODE != 0 {
+            let (node, byte) = (self.lines.from(entry & AT), key.byte(i));
+            let plain = entry & PLAIN != 0;
+            entry = if plain { node::plain(node, byte) } else { node::compressed::<K>(node, byte) };
+            i += 1;
+        }
+        entry
+    }
+
+    /// Below the root in IPv6: nothing is inherited, since a change would reach too far down.
+    #[inline(always)]
+    fn descend_skipping(&self, key: K, mut entry: u32) -> u32 {
+        let mut best = NONE;
+        while entry & NODE != 0 {
+            let node = self.lines.from(entry & AT);
+            match node::above(node, entry) {
+                NONE => {}
+                longer => best = longer,
+            }
+            let byte = node::byte(node);
+            if !key.agrees(node::path(node), byte) {
+                return best;
+            }
+            entry = node::compressed::<K>(node, key.byte(byte));
+        }
+        if entry == NONE { best } else { entry }
+    }
+
+    /// How many slots of the root lead to a node.
+    #[cfg(test)]
+    pub(super) fn nodes(&self) -> usize {
+        (0..1 << 16).filter(|&slot| self.root.first(slot) & NODE != 0).count()
+    }
+
+    /// Bytes of memory held, what other versions of the table share included.
+    pub fn memory(&self) -> usize {
+        self.root.memory() + self.lines.memory()
+    }
+}

@@ -1,0 +1,134 @@
+//! Longest-prefix match: a trie of 8-bit strides below a table of the first 16 bits.
+//!
+//! [`Rib`] holds the routes and is changed by the control thread; [`Fib`] is a snapshot of it that workers
+//! look addresses up in, forever the same. Snapshots share all that did not change between them: a change
+//! writes the nodes on its way anew, and costs the same in a table of ten routes and of a million.
+//! `docs/decisions/0002-lpm.md` has what was measured.
+//!
+//! ```text
+//! key    addresses as integers
+//! root   the first 16 bits, in pages that versions share
+//! node   256 entries, in a few cache lines
+//! lines  memory for nodes, and when it may be used again
+//! lpm    looking up
+//! rib    changing
+//! ```
+
+mod key;
+mod lines;
+mod lpm;
+mod node;
+mod rib;
+mod root;
+
+#[cfg(test)]
+mod tests;
+
+pub use key::Key;
+pub use lpm::Lpm;
+pub use rib::Routes;
+
+use encap::Prefix;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+/// The two tables of a router, as of one moment.
+#[derive(Clone, Debug, Default)]
+pub struct Fib {
+    v4: Arc<Lpm<u32>>,
+    v6: Arc<Lpm<u128>>,
+}
+
+impl Fib {
+    /// A table of routes to values below 2^30 - 1. Of two equal prefixes the last wins.
+    pub fn build(routes: &[(Prefix, u32)]) -> Fib {
+        Rib::from_routes(routes.iter().copied()).snapshot()
+    }
+
+    /// The value of the longest prefix that holds `ip`.
+    #[inline(always)]
+    pub fn lookup(&self, ip: IpAddr) -> Option<u32> {
+        match ip {
+            IpAddr::V4(a) => self.v4.lookup(u32::from(a)),
+            IpAddr::V6(a) => self.v6.lookup(u128::from(a)),
+        }
+    }
+}
+
+/// The routes of a router, and the means to change them.
+#[derive(Default)]
+pub struct Rib {
+    v4: Routes<u32>,
+    v6: Routes<u128>,
+    fib: Fib,
+    /// Whether a family has changed since the last snapshot.
+    changed: [bool; 2],
+}
+
+impl Rib {
+    /// No routes.
+    pub fn new() -> Rib {
+        Rib::default()
+    }
+
+    /// Routes to values below 2^30 - 1. Of two equal prefixes the last wins.
+    pub fn from_routes(routes: impl IntoIterator<Item = (Prefix, u32)>) -> Rib {
+        let (mut v4, mut v6) = (Vec::new(), Vec::new());
+        for (prefix, value) in routes {
+            match prefix.addr() {
+                IpAddr::V4(a) => v4.push((u32::from(a), prefix.len(), value)),
+                IpAddr::V6(a) => v6.push((u128::from(a), prefix.len(), value)),
+            }
+        }
+        let (v4, v6) = (Routes::from_routes(v4), Routes::from_routes(v6));
+        Rib { v4, v6, fib: Fib::default(), changed: [true; 2] }
+    }
+
+    /// Adds or replaces a route to a value below 2^30 - 1: the value before.
+    pub fn insert(&mut self, prefix: Prefix, value: u32) -> Option<u32> {
+        self.changed[usize::from(prefix.addr().is_ipv6())] = true;
+        match prefix.addr() {
+            IpAddr::V4(a) => self.v4.insert(u32::from(a), prefix.len(), value),
+            IpAddr::V6(a) => self.v6.insert(u128::from(a), prefix.len(), value),
+        }
+    }
+
+    /// Removes a route: the value that it had.
+    pub fn remove(&mut self, prefix: Prefix) -> Option<u32> {
+        self.changed[usize::from(prefix.addr().is_ipv6())] = true;
+        match prefix.addr() {
+            IpAddr::V4(a) => self.v4.remove(u32::from(a), prefix.len()),
+            IpAddr::V6(a) => self.v6.remove(u128::from(a), prefix.len()),
+        }
+    }
+
+    /// The value of exactly this prefix.
+    pub fn get(&self, prefix: Prefix) -> Option<u32> {
+        match prefix.addr() {
+            IpAddr::V4(a) => self.v4.get(u32::from(a), prefix.len()),
+            IpAddr::V6(a) => self.v6.get(u128::from(a), prefix.len()),
+        }
+    }
+
+    /// How many routes there are.
+    pub fn len(&self) -> usize {
+        self.v4.len() + self.v6.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The tables with all changes so far.
+    pub fn snapshot(&mut self) -> Fib {
+        let [v4, v6] = core::mem::take(&mut self.changed);
+        if v4 {
+            self.fib.v4 = Arc::new(self.v4.snapshot());
+        }
+        if v6 {
+            self.fib.v6 = Arc::new(self.v6.snapshot());
+        }
+        self.fib.clone()
+    }
+}

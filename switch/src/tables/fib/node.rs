@@ -1,0 +1,141 @@
+//! A node of the trie: 256 entries, of which a byte of the address chooses one.
+//!
+//! Words of a *compressed* node, whose equal neighbours share an entry:
+//!
+//! ```text
+//!  0..8   bit i says that entry i differs from entry i - 1; bit 0 is always set
+//!  8..10  eight octets: bits set before each of those words
+//! 10      the entry of the longest shorter prefix in the node above
+//! 11..    IPv4: the entries
+//! 11..15  IPv6: a key whose first bytes all keys below share
+//! 15      IPv6: the byte that chooses the entry
+//! 16..    IPv6: the entries
+//! ```
+//!
+//! A *plain* node, of IPv4 only, is its 256 entries, and after them word 10 as above.
+
+use super::key::Key;
+use super::lines::{Line, WORDS};
+
+/// No route.
+pub(super) const NONE: u32 = 0;
+/// Marks an entry as a node. Otherwise it is a value plus one, or [`NONE`].
+pub(super) const NODE: u32 = 1 << 31;
+/// Marks a node as plain.
+pub(super) const PLAIN: u32 = 1 << 30;
+/// The first line of a node.
+pub(super) const AT: u32 = PLAIN - 1;
+
+/// Entries of a node.
+pub(super) const ENTRIES: usize = 256;
+
+const RANKS: usize = 8;
+const ABOVE: usize = 10;
+const PATH: usize = 11;
+const BYTE: usize = 15;
+const ABOVE_PLAIN: usize = ENTRIES;
+
+/// The word of the first entry of a compressed node.
+const fn first<K: Key>() -> usize {
+    if K::SKIPS { BYTE + 1 } else { PATH }
+}
+
+/// An entry of a compressed node.
+#[inline(always)]
+pub(super) fn compressed<K: Key>(node: &[Line], byte: u8) -> u32 {
+    let (word, bit) = (usize::from(byte >> 5), byte & 31);
+    let upto = node[0].word(word) & (u32::MAX >> (31 - bit));
+    let before = node[0].word(RANKS + word / 4) >> (8 * (word % 4)) & 0xff;
+    let at = first::<K>() - 1 + (before + upto.count_ones()) as usize;
+    node[at / WORDS].word(at)
+}
+
+/// An entry of a plain node.
+#[inline(always)]
+pub(super) fn plain(node: &[Line], byte: u8) -> u32 {
+    let at = usize::from(byte);
+    node[at / WORDS].word(at)
+}
+
+/// The byte that chooses the entry of a node of IPv6.
+#[inline(always)]
+pub(super) fn byte(node: &[Line]) -> u8 {
+    node[0].word(BYTE) as u8
+}
+
+/// The bytes that a node of IPv6 skips.
+#[inline(always)]
+pub(super) fn path(node: &[Line]) -> [u32; 4] {
+    core::array::from_fn(|i| node[0].word(PATH + i))
+}
+
+/// The entry of the longest shorter prefix in the node above.
+#[inline(always)]
+pub(super) fn above(node: &[Line], entry: u32) -> u32 {
+    let at = if entry & PLAIN != 0 { ABOVE_PLAIN } else { ABOVE };
+    node[at / WORDS].word(at)
+}
+
+/// All entries of a node.
+pub(super) fn entries<K: Key>(node: &[Line], entry: u32) -> [u32; ENTRIES] {
+    if entry & PLAIN != 0 {
+        return core::array::from_fn(|i| plain(node, i as u8));
+    }
+    let (mut at, mut run) = (first::<K>(), NONE);
+    core::array::from_fn(|i| {
+        if node[0].word(i / 32) >> (i % 32) & 1 != 0 {
+            run = node[at / WORDS].word(at);
+            at += 1;
+        }
+        run
+    })
+}
+
+/// Lines that a node takes.
+pub(super) fn lines<K: Key>(node: &[Line], entry: u32) -> usize {
+    let words = if entry & PLAIN != 0 {
+        ABOVE_PLAIN + 1
+    } else {
+        let runs: u32 = (0..RANKS).map(|w| node[0].word(w).count_ones()).sum();
+        first::<K>() + runs as usize
+    };
+    words.div_ceil(WORDS)
+}
+
+/// How many entries a compressed node has for these.
+pub(super) fn runs(entries: &[u32; ENTRIES]) -> usize {
+    1 + entries.windows(2).filter(|pair| pair[0] != pair[1]).count()
+}
+
+/// Writes down a compressed node.
+pub(super) fn compress<K: Key>(
+    entries: &[u32; ENTRIES],
+    (key, byte): (K, u8),
+    above: u32,
+    out: &mut Vec<u32>,
+) {
+    out.clear();
+    out.resize(first::<K>(), 0);
+    for (i, &entry) in entries.iter().enumerate() {
+        if i % 32 == 0 {
+            let before = (out.len() - first::<K>()) as u32;
+            out[RANKS + i / 128] |= before << (8 * (i / 32 % 4));
+        }
+        if i == 0 || entry != entries[i - 1] {
+            out[i / 32] |= 1 << (i % 32);
+            out.push(entry);
+        }
+    }
+    out[ABOVE] = above;
+    if K::SKIPS {
+        out[PATH..PATH + 4].copy_from_slice(&key.to_path());
+        out[BYTE] = byte.into();
+    }
+}
+
+/// Writes down a plain node.
+pub(super) fn flatten(entries: &[u32; ENTRIES], above: u32, out: &mut Vec<u32>) {
+    out.clear();
+    out.extend_from_slice(entries);
+    out.push(above);
+}

@@ -1,0 +1,295 @@
+//! What changes a table: its routes, and the working copy that snapshots are taken from.
+
+use super::key::Key;
+use super::lines::Store;
+use super::lpm::Lpm;
+use super::node::{self, AT, ENTRIES, NODE, NONE, PLAIN};
+use super::root::{BITS, Depths, Root};
+use std::collections::BTreeMap;
+
+/// Nodes of IPv4 with more runs than this are plain: one cache line is read and no bits are counted,
+/// for at most twice the memory.
+const PLAIN_RUNS: usize = 128;
+/// As long as there are so few plain nodes (1 MiB), every node is: small tables are the fastest. Tests
+/// have both kinds.
+const FEW: usize = if cfg!(any(test, loom)) { 2 } else { 1000 };
+
+/// The routes of one family.
+///
+/// A change is noted, and done to the trie when the next snapshot is taken: then each node with changes
+/// is written once, anew, and so are the nodes above it. It costs what these nodes hold, at most 256
+/// entries each, and the 256 nodes right below, whatever else is in the table.
+pub struct Routes<K: Key> {
+    /// Value plus one of each prefix. All that end in one node are neighbours.
+    routes: BTreeMap<K::Place, u32>,
+    root: Root,
+    depths: Depths,
+    store: Store,
+    /// Prefixes below the root that have changed since the last snapshot.
+    changed: Vec<(K, u8)>,
+    /// Whether anything has.
+    dirty: bool,
+    plain: usize,
+    /// A node that is being written.
+    words: Vec<u32>,
+}
+
+/// The level of a prefix: 0 if it ends in the root, else the byte that it ends in.
+fn level(len: u8) -> u8 {
+    if len <= BITS { 0 } else { (len - 1) / 8 }
+}
+
+impl<K: Key> Default for Routes<K> {
+    fn default() -> Routes<K> {
+        Routes::new()
+    }
+}
+
+impl<K: Key> Routes<K> {
+    /// No routes.
+    pub fn new() -> Routes<K> {
+        Routes {
+            routes: BTreeMap::new(),
+            root: Root::new(),
+            depths: Depths::new(),
+            store: Store::new(),
+            changed: Vec::new(),
+            dirty: false,
+            plain: 0,
+            words: Vec::new(),
+        }
+    }
+
+    /// A table of `routes`: (bits, length, value). Of two equal prefixes the last wins.
+    pub fn from_routes(routes: impl IntoIterator<Item = (K, u8, u32)>) -> Routes<K> {
+        let mut table = Routes::new();
+        let mut places: Vec<(K::Place, u32)> = Vec::new();
+        for (key, len, value) in routes {
+            let entry = table.note(key, len, value);
+            places.push((key.place(level(len), len), entry));
+        }
+        // A map of sorted pairs is filled to the brim.
+        places.sort_by_key(|&(place, _)| place);
+        places.reverse();
+        places.dedup_by_key(|&mut (place, _)| place);
+        places.reverse();
+        table.routes = places.into_iter().collect();
+        table
+    }
+
+    /// Adds a route to a value below 2^30 - 1, or replaces it: the value before. Bits beyond the length
+    /// must be zero.
+    pub fn insert(&mut self, key: K, len: u8, value: u32) -> Option<u32> {
+        let entry = self.note(key, len, value);
+        self.routes.insert(key.place(level(len), len), entry).map(|entry| entry - 1)
+    }
+
+    /// Puts a new value where it belongs in the root, or notes that it must be put further below.
+    fn note(&mut self, key: K, len: u8, value: u32) -> u32 {
+        debug_assert!(value < PLAIN - 1 && key == key.padded(len, false) && len <= K::BITS);
+        let entry = (value & AT) + 1;
+        self.dirty = true;
+        if len <= BITS {
+            self.depths.insert(&mut self.root, key.root(), len, entry);
+        } else {
+            self.changed.push((key, len));
+        }
+        entry
+    }
+
+    /// Removes a route: the value that it had.
+    pub fn remove(&mut self, key: K, len: u8) -> Option<u32> {
+        let entry = self.routes.remove(&key.place(level(len), len))?;
+        self.dirty = true;
+        if len <= BITS {
+            let shorter = (0..len).rev();
+            let parent = shorter
+                .filter_map(|l| Some((*self.routes.get(&key.padded(l, false).place(0, l))?, l)));
+            let parent = parent.into_iter().next();
+            self.depths.remove(&mut self.root, key.root(), len, parent);
+        } else {
+            self.changed.push((key, len));
+        }
+        Some(entry - 1)
+    }
+
+    /// The value of exactly this prefix.
+    pub fn get(&self, key: K, len: u8) -> Option<u32> {
+        self.routes.get(&key.place(level(len), len)).map(|entry| entry - 1)
+    }
+
+    /// How many routes there are.
+    pub fn len(&self) -> usize {
+        self.routes.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.routes.is_empty()
+    }
+
+    /// The table as it is now. What earlier snapshots lead to stays as it was.
+    pub fn snapshot(&mut self) -> Lpm<K> {
+        if self.dirty {
+            self.store.advance();
+            self.write_changed();
+            self.dirty = false;
+        }
+        Lpm::new(self.root.clone(), self.store.lines())
+    }
+
+    fn write_changed(&mut self) {
+        let mut changed = core::mem::take(&mut self.changed);
+        changed.sort_unstable();
+        changed.dedup();
+        for changes in changed.chunk_by(|a, b| a.0.root() == b.0.root()) {
+            let slot = changes[0].0.root();
+            let before = Some(self.root.first(slot)).filter(|entry| entry & NODE != 0);
+            let node = self.update(before, BITS / 8, changes, NONE);
+            self.root.set_node(slot, node.unwrap_or(NONE));
+        }
+        changed.clear();
+        // What a table was filled with is not needed again.
+        changed.shrink_to(1024);
+        self.changed = changed;
+    }
+
+    /// The node for a part of the table in which some prefixes have changed, if it needs one: all agree
+    /// in their first `from` bytes, and are longer than that. `before` is the node that there was,
+    /// `above` the entry of the longest shorter prefix in the node above.
+    fn update(
+        &mut self,
+        before: Option<u32>,
+        from: u8,
+        changes: &[(K, u8)],
+        above: u32,
+    ) -> Option<u32> {
+        let key = changes[0].0;
+        let at = self.turning_point(before, from, changes);
+        let (painted, is_empty) = self.paint(key, at);
+        let mut children: Vec<(u8, u32)> = Vec::new();
+        if let Some(node) = before {
+            match self.place_of(node, key, from) {
+                (_, byte) if byte == at => {
+                    children.extend(self.children(node));
+                    self.retire(node);
+                }
+                // It skips the byte that now matters.
+                (path, _) => children.push((path.byte(at), node)),
+            }
+        }
+        // Shorter prefixes sort before those that they cover, not before all longer ones.
+        let below: Vec<(K, u8)> =
+            changes.iter().copied().filter(|&(_, len)| len > 8 * (at + 1)).collect();
+        for changes in below.chunk_by(|a, b| a.0.byte(at) == b.0.byte(at)) {
+            let slot = changes[0].0.byte(at);
+            let known = children.iter().position(|&(s, _)| s == slot);
+            let before = known.map(|i| children.swap_remove(i).1);
+            let child = self.update(before, at + 1, changes, painted[usize::from(slot)]);
+            children.extend(child.map(|node| (slot, node)));
+        }
+        match children[..] {
+            [] if is_empty => return None,
+            [(_, only)] if is_empty && K::SKIPS => {
+                let (path, byte) = self.place_of(only, key, at);
+                return Some(self.inherit(only, (path, byte), above));
+            }
+            _ => {}
+        }
+        let mut entries = if K::SKIPS { painted } else { pushed(painted, above) };
+        for (slot, node) in children {
+            let place = self.place_of(node, key.with_byte(at, slot), at + 1);
+            entries[usize::from(slot)] = self.inherit(node, place, painted[usize::from(slot)]);
+        }
+        Some(self.write(&entries, (key, at), above))
+    }
+
+    /// The byte that the node of a part of the table has to look at: the first in which a prefix ends or
+    /// two of them differ.
+    fn turning_point(&self, before: Option<u32>, from: u8, changes: &[(K, u8)]) -> u8 {
+        if !K::SKIPS {
+            return from;
+        }
+        let (first, last) = (changes[0].0, changes[changes.len() - 1].0);
+        let shortest = changes.iter().map(|&(_, len)| len).min().unwrap_or(K::BITS);
+        let at = (first.shared(last) / 8).min((shortest - 1) / 8);
+        let at = before.map_or(at, |node| {
+            let (path, byte) = self.place_of(node, first, from);
+            at.min(byte).min(first.shared(path) / 8)
+        });
+        at.max(from)
+    }
+
+    /// The entries of the prefixes that end in one node, of which the key's first `at` bytes are the
+    /// path, and whether there are none.
+    fn paint(&self, key: K, at: u8) -> ([u32; ENTRIES], bool) {
+        let (first, last) = (key.padded(8 * at, false), key.padded(8 * at, true));
+        let mut entries = [NONE; ENTRIES];
+        let mut is_empty = true;
+        // In the order of the map a prefix comes before those that it covers.
+        for (&place, &entry) in self.routes.range(first.place(at, 0)..=last.place(at, u8::MAX)) {
+            let (key, len) = K::prefix(place);
+            let start = usize::from(key.byte(at));
+            entries[start..start + (1 << (8 * (at + 1) - len))].fill(entry);
+            is_empty = false;
+        }
+        (entries, is_empty)
+    }
+
+    /// The path of a node and the byte that it looks at. In IPv4 they follow from where it is.
+    fn place_of(&self, node: u32, key: K, from: u8) -> (K, u8) {
+        if !K::SKIPS {
+            return (key, from);
+        }
+        let lines = self.store.from(node & AT);
+        (K::from_path(node::path(lines)), node::byte(lines))
+    }
+
+    /// The nodes below a node.
+    fn children(&self, node: u32) -> Vec<(u8, u32)> {
+        let entries = node::entries::<K>(self.store.from(node & AT), node);
+        let all = (0..=u8::MAX).zip(entries);
+        all.filter(|(_, entry)| entry & NODE != 0).collect()
+    }
+
+    /// The node, or its like, with another entry of the longest shorter prefix above.
+    fn inherit(&mut self, node: u32, (key, at): (K, u8), above: u32) -> u32 {
+        let lines = self.store.from(node & AT);
+        if node::above(lines, node) == above {
+            return node;
+        }
+        let entries = if K::SKIPS {
+            node::entries::<K>(lines, node)
+        } else {
+            // The last level: what is not its own is inherited.
+            pushed(self.paint(key, at).0, above)
+        };
+        self.retire(node);
+        self.write(&entries, (key, at), above)
+    }
+
+    fn write(&mut self, entries: &[u32; ENTRIES], place: (K, u8), above: u32) -> u32 {
+        let is_plain = !K::SKIPS && (self.plain < FEW || node::runs(entries) > PLAIN_RUNS);
+        if is_plain {
+            self.plain += 1;
+            node::flatten(entries, above, &mut self.words);
+        } else {
+            node::compress(entries, place, above, &mut self.words);
+        }
+        let at = self.store.write(&self.words);
+        NODE | if is_plain { PLAIN } else { 0 } | at
+    }
+
+    fn retire(&mut self, node: u32) {
+        if node & PLAIN != 0 {
+            self.plain -= 1;
+        }
+        let lines = node::lines::<K>(self.store.from(node & AT), node);
+        self.store.retire(node & AT, lines);
+    }
+}
+
+/// Entries where nothing is filled in from above.
+fn pushed(entries: [u32; ENTRIES], above: u32) -> [u32; ENTRIES] {
+    entries.map(|entry| if entry == NONE { above } else { entry })
+}
