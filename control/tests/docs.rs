@@ -91,6 +91,7 @@ fn every_key() -> State {
             df: false,
             dscp: Dscp::Fixed(1),
             source_ports: Some([1, 2]),
+            encapsulation_limit: Some(1),
             mode: TunnelMode::CrossSubnet,
         }],
         routes: vec![Route { prefix: "10.0.0.0/8".parse().unwrap(), via: "host".into() }],

@@ -269,8 +269,9 @@ pub struct Fragment {
     pub ident: u32,
 }
 
+/// Whether a next header is an extension header that says where it ends (RFC 7045).
 #[inline(always)]
-const fn is_extension(next_header: u8) -> bool {
+pub const fn is_extension(next_header: u8) -> bool {
     use protocol::{AH, DESTINATION_OPTIONS, FRAGMENT, HIP, HOP_BY_HOP, MOBILITY, ROUTING, SHIM6};
     matches!(
         next_header,
@@ -295,25 +296,20 @@ fn walk(first: u8, packet: &[u8]) -> Result<UpperLayer, Error> {
     for _ in 0..MAX_EXTENSION_HEADERS {
         let header: &[u8; 8] =
             packet.get(offset..).and_then(|b| b.first_chunk()).ok_or(Error::Truncated)?;
-        let len = match next {
-            protocol::FRAGMENT => {
-                let word = wire::read_u16(header, field::FRAGMENT_OFFSET);
-                let f = Fragment {
-                    offset: usize::from(word & !7),
-                    // A piece stays one, whatever a second header inside it says.
-                    more: word & 1 != 0 || fragment.is_some_and(|f: Fragment| f.more),
-                    ident: wire::read_u32(header, field::FRAGMENT_IDENT),
-                };
-                fragment = Some(f);
-                if f.offset != 0 {
-                    return Ok(UpperLayer { protocol: header[0], offset: offset + 8, fragment });
-                }
-                8
+        let (len, is_later_fragment) = extension_len(next, header);
+        if next == protocol::FRAGMENT {
+            let word = wire::read_u16(header, field::FRAGMENT_OFFSET);
+            let f = Fragment {
+                offset: usize::from(word & !7),
+                // A piece stays one, whatever a second header inside it says.
+                more: word & 1 != 0 || fragment.is_some_and(|f: Fragment| f.more),
+                ident: wire::read_u32(header, field::FRAGMENT_IDENT),
+            };
+            fragment = Some(f);
+            if is_later_fragment {
+                return Ok(UpperLayer { protocol: header[0], offset: offset + len, fragment });
             }
-            // RFC 4302 section 2.2: in 4-octet units, minus 2.
-            protocol::AH => (usize::from(header[1]) + 2) * 4,
-            _ => (usize::from(header[1]) + 1) * 8,
-        };
+        }
         next = header[0];
         offset += len;
         if offset > packet.len() {
@@ -324,6 +320,18 @@ fn walk(first: u8, packet: &[u8]) -> Result<UpperLayer, Error> {
         }
     }
     Err(Error::TooManyHeaders)
+}
+
+/// The length in bytes of an extension header of kind `next`, of which `header` is the start, and
+/// whether it says that what follows is the middle of something.
+#[inline(always)]
+pub(crate) fn extension_len(next: u8, header: &[u8; 8]) -> (usize, bool) {
+    match next {
+        protocol::FRAGMENT => (8, wire::read_u16(header, field::FRAGMENT_OFFSET) & !7 != 0),
+        // RFC 4302 section 2.2: in 4-octet units, minus 2.
+        protocol::AH => ((usize::from(header[1]) + 2) * 4, false),
+        _ => ((usize::from(header[1]) + 1) * 8, false),
+    }
 }
 
 /// An IPv6 fixed header.

@@ -145,6 +145,18 @@ struct icmp_error {
 	__u32 rest;
 };
 
+// What is behind the destination options of a packet, if it has any, and its protocol: a tunnel packet
+// may have them for an encapsulation limit (RFC 2473 section 4.1.1), and by default Linux's have.
+static __always_inline void *behind_options(void *payload, void *end, __u8 *proto)
+{
+	struct ipv6_opt_hdr *options = payload;
+
+	if (*proto != IPPROTO_DSTOPTS || (void *)(options + 1) > end)
+		return payload;
+	*proto = options->nexthdr;
+	return payload + (options->hdrlen + 1) * 8;
+}
+
 // Whether an ICMP error to `local` is about a tunnel packet that we sent. All other ICMP is the
 // kernel's.
 static __always_inline int is_about_tunnel(struct icmp_error *icmp, void *end,
@@ -166,11 +178,13 @@ static __always_inline int is_about_tunnel6(struct icmp_error *icmp, void *end,
 	struct ipv6hdr *ip = (void *)(icmp + 1);
 	struct address src, peer;
 
-	if ((void *)(ip + 1) > end || icmp->type < 1 || icmp->type > 3 || ip->version != 6)
+	if ((void *)(ip + 1) > end || icmp->type < 1 || icmp->type > 4 || ip->version != 6)
 		return 0;
 	__builtin_memcpy(&src, &ip->saddr, sizeof(src));
 	__builtin_memcpy(&peer, &ip->daddr, sizeof(peer));
-	return same(&src, local) && is_tunnel(ip + 1, end, ip->nexthdr, &peer, local);
+	__u8 proto = ip->nexthdr;
+	void *payload = behind_options(ip + 1, end, &proto);
+	return same(&src, local) && is_tunnel(payload, end, proto, &peer, local);
 }
 
 // Whether a packet from `src` to `dst`, whose payload of protocol `proto` starts at `payload`, is
@@ -234,12 +248,12 @@ int podswitch_uplink(struct xdp_md *ctx)
 		struct ipv6hdr *ip = packet;
 		if ((void *)(ip + 1) > end || ip->version != 6)
 			return XDP_PASS;
-		// Tunnel packets carry no extension headers (RFC 7348, RFC 2473 without options).
 		struct address src, dst;
 		__builtin_memcpy(&src, &ip->saddr, sizeof(src));
 		__builtin_memcpy(&dst, &ip->daddr, sizeof(dst));
-		return is_ours(ip + 1, end, ip->nexthdr, 1, &src, &dst) ? to_socket(ctx) :
-									   XDP_PASS;
+		__u8 proto = ip->nexthdr;
+		void *payload = behind_options(ip + 1, end, &proto);
+		return is_ours(payload, end, proto, 1, &src, &dst) ? to_socket(ctx) : XDP_PASS;
 	}
 	return XDP_PASS;
 }

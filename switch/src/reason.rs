@@ -81,6 +81,7 @@ reasons! {
     EcnInvalid "ecn_invalid" "The outer header says congestion, the inner one that its transport cannot hear of it (RFC 6040 section 4.2).";
     RouteLoop "route_loop" "The node's kernel sent a packet to the switch that the switch would send back to it.";
     NestedTunnel "nested_tunnel" "The packet would enter a tunnel it came out of.";
+    EncapsulationLimit "encapsulation_limit" "The packet is in as many tunnels as its tunnel encapsulation limit allows (RFC 2473 section 4.1.1).";
     IcmpRateLimited "icmp_rate_limited" "An ICMP error of the router was held back: it sends only so many (RFC 4443 section 2.4 (f)).";
     UnderlayError "underlay_error" "An ICMP error of the underlay about a tunnel packet: heeded, and passed on to the inner sender where that is possible.";
     Shutdown "shutdown" "The frame was still queued when its port was removed or the switch stopped.";

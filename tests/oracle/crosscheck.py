@@ -5,7 +5,7 @@ import functools
 
 from scapy.layers.inet import ICMP, IP, TCP, UDP
 from scapy.layers.inet6 import (
-    ICMPv6EchoRequest, ICMPv6ND_NS, ICMPv6NDOptSrcLLAddr, IPv6, in6_chksum,
+    HBHOptUnknown, ICMPv6EchoRequest, ICMPv6ND_NS, ICMPv6NDOptSrcLLAddr, IPv6, IPv6ExtHdrDestOpt, PadN, in6_chksum,
 )
 from scapy.layers.l2 import ARP, Dot1Q, Ether
 from scapy.layers.vxlan import VXLAN
@@ -51,6 +51,9 @@ def builders():
         (VXLAN(vni=0xABCDEF, flags="Instance") / inner, wire.vxlan(0xABCDEF, bytes(inner))),
         (ip4 / IP(bytes(inner)[14:]), wire.ipv4(s4, d4, 4, bytes(inner)[14:], **as4)),
         (ip6 / IP(bytes(inner)[14:]), wire.ipv6(s6, d6, 4, bytes(inner)[14:], **as6)),
+        (ip6 / IPv6ExtHdrDestOpt(options=[HBHOptUnknown(otype=4, optdata=b"\x07"), PadN(optdata=b"\0")])
+         / IP(bytes(inner)[14:]),
+         wire.ipv6(s6, d6, wire.DESTINATION, wire.limited(4, 7, bytes(inner)[14:]), **as6)),
     ]
     for theirs, ours in pairs:
         assert bytes(theirs) == ours, f"{theirs.summary()}: {bytes(theirs).hex()}, not {ours.hex()}"

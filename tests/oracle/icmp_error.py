@@ -8,7 +8,8 @@ import router
 import wire
 
 V4 = {"time exceeded": (11, 0), "network unreachable": (3, 0), "host unreachable": (3, 1), "too big": (3, 4)}
-V6 = {"time exceeded": (3, 0), "network unreachable": (1, 0), "host unreachable": (1, 3), "too big": (2, 0)}
+V6 = {"time exceeded": (3, 0), "network unreachable": (1, 0), "host unreachable": (1, 3), "too big": (2, 0),
+      "parameter problem": (4, 0)}
 HOPS = 64
 INTERNETWORK_CONTROL = 0xC0  # RFC 1812 section 4.3.2.5
 LONGEST_V4 = 576  # RFC 1812 section 4.3.2.3
@@ -34,7 +35,7 @@ class Limiter:
         return True
 
 
-def send(switch, came_from, station, packet, report, mtu=0):
+def send(switch, came_from, station, packet, report, mtu=0):  # of a parameter problem, where it is
     """Tells the sender of a packet, as it was received, why it is not forwarded, if it may be told: to
     the station of the segment it came from, or by the routes. What goes wrong is counted beside the
     drop of the packet itself."""
@@ -61,7 +62,7 @@ def message(own, sender, packet, report, mtu):
         body = wire.icmp(*V4[report], rest, packet[:LONGEST_V4 - 28])
         return wire.ipv4(own, sender, wire.ICMP, body, HOPS, INTERNETWORK_CONTROL, 0, 0x4000)
     # No link's MTU is below 1280, and no host believes one that is (RFC 8201 section 4).
-    rest = struct.pack("!I", max(mtu, 1280) if report == "too big" else 0)
+    rest = struct.pack("!I", max(mtu, 1280) if report == "too big" else mtu)
     body = wire.icmpv6(own, sender, *V6[report], rest + packet[:LONGEST_V6 - 48])
     return wire.ipv6(own, sender, wire.ICMPV6, body, HOPS)
 

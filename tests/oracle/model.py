@@ -66,6 +66,10 @@ class Tunnel:
         header = 20 if len(self.remote) == 4 else 40
         if self.kind == "vxlan":
             header += 8 + 8 + 14
+        # RFC 2473 section 4.1.1: a header of destination options.
+        self.limit = config.get("encapsulation_limit")
+        if self.limit is not None:
+            header += 8
         self.overhead, self.mtu = header, max(0, carries - header)
 
 

@@ -20,11 +20,14 @@ def receive(switch, src, dst, message):
     if wire.ones_complement(head + message) != 0xFFFF:
         raise model.Drop("icmp_malformed")
     quoted = message[8:]
-    report, mtu = fault_v4(message, quoted) if len(dst) == 4 else fault_v6(message)
+    report, mtu = fault_v4(message, quoted) if len(dst) == 4 else fault_v6(message, quoted)
     tunnel, inner = tunnel_of(switch, dst, quoted)
     if report == "too big":
         heed(switch, tunnel, max(mtu, LEAST_V4) if len(dst) == 4 else mtu)
         mtu = switch.tunnel_mtu(tunnel)
+        if inner and tunnel.kind == "ipip":
+            # An encapsulation limit that is there for the sake of the inner packet's.
+            mtu = max(0, mtu - max(0, len(quoted) - len(inner) - tunnel.overhead))
     if report and inner and wants_to_know(inner, report):
         icmp_error.send(switch, ("underlay",), None, inner, report, mtu)
     raise model.Drop("underlay_error")
@@ -43,8 +46,8 @@ def fault_v4(message, quoted):
     raise model.Drop("not_for_us")
 
 
-def fault_v6(message):
-    """RFC 2473 section 8."""
+def fault_v6(message, quoted):
+    """RFC 2473 section 8. The limit of tunnels in tunnels that we set may be spent."""
     kind, code = message[0], message[1]
     if kind == 2:
         mtu = struct.unpack_from("!I", message, 4)[0]
@@ -53,6 +56,10 @@ def fault_v6(message):
         return "host unreachable", 0
     if kind == 3:
         return "host unreachable" if code == 0 else None, 0
+    if kind == 4:
+        (pointer,) = struct.unpack_from("!I", message, 4)
+        spent = code == 0 and wire.encapsulation_limit(quoted) == (0, pointer)
+        return "host unreachable" if spent else None, 0
     raise model.Drop("not_for_us")
 
 
@@ -86,7 +93,10 @@ def tunnel_of(switch, local, quoted):
     else:
         if len(quoted) < 40 or quoted[0] >> 4 != 6:
             raise ours
-        protocol, upper = quoted[6], quoted[40:]
+        behind = wire.upper_layer(quoted[:40 + struct.unpack_from("!H", quoted, 4)[0]])
+        if behind is None or behind[2]:
+            raise ours
+        protocol, upper = behind[:2]
     src, peer = wire.addresses(quoted)
     if src != local:
         raise ours

@@ -249,7 +249,12 @@ def forward(switch, came_from, frame, version, may_wait=True):
         raise model.Drop("not_for_us")  # the node is no transit router of its underlay
     if packet[8 if version == 4 else 7] <= 1:
         refuse("ttl_exceeded", "time exceeded")
+    limit = underlay.limit_of(switch, hop, packet)
+    if limit and limit[0] == 0:
+        refuse("encapsulation_limit", "parameter problem", limit[1])
     mtu = mtu_towards(switch, hop)
+    if limit and switch.tunnels[hop[1]].limit is None:
+        mtu = max(0, mtu - 8)
     if len(packet) <= mtu:
         return send(switch, hop, counted_down(mss.clamped(switch, came_from, packet, mtu)))
     too_large(switch, came_from, frame, packet, mtu)

@@ -131,9 +131,12 @@ def gateway_of(cidr):
 def add_tunnels(rng, state, facts, segments):
     state["tunnel"] = []
     taken = set()
+    nests = rng.random() < 0.15  # all IP in IPv6, whose packets may be tunnel packets themselves
     for n in range(rng.randint(0, 4)):
-        remote = f"192.0.2.{rng.randint(2, 5)}" if rng.random() < 0.6 else f"2001:db8::{rng.randint(2, 5)}"
-        tunnel = {"name": f"t{n}", "kind": rng.choice(["vxlan", "vxlan", "ipip"]), "remote": remote}
+        v4 = not nests and rng.random() < 0.6
+        remote = f"192.0.2.{rng.randint(2, 5)}" if v4 else f"2001:db8::{rng.randint(2, 5)}"
+        kind = "ipip" if nests else rng.choice(["vxlan", "vxlan", "ipip"])
+        tunnel = {"name": f"t{n}", "kind": kind, "remote": remote}
         if rng.random() < 0.3:
             tunnel["ttl"] = rng.choice([1, 32, 255])
         if rng.random() < 0.15:
@@ -163,6 +166,8 @@ def add_outer(rng, tunnel):
         tunnel["dscp"] = rng.choice([0, 8, 46, 63])
     if tunnel["kind"] == "vxlan" and rng.random() < 0.2:
         tunnel["source_ports"] = rng.choice([[1, 65535], [5000, 5007], [443, 443]])
+    if tunnel["kind"] == "ipip" and ":" in tunnel["remote"] and rng.random() < 0.4:
+        tunnel["encapsulation_limit"] = rng.choice([0, 1, 4, 255])
     if "segment" not in tunnel and rng.random() < 0.3:
         tunnel["mode"] = "cross-subnet"
 

@@ -40,6 +40,7 @@ class Traffic:
         self.pods = [wire.ip(a.split("/")[0]) for p in state["port"] for a in p.get("ip", [])]
         self.prefixes = [r["prefix"] for r in state.get("route", [])] + self.cidrs
         self.tunnels = state.get("tunnel", [])
+        self.nests = any(t["kind"] == "ipip" and ":" in t["remote"] for t in self.tunnels)
         self.known = list(self.macs.values()) + [wire.mac(e["mac"]) for e in state["fdb"]]
         self.recent = []  # addresses that packets went to
         self.own = {f["id"]: [wire.ip(a.split("/")[0]) for a in by_name[n].get("ip", [])]
@@ -170,6 +171,9 @@ class Traffic:
                 if rng.random() < 0.3 else rng.choice([0, 0x4000])
             options = rng.choice(OPTIONS) if rng.random() < 0.1 else b""
             return wire.ipv4(src, dst, protocol, payload, ttl, tos, rng.randrange(65536), flags, options)
+        if rng.random() < (0.5 if self.nests else 0.02):
+            limit = rng.choice([0, 0, 1, 2, 4, 255])
+            protocol, payload = wire.DESTINATION, wire.limited(protocol, limit, payload)
         if rng.random() < 0.12:
             protocol, payload = self.extended(protocol, payload)
         return wire.ipv6(src, dst, protocol, payload, ttl, tos, rng.choice([0, 0, 0x12345]))
@@ -355,8 +359,10 @@ class Traffic:
             kind, code = rng.choice([(3, 4), (3, 4), (3, 4), (3, 0), (3, 1), (3, 5), (3, 13), (11, 0), (11, 1), (8, 0)])
             message = wire.icmp(kind, code, struct.pack("!HH", 0, mtu), quoted)
             return self.outer(router, dst, wire.ICMP, message)
-        kind, code = rng.choice([(2, 0), (2, 0), (2, 0), (1, 0), (1, 3), (3, 0), (3, 1), (128, 0)])
-        message = wire.icmpv6(router, dst, kind, code, struct.pack("!I", mtu) + quoted)
+        kind, code = rng.choice([(2, 0), (2, 0), (2, 0), (1, 0), (1, 3), (3, 0), (3, 1), (4, 0), (4, 0), (4, 1),
+                                 (128, 0)])
+        rest = rng.choice([44, 44, 52, 6]) if kind == 4 else mtu
+        message = wire.icmpv6(router, dst, kind, code, struct.pack("!I", rest) + quoted)
         return self.outer(router, dst, wire.ICMPV6, message)
 
     def cut(self, inner):
@@ -371,6 +377,8 @@ class Traffic:
             flags = rng.choice([0, 0x4000]) if rng.random() < 0.97 else rng.choice([0x2000, 0x00B9])
             options = rng.choice(OPTIONS) if rng.random() < 0.03 else b""
             return wire.ipv4(src, dst, protocol, payload, ttl, tos, rng.randrange(65536), flags, options)
+        if protocol in (wire.IPIP, wire.IPV6_IN_IP) and rng.random() < 0.3:
+            protocol, payload = wire.DESTINATION, wire.limited(protocol, rng.choice([0, 0, 1, 4]), payload)
         if rng.random() < 0.05:
             protocol, payload = self.extended(protocol, payload)
         return wire.ipv6(src, dst, protocol, payload, ttl, tos, rng.choice([0, 0xABCDE]))

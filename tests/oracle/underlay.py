@@ -183,7 +183,24 @@ def send_packet(switch, tunnel, packet):
         send_vxlan(switch, tunnel, tos, wire.ethernet(tunnel.remote_mac, local, ethertype, packet))
     else:
         protocol = wire.IPIP if version == 4 else wire.IPV6_IN_IP
-        send_outer(switch, tunnel, tos, protocol, packet, flow_of(wire.ethernet(bytes(6), bytes(6), ethertype, packet)))
+        flow = flow_of(wire.ethernet(bytes(6), bytes(6), ethertype, packet))
+        # RFC 2473 section 4.1.1 (c), (d): one less than the packet's own, else as configured.
+        own = limit_of(switch, ("tunnel", tunnel.name), packet)
+        limit = own[0] - 1 if own else tunnel.limit
+        if limit is not None:
+            protocol, packet = wire.DESTINATION, wire.limited(protocol, limit, packet)
+        send_outer(switch, tunnel, tos, protocol, packet, flow)
+
+
+def limit_of(switch, hop, packet):
+    """The encapsulation limit of a packet that is to enter a tunnel which heeds one, and where it is
+    (RFC 2473 section 4.1.1): IPv6 in IPv6."""
+    if hop[0] != "tunnel" or packet[0] >> 4 != 6:
+        return None
+    tunnel = switch.tunnels[hop[1]]
+    if tunnel.kind != "ipip" or len(tunnel.remote) == 4:
+        return None
+    return wire.encapsulation_limit(packet)
 
 
 def send_vxlan(switch, tunnel, tos, frame):

@@ -9,6 +9,8 @@ ARP, IPV4, IPV6, VLAN, QINQ = 0x0806, 0x0800, 0x86DD, 0x8100, 0x88A8
 ICMP, IPIP, TCP, UDP, IPV6_IN_IP, FRAGMENT, ICMPV6, NO_NEXT = 1, 4, 6, 17, 41, 44, 58, 59
 HOP_BY_HOP, ROUTING, AH, DESTINATION = 0, 43, 51, 60
 # IANA's IPv6 Extension Header Types, those that say where they end (RFC 7045).
+# So many headers are looked at, so that a packet's cost has a bound.
+LONGEST_CHAIN = 8
 EXTENSIONS = (HOP_BY_HOP, ROUTING, FRAGMENT, AH, DESTINATION, 135, 139, 140)
 
 
@@ -124,6 +126,47 @@ def upper_layer(packet):
         if at > len(packet):
             return None
     return protocol, packet[at:], 0, is_fragment
+
+
+def encapsulation_limit(packet):
+    """RFC 2473 section 4.1.1 (a): the first limit of tunnels within tunnels among the extension headers of
+    an IPv6 packet, and where its octet is; none behind another IPv6 header, a header that is no
+    extension, and one that cannot be read."""
+    if len(packet) < 40 or packet[0] >> 4 != 6:
+        return None
+    kind, at = packet[6], 40
+    for _ in range(LONGEST_CHAIN):
+        head = packet[at:]
+        if kind not in EXTENSIONS or len(head) < 8:
+            return None
+        length = 8 if kind == FRAGMENT else 8 + head[1] * (4 if kind == AH else 8)
+        if kind == DESTINATION:
+            for place, number, data in options(head[:length]):
+                if number == 4 and len(data) == 1:
+                    return data[0], at + place + 2
+        if kind == FRAGMENT and struct.unpack_from("!H", head, 2)[0] & 0xFFF8:
+            return None
+        kind, at = head[0], at + length
+    return None
+
+
+def options(header):
+    """The options of a destination options header (RFC 8200 section 4.2) as far as they can be read:
+    place, number, data."""
+    at = 2
+    while at < len(header):
+        if header[at] == 0:
+            at += 1
+            continue
+        data = header[at + 2:at + 2 + header[at + 1]] if at + 1 < len(header) else b""
+        if at + 1 < len(header) and len(data) == header[at + 1]:
+            yield at, header[at], data
+        at += 2 + (header[at + 1] if at + 1 < len(header) else 0)
+
+
+def limited(next_header, limit, payload):
+    """Behind destination options with an encapsulation limit, padded as Linux does."""
+    return bytes([next_header, 0, 4, 1, limit, 1, 1, 0]) + payload
 
 
 def udp(src, dst, sport, dport, payload, check=True):

@@ -4,8 +4,9 @@ use podswitch_tests::{
     Capture, Daemon, Lab, Netns, Wire, exchange, frames_of, ping, send_frames, tool,
 };
 
-/// The node's configuration: pods of both families through one IPIP tunnel to `remote`.
-fn config(remote: &str) -> String {
+/// The node's configuration: pods of both families through one IPIP tunnel to `remote`, of which `more`
+/// says more.
+fn config(remote: &str, more: &str) -> String {
     format!(
         r#"
         [node]
@@ -17,6 +18,7 @@ fn config(remote: &str) -> String {
         name = "peer"
         kind = "ipip"
         remote = "{remote}"
+        {more}
         [[route]]
         prefix = "10.244.2.0/24"
         via = "peer"
@@ -27,12 +29,12 @@ fn config(remote: &str) -> String {
     )
 }
 
-fn node(lab: &Lab, wire: &Wire, remote: &str) -> (Netns, Netns, Daemon) {
+fn node(lab: &Lab, wire: &Wire, remote: &str, more: &str) -> (Netns, Netns, Daemon) {
     let (us, pod) = (lab.netns("n1"), lab.netns("pod1"));
     wire.plug(&us, "uplink0");
     us.ip("addr add 192.0.2.1/24 dev uplink0");
     us.ip("addr add 2001:db8::1/64 dev uplink0 nodad");
-    let daemon = Daemon::start(lab, &us, &config(remote));
+    let daemon = Daemon::start(lab, &us, &config(remote, more));
     daemon.cli(&format!(
         "port add --netns {} --ifname eth0 --ip 10.244.1.5/24 --ip fd00:10:244:1::5/64 pod1",
         pod.path()
@@ -40,19 +42,24 @@ fn node(lab: &Lab, wire: &Wire, remote: &str) -> (Netns, Netns, Daemon) {
     (us, pod, daemon)
 }
 
-/// Both families of pods over one family of the underlay.
-fn over(ours: &str, theirs: &str, outer: &str) {
+/// Both families of pods over one family of the underlay, with this encapsulation limit in the packets
+/// of both ends.
+fn over(ours: &str, theirs: &str, outer: &str, limit: Option<u8>) {
     let Some(lab) = Lab::new() else { return };
     let (wire, peer) = (Wire::new(&lab), lab.netns("peer"));
     wire.plug_kernel(&peer, "eth0", &["192.0.2.2/24", "2001:db8::2/64"]);
-    let line = format!("{} {theirs} {ours}", tool("ipip_peer.py"));
+    let (limit, more) = match limit {
+        Some(limit) => (limit.to_string(), format!("encapsulation_limit = {limit}")),
+        None => Default::default(),
+    };
+    let line = format!("{} {theirs} {ours} {limit}", tool("ipip_peer.py"));
     let _tunnel = peer.spawn(&line).expect_line("ready");
-    peer.ip("link set tun0 up mtu 1460");
+    peer.ip(&format!("link set tun0 up mtu {}", if limit.is_empty() { 1460 } else { 1452 }));
     peer.ip("addr add 10.244.2.5/32 dev tun0");
     peer.ip("addr add fd00:10:244:2::5/128 dev tun0 nodad");
     peer.ip("route add 10.244.1.0/24 dev tun0 src 10.244.2.5");
     peer.ip("-6 route add fd00:10:244:1::/64 dev tun0 src fd00:10:244:2::5");
-    let (_us, pod, daemon) = node(&lab, &wire, theirs);
+    let (_us, pod, daemon) = node(&lab, &wire, theirs, &more);
 
     let tap = wire.tap();
     exchange((&pod, "10.244.1.5"), (&peer, "10.244.2.5"));
@@ -66,12 +73,38 @@ fn over(ours: &str, theirs: &str, outer: &str) {
 
 #[test]
 fn ipv4_and_ipv6_in_ipv4() {
-    over("192.0.2.1", "192.0.2.2", "ip");
+    over("192.0.2.1", "192.0.2.2", "ip", None);
 }
 
 #[test]
 fn ipv4_and_ipv6_in_ipv6() {
-    over("2001:db8::1", "2001:db8::2", "ipv6");
+    over("2001:db8::1", "2001:db8::2", "ipv6", None);
+}
+
+/// RFC 2473 section 4.1.1, as Linux's ip6tnl does it by default: the outer header of every packet, in both
+/// directions, has destination options.
+#[test]
+fn encapsulation_limits_of_both_ends() {
+    over("2001:db8::1", "2001:db8::2", "ipv6:ipv6.dstopts", Some(4));
+}
+
+/// Of a pod's own tunnel packets those that may enter another tunnel do; of the others the pod's kernel
+/// hears what is wrong with them, and where.
+#[test]
+fn a_pods_own_tunnel_packets() {
+    let Some(lab) = Lab::new() else { return };
+    let (wire, peer) = (Wire::new(&lab), lab.netns("peer"));
+    wire.plug_kernel(&peer, "eth0", &["192.0.2.2/24", "2001:db8::2/64"]);
+    let (netns, pod, daemon) = node(&lab, &wire, "2001:db8::2", "");
+    ping(&netns, "2001:db8::2");
+    let sends = |limit: u8| pod.sh(&format!("{} fd00:10:244:2::5 {limit}", tool("nested.py")));
+
+    let tap = wire.tap();
+    assert_eq!(sends(1), "no error\n");
+    tap.end(&lab).assert_seen("eth:ethertype:ipv6:ipv6.dstopts:ipv6:ipv6.dstopts:ipv6");
+    assert_eq!(sends(0), "type 4, code 0, pointer 44\n", "RFC 4443 section 3.4");
+    assert_eq!(daemon.counters().dropped("encapsulation_limit"), 1);
+    daemon.finish();
 }
 
 /// Whether a frame is UDP from port 7 to port 7, over IPv4 or IPv6: what tools/tunnel_packets.py makes.
@@ -85,7 +118,7 @@ fn only_from_the_peer(us: &str, peer: &str, stranger: &str) {
     let Some(lab) = Lab::new() else { return };
     let (wire, other) = (Wire::new(&lab), lab.netns("peer"));
     wire.plug_kernel(&other, "eth0", &["192.0.2.2/24", "2001:db8::2/64"]);
-    let (netns, pod, daemon) = node(&lab, &wire, peer);
+    let (netns, pod, daemon) = node(&lab, &wire, peer, "");
     ping(&netns, peer);
     let mac = netns.mac("uplink0");
     let frames =

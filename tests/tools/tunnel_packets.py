@@ -8,7 +8,9 @@ tunnel_packets.py vxlan MAC US PEER STRANGER VTEP    names before a "/" are the 
 
 import sys
 
-from scapy.all import IP, UDP, VXLAN, Ether, IPv6, IPv6ExtHdrDestOpt, Raw
+from scapy.all import (
+    IP, UDP, VXLAN, Ether, HBHOptUnknown, IPv6, IPv6ExtHdrDestOpt, IPv6ExtHdrHopByHop, PadN, Raw,
+)  # fmt: skip
 
 HERE = "02:00:00:00:00:01"
 POD, REMOTE = "10.244.1.5", "10.244.2.5"
@@ -39,9 +41,13 @@ def ipip(mac, us, peer, stranger):
         yield f"{name}-4", ether / outer_ip(us, src, 4) / datagram(f"{name}-4")
         yield f"{name}-6", ether / outer_ip(us, src, 41) / datagram6(f"{name}-6")
     if ":" in us:
-        # RFC 2473 section 4.1.1: the tunnel encapsulation limit. Extension headers stay with the kernel.
-        limit = IPv6ExtHdrDestOpt(nh=4, options=[])
-        yield "extension", ether / IPv6(src=peer, dst=us, nh=60) / limit / datagram("extension")
+        # RFC 2473 section 4.1.1: the tunnel encapsulation limit. Other headers stay with the kernel.
+        options = [HBHOptUnknown(otype=4, optdata=b"\0"), PadN(optdata=b"\0")]
+        for name, src in (("taken", peer), ("stranger", stranger)):
+            limit = ether / IPv6(src=src, dst=us, nh=60) / IPv6ExtHdrDestOpt(nh=4, options=options)
+            yield f"{name}-limit", limit / datagram(f"{name}-limit")
+        other = IPv6ExtHdrHopByHop(nh=4, options=[])
+        yield "extension", ether / IPv6(src=peer, dst=us, nh=0) / other / datagram("extension")
 
 
 def vxlan(mac, us, peer, stranger, vtep):

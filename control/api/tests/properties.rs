@@ -133,14 +133,14 @@ prop_compose! {
         vni in of(0u32..4), port in of(any::<u16>()), segment in of(self::name()),
         local_mac in of(mac()), remote_mac in of(mac()), ttl in any::<u8>(),
         df in any::<bool>(), dscp in prop_oneof![Just(Dscp::Inherit), (0..64u8).prop_map(Dscp::Fixed)],
-        source_ports in of(any::<[u16; 2]>()),
+        source_ports in of(any::<[u16; 2]>()), encapsulation_limit in of(any::<u8>()),
     ) -> Tunnel {
         let kind = if vxlan { TunnelKind::Vxlan } else { TunnelKind::Ipip };
         let vni = vni.and_then(Vni::new);
         let mode = if ttl.is_multiple_of(2) { TunnelMode::CrossSubnet } else { TunnelMode::Always };
         Tunnel {
             name, kind, remote, local, vni, port, segment, local_mac, remote_mac, ttl, df, dscp,
-            source_ports, mode,
+            source_ports, encapsulation_limit, mode,
         }
     }
 }

@@ -230,6 +230,9 @@ pub struct TunnelAdd {
     /// VXLAN: the UDP source ports that flows are spread over, 49152-65535 by default.
     #[arg(long, value_name = "FIRST-LAST", value_parser = source_ports)]
     source_ports: Option<SourcePorts>,
+    /// IPIP over IPv6: how many tunnels more a packet may enter inside this one, 0 to 255.
+    #[arg(long, value_name = "COUNT")]
+    encapsulation_limit: Option<u8>,
 }
 
 /// The first and the last.
@@ -271,6 +274,7 @@ impl Tunnel {
                 df: a.df,
                 dscp: a.dscp,
                 source_ports: a.source_ports.map(|p| p.0),
+                encapsulation_limit: a.encapsulation_limit,
                 mode: match a.mode.as_str() {
                     "cross-subnet" => TunnelMode::CrossSubnet,
                     _ => TunnelMode::Always,

@@ -3,7 +3,7 @@
 use super::facts::{Facts, UplinkFacts};
 use super::ids::Ids;
 use crate::names::stable_hash;
-use encap::tunnel::OuterHeader;
+use encap::tunnel::{LIMIT_LEN, OuterHeader};
 use encap::{Mac, Prefix};
 use hashbrown::{HashMap, HashSet};
 use podswitch_api::state::{
@@ -143,6 +143,7 @@ fn overhead(tunnel: &TunnelConfig) -> u32 {
     match tunnel.encapsulation() {
         // UDP, VXLAN, and the inner Ethernet header.
         Some(Wanted::Vxlan { .. }) => ip + 8 + 8 + 14,
+        _ if tunnel.encapsulation_limit.is_some() => ip + LIMIT_LEN as u32,
         _ => ip,
     }
 }
@@ -406,7 +407,13 @@ impl Compiler<'_> {
         let dst_mac = self.facts.next_hops.get(&config.remote)?.mac?;
         let (src_mac, remote, ttl) = (uplink.mac, config.remote, config.ttl);
         let header = match config.encapsulation()? {
-            Wanted::Ipip => OuterHeader::ipip(src_mac, dst_mac, local, remote, ttl),
+            Wanted::Ipip => {
+                let header = OuterHeader::ipip(src_mac, dst_mac, local, remote, ttl);
+                match config.encapsulation_limit {
+                    None => header,
+                    Some(limit) => header.map(|h| h.with_encapsulation_limit(limit)),
+                }
+            }
             Wanted::Vxlan { vni, port, .. } => {
                 OuterHeader::vxlan(src_mac, dst_mac, local, remote, port, vni, ttl)
             }

@@ -146,6 +146,28 @@ fn tunnels_have_the_mtu_that_their_header_leaves() {
     assert!(ipip.egress.is_none(), "its next hop is not resolved");
 }
 
+/// RFC 2473 section 4.1.1: the option is eight bytes of each packet.
+#[test]
+fn an_encapsulation_limit_takes_its_room() {
+    let mut facts = world();
+    let peer: IpAddr = "2001:db8::3".parse().unwrap();
+    let uplink = facts.uplink.as_mut().unwrap();
+    uplink.addresses.push("2001:db8::1".parse().unwrap());
+    let hop = NextHopFacts { ip: peer, src: None, mac: Some(mac(103)), mtu: None };
+    facts.next_hops.insert(peer, hop);
+    for (limit, mtu) in [(None, 1460), (Some(0), 1452), (Some(255), 1452)] {
+        let mut state: State = toml::from_str(NODE).unwrap();
+        state.tunnels[1].remote = peer;
+        state.tunnels[1].encapsulation_limit = limit;
+        let tables = compile(&state, &facts, &mut TableIds::default());
+        let tunnel = tables.tunnel(TunnelId(1)).unwrap();
+        assert_eq!((tunnel.mtu, tunnel.overhead), (mtu, 1500 - mtu));
+        let header = &tunnel.egress.as_ref().unwrap().header;
+        assert_eq!(header.has_encapsulation_limit(), limit.is_some());
+        assert_eq!(header.ip_overhead() as u32, tunnel.overhead);
+    }
+}
+
 #[test]
 fn the_underlay_knows_peers_and_vnis() {
     let t = tables();

@@ -2,6 +2,7 @@
 
 use core::net::IpAddr;
 
+use super::limit::{self, LIMIT_LEN};
 use super::sum_segments;
 use crate::checksum::{self, Sum};
 use crate::ethernet::{self, ethertype};
@@ -13,6 +14,8 @@ use crate::{Mac, Vni, ipv6, udp, vxlan};
 const IP: usize = ethernet::HEADER_LEN;
 const UDP4: usize = IP + ipv4::HEADER_LEN;
 const UDP6: usize = IP + ipv6::HEADER_LEN;
+/// With the destination options of an encapsulation limit.
+const LIMITED6: usize = UDP6 + LIMIT_LEN;
 const VXLAN4: usize = UDP4 + udp::HEADER_LEN + vxlan::HEADER_LEN;
 const VXLAN6: usize = UDP6 + udp::HEADER_LEN + vxlan::HEADER_LEN;
 
@@ -41,6 +44,8 @@ enum Kind {
     Vxlan6,
     Ipip4,
     Ipip6,
+    /// With an encapsulation limit.
+    Limited6,
 }
 
 /// A tunnel's prebuilt outer header: all that is the same for each of its packets. Writing it is a
@@ -77,8 +82,9 @@ impl OuterHeader {
         Ok(h)
     }
 
-    /// Of an IPIP tunnel: 34 bytes (IPv4) or 54 (IPv6). It takes the place of the inner Ethernet
-    /// header. The inner packet may be of either family.
+    /// Of an IPIP tunnel: 34 bytes (IPv4) or 54 (IPv6, but see
+    /// [`OuterHeader::with_encapsulation_limit`]). It takes the place of the inner Ethernet header. The
+    /// inner packet may be of either family.
     pub fn ipip(
         src_mac: Mac,
         dst_mac: Mac,
@@ -87,6 +93,23 @@ impl OuterHeader {
         ttl: u8,
     ) -> Result<OuterHeader, FamilyMismatch> {
         OuterHeader::ip(src_mac, dst_mac, src, dst, 0, ttl)
+    }
+
+    /// The same IPIP tunnel with an encapsulation limit (RFC 2473 section 4.1.1): [`LIMIT_LEN`] bytes
+    /// more than without. Other tunnels have none, and stay as they are.
+    #[must_use]
+    pub fn with_encapsulation_limit(mut self, limit: u8) -> OuterHeader {
+        if matches!(self.kind, Kind::Ipip6 | Kind::Limited6) {
+            self.kind = Kind::Limited6;
+            self.bytes[UDP6..LIMITED6].copy_from_slice(&limit::header(protocol::NO_NEXT, limit));
+        }
+        self
+    }
+
+    /// Whether an encapsulation limit is part of the header.
+    #[inline]
+    pub const fn has_encapsulation_limit(&self) -> bool {
+        matches!(self.kind, Kind::Limited6)
     }
 
     fn ip(
@@ -139,6 +162,7 @@ impl OuterHeader {
             Kind::Vxlan6 => VXLAN6,
             Kind::Ipip4 => UDP4,
             Kind::Ipip6 => UDP6,
+            Kind::Limited6 => LIMITED6,
         }
     }
 
@@ -202,7 +226,7 @@ impl OuterHeader {
                 finish_ipv6(out, len, tos, protocol::UDP);
                 finish_udp(out, UDP6, src_port, len);
             }
-            Kind::Ipip4 | Kind::Ipip6 => return Err(WriteError::Kind),
+            Kind::Ipip4 | Kind::Ipip6 | Kind::Limited6 => return Err(WriteError::Kind),
         }
         Ok(())
     }
@@ -232,6 +256,12 @@ impl OuterHeader {
                 let len = ip_length(payload_len, 0)?;
                 finish_ipv6(self.copy_to::<UDP6>(out)?, len, tos, inner.protocol());
             }
+            Kind::Limited6 => {
+                let len = ip_length(payload_len, LIMIT_LEN)?;
+                let out = self.copy_to::<LIMITED6>(out)?;
+                finish_ipv6(out, len, tos, protocol::DESTINATION_OPTIONS);
+                out[UDP6] = inner.protocol();
+            }
             Kind::Vxlan4 | Kind::Vxlan6 => return Err(WriteError::Kind),
         }
         Ok(())
@@ -253,7 +283,7 @@ impl OuterHeader {
         let at = match self.kind {
             Kind::Vxlan4 => UDP4,
             Kind::Vxlan6 => UDP6,
-            Kind::Ipip4 | Kind::Ipip6 => return Err(WriteError::Kind),
+            Kind::Ipip4 | Kind::Ipip6 | Kind::Limited6 => return Err(WriteError::Kind),
         };
         if first.len() < at + UDP_OVERHEAD {
             return Err(WriteError::Buffer);

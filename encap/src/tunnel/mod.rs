@@ -2,16 +2,18 @@
 //!
 //! ```text
 //! VXLAN  Ethernet 14 | IPv4 20 or IPv6 40 | UDP 8 | VXLAN 8 | inner Ethernet frame
-//! IPIP   Ethernet 14 | IPv4 20 or IPv6 40 | inner IPv4 or IPv6 packet
+//! IPIP   Ethernet 14 | IPv4 20 or IPv6 40 [ | encapsulation limit 8 ] | inner IPv4 or IPv6 packet
 //! ```
 //!
 //! [`OuterHeader`] writes them, [`parse_outer`] reads them.
 
 mod decap;
 mod encap;
+mod limit;
 
 pub use decap::{Kind, Outer, OuterError, parse_outer, parse_outer_v4, parse_outer_v6};
 pub use encap::{FamilyMismatch, OuterHeader, WriteError};
+pub use limit::{EncapsulationLimit, LIMIT_LEN, encapsulation_limit};
 
 use crate::checksum::Sum;
 

@@ -9,6 +9,7 @@ use encap::checksum::Sum;
 use encap::ethernet::{self, HEADER_LEN};
 use encap::ip::{IpVersion, protocol};
 use encap::ipv4::Fragmentation;
+use encap::tunnel::OuterHeader;
 use encap::{ecn, flow, ipv4, ipv6, udp};
 
 /// Out of a port as it is, if the port takes frames of its size.
@@ -58,8 +59,24 @@ pub(super) fn to_tunnel<F: Frame>(
             ethernet::rewrite(frame.bytes_mut(), remote_mac, local_mac);
             encapsulate_vxlan(cx, tunnel, frame)
         }
-        Encapsulation::Ipip => encapsulate_ipip(cx, tunnel, frame),
+        Encapsulation::Ipip => {
+            let egress = tunnel.egress.as_ref().ok_or(DropReason::NeighborUnresolved)?;
+            encapsulate_ipip(cx, tunnel, &egress.header, frame).map(|()| egress.port)
+        }
     }
+}
+
+/// The same into an IPIP tunnel, with an encapsulation limit of the packet's own.
+pub(super) fn to_limited_tunnel<F: Frame>(
+    cx: &Context<'_>,
+    frame: &mut F,
+    id: TunnelId,
+    limit: u8,
+) -> Result<PortId, DropReason> {
+    let tunnel = cx.tables.tunnel(id).ok_or(DropReason::PortDown)?;
+    let egress = tunnel.egress.as_ref().ok_or(DropReason::NeighborUnresolved)?;
+    let header = egress.header.with_encapsulation_limit(limit);
+    encapsulate_ipip(cx, tunnel, &header, frame).map(|()| egress.port)
 }
 
 /// Pushes the outer headers of RFC 7348 section 5 in front of an Ethernet frame.
@@ -106,10 +123,9 @@ fn fill_udp6_checksum<F: Frame>(frame: &mut F) {
 fn encapsulate_ipip<F: Frame>(
     cx: &Context<'_>,
     tunnel: &Tunnel,
+    header: &OuterHeader,
     frame: &mut F,
-) -> Result<PortId, DropReason> {
-    let egress = tunnel.egress.as_ref().ok_or(DropReason::NeighborUnresolved)?;
-    let header = &egress.header;
+) -> Result<(), DropReason> {
     let inner = IpVersion::of(&frame.bytes()[HEADER_LEN..]).ok_or(DropReason::EtherTypeUnrouted)?;
     let tos = tunnel.outer.tos(ecn::frame_tos(frame.bytes()));
     let packet = &frame.bytes()[HEADER_LEN..];
@@ -132,7 +148,7 @@ fn encapsulate_ipip<F: Frame>(
     if !header.is_ipv4() {
         header.set_flow_label(out, flow::label(flow));
     }
-    Ok(egress.port)
+    Ok(())
 }
 
 /// Room for `len` bytes before the frame.

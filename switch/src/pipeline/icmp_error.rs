@@ -34,6 +34,9 @@ pub(super) enum Report {
     HostUnreachable,
     /// The next hop takes packets of at most so many bytes (RFC 1191 section 4, RFC 8201).
     TooBig(u32),
+    /// The octet at this place in the IPv6 packet, counted from its header, has a value with which it
+    /// is not forwarded (RFC 4443 section 3.4).
+    ParameterProblem(u32),
 }
 
 /// A packet that is not forwarded, and whose sender is told. Its frame is, behind an Ethernet
@@ -204,9 +207,9 @@ fn write<F: Frame>(
             };
             header.emit(packet);
             let mut message = icmpv6::View::new_unchecked(&mut packet[ipv6::HEADER_LEN..]);
-            let (kind, code, mtu) = v6(report);
+            let (kind, code, rest) = v6(report);
             message.set_type_code(kind, code);
-            message.set_rest(mtu);
+            message.set_rest(rest);
             message.fill_checksum(own, sender);
         }
         _ => return Err(DropReason::NoRoute),
@@ -220,7 +223,10 @@ fn v4(report: Report) -> (u8, u8, u16) {
     match report {
         Report::TimeExceeded => (message::TIME_EXCEEDED, 0, 0),
         Report::NetworkUnreachable => (message::UNREACHABLE, unreachable::NETWORK, 0),
-        Report::HostUnreachable => (message::UNREACHABLE, unreachable::HOST, 0),
+        // What is only in IPv6 packets is no fault of one of IPv4.
+        Report::HostUnreachable | Report::ParameterProblem(_) => {
+            (message::UNREACHABLE, unreachable::HOST, 0)
+        }
         Report::TooBig(mtu) => {
             let mtu = u16::try_from(mtu).unwrap_or(u16::MAX);
             (message::UNREACHABLE, unreachable::FRAGMENTATION_NEEDED, mtu)
@@ -228,7 +234,7 @@ fn v4(report: Report) -> (u8, u8, u16) {
     }
 }
 
-/// Type, code and MTU over IPv6.
+/// Type, code, and MTU or pointer over IPv6.
 fn v6(report: Report) -> (u8, u8, u32) {
     use icmpv6::{message, unreachable};
     match report {
@@ -236,6 +242,7 @@ fn v6(report: Report) -> (u8, u8, u32) {
         Report::NetworkUnreachable => (message::UNREACHABLE, unreachable::NO_ROUTE, 0),
         Report::HostUnreachable => (message::UNREACHABLE, unreachable::ADDRESS, 0),
         Report::TooBig(mtu) => (message::PACKET_TOO_BIG, 0, mtu.max(MIN_V6_MTU)),
+        Report::ParameterProblem(at) => (message::PARAMETER_PROBLEM, 0, at),
     }
 }
 

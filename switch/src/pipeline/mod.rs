@@ -20,6 +20,7 @@ mod fragment;
 mod guard;
 mod icmp_error;
 mod mtu;
+mod nesting;
 mod relay;
 mod resolve;
 mod router;

@@ -9,7 +9,7 @@ use crate::tables::{Encapsulation, Tunnel};
 use encap::checksum::Sum;
 use encap::ethernet::{self, HEADER_LEN, ethertype};
 use encap::ip::{IpVersion, protocol};
-use encap::tunnel::Outer;
+use encap::tunnel::{Outer, encapsulation_limit};
 use encap::{Vni, icmpv4, icmpv6, ipv4, ipv6, udp, vxlan};
 use std::net::IpAddr;
 
@@ -56,14 +56,14 @@ pub(super) fn receive<F: Frame>(
     let quoted = &message[icmpv4::HEADER_LEN..];
     let fault = match outer.dst {
         IpAddr::V4(_) => fault_v4(message, quoted)?,
-        IpAddr::V6(_) => fault_v6(message)?,
+        IpAddr::V6(_) => fault_v6(message, quoted)?,
     };
     let quote = Quote::parse(quoted, outer.dst).ok_or(DropReason::NotForUs)?;
     let tunnel = quote.tunnel(cx).ok_or(DropReason::NotForUs)?;
     let report = match fault {
         Fault::TooBig(mtu) => {
             tunnel.path.learn(mtu, cx.now);
-            Report::TooBig(tunnel.path_mtu(cx.now))
+            Report::TooBig(tunnel.path_mtu(cx.now).saturating_sub(quote.surplus(tunnel)))
         }
         Fault::NetworkUnreachable => Report::NetworkUnreachable,
         Fault::HostUnreachable => Report::HostUnreachable,
@@ -104,17 +104,25 @@ fn fault_v4(message: &[u8], quoted: &[u8]) -> Result<Fault, DropReason> {
     })
 }
 
-/// RFC 2473 section 8.
-fn fault_v6(message: &[u8]) -> Result<Fault, DropReason> {
+/// RFC 2473 section 8. Of parameter problems one is the inner sender's: more tunnels within each other
+/// than the limit of ours allows.
+fn fault_v6(message: &[u8], quoted: &[u8]) -> Result<Fault, DropReason> {
     use icmpv6::message as kind;
     let view = icmpv6::View::new_unchecked(message);
     Ok(match (view.message_type(), view.code()) {
         (kind::PACKET_TOO_BIG, _) if view.mtu() < LEAST_V6 => Fault::Other,
         (kind::PACKET_TOO_BIG, _) => Fault::TooBig(view.mtu()),
         (kind::UNREACHABLE, _) | (kind::TIME_EXCEEDED, 0) => Fault::HostUnreachable,
-        (kind::TIME_EXCEEDED, _) => Fault::Other,
+        (kind::PARAMETER_PROBLEM, 0) if is_spent(quoted, view.mtu()) => Fault::HostUnreachable,
+        (kind::TIME_EXCEEDED | kind::PARAMETER_PROBLEM, _) => Fault::Other,
         _ => return Err(DropReason::NotForUs),
     })
+}
+
+/// Whether the octet at `pointer` is a packet's encapsulation limit, and there is nothing left of it.
+fn is_spent(quoted: &[u8], pointer: u32) -> bool {
+    encapsulation_limit(quoted)
+        .is_some_and(|limit| limit.value == 0 && limit.offset == pointer as usize)
 }
 
 /// The MTU to assume when a router older than RFC 1191 reports none: the next common one below the
@@ -162,7 +170,8 @@ impl Quote {
             IpAddr::V6(_) => {
                 let view = ipv6::View::new_checked_within(quoted, usize::MAX).ok()?;
                 let (src, dst) = (IpAddr::V6(view.src()), IpAddr::V6(view.dst()));
-                (src, dst, view.next_header(), ipv6::HEADER_LEN)
+                let upper = view.upper_layer().ok().filter(|upper| !upper.is_later_fragment())?;
+                (src, dst, upper.protocol, upper.offset)
             }
         };
         if src != local {
@@ -194,6 +203,15 @@ impl Quote {
                 Some(Quote { peer, vni: Some(vni), inner })
             }
             _ => None,
+        }
+    }
+
+    /// By how many bytes the outer IP header of this packet is longer than those of other packets of an
+    /// IPIP tunnel: it has an encapsulation limit because the inner packet has one.
+    fn surplus(&self, tunnel: &Tunnel) -> u32 {
+        match (self.vni, self.inner) {
+            (None, Some((at, _))) => (at as u32).saturating_sub(tunnel.overhead),
+            _ => 0,
         }
     }
 

@@ -2,9 +2,9 @@
 
 use super::answer::Owner;
 use super::icmp_error::{Refusal, Report};
-use super::{Context, Origin, Verdict, answer, egress, mtu, resolve};
+use super::{Context, Origin, Verdict, answer, egress, mtu, nesting, resolve};
 use crate::frame::Frame;
-use crate::ids::{Location, PortId};
+use crate::ids::{Location, PortId, TunnelId};
 use crate::reason::DropReason;
 use crate::tables::{NextHop, Router};
 use encap::ethernet::{self, HEADER_LEN, ethertype};
@@ -115,6 +115,9 @@ fn route<F: Frame>(
         NextHop::Tunnel(_) | NextHop::Direct { .. } if origin == Origin::Native => {
             Err(DropReason::NotForUs)
         }
+        NextHop::Tunnel(id) if packet.dst.is_ipv6() && nesting::may_be_limited(frame) => {
+            into_tunnel(cx, frame, id, origin)
+        }
         NextHop::Tunnel(id) => {
             pass_on(cx, frame, packet, origin, mtu::of_tunnel(cx, id), |frame| {
                 egress::to_tunnel(cx, frame, id)
@@ -127,6 +130,32 @@ fn route<F: Frame>(
         }
         _ => end(cx, frame, packet.size(), origin, hop),
     }
+}
+
+/// An IPv6 packet with extension headers into a tunnel: one of them may limit how many tunnels more it
+/// may enter (RFC 2473 section 4.1.1).
+#[inline(never)]
+fn into_tunnel<F: Frame>(
+    cx: &Context<'_>,
+    frame: &mut F,
+    id: TunnelId,
+    origin: Origin,
+) -> Result<Verdict, DropReason> {
+    // Read anew: see [`Packet`].
+    let packet = check_v6(&frame.bytes()[HEADER_LEN..], frame.len() - HEADER_LEN)?;
+    let mtu = mtu::of_tunnel(cx, id);
+    let Some(limit) = nesting::limit(cx, frame, id) else {
+        return pass_on(cx, frame, packet, origin, mtu, |f| egress::to_tunnel(cx, f, id));
+    };
+    if packet.hops < 2 {
+        return refuse(DropReason::TtlExceeded, Report::TimeExceeded, origin);
+    }
+    let Some(left) = limit.value.checked_sub(1) else {
+        let report = Report::ParameterProblem(limit.offset as u32);
+        return refuse(DropReason::EncapsulationLimit, report, origin);
+    };
+    let mtu = mtu.map(|mtu| nesting::mtu(cx, id, mtu));
+    pass_on(cx, frame, packet, origin, mtu, |f| egress::to_limited_tunnel(cx, f, id, left))
 }
 
 /// Sends on a packet that is small enough and has hops left. What is refused is quoted as it came:

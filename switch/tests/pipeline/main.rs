@@ -10,6 +10,7 @@ mod icmp_error;
 mod kit;
 mod limits;
 mod mtu;
+mod nesting;
 mod outer;
 mod property;
 mod reasons;

@@ -67,6 +67,13 @@ fn example(reason: DropReason) -> By {
             let quoted = [&[11, 1, 0, 0, 0, 0, 0, 0], &lost[14..]].concat();
             (uplink, outer.icmp(&quoted))
         }
+        DropReason::EncapsulationLimit => {
+            lab.tables = Node::new(1, Via::Ipip6).tables;
+            let spent = [59, 0, 4, 1, 0, 1, 1, 0];
+            let dst = "fd00:10:244:2::10";
+            let nested = Packet::text(node.a.mac, "fd00:10:244:1::10", gateway_mac(1), dst);
+            (pod, nested.carry(60, &spent))
+        }
         DropReason::EthTruncated => (pod, vec![0; 13]),
         DropReason::EthSourceInvalid => (pod, raw(station, Mac::BROADCAST)),
         DropReason::EthReserved => (pod, raw(Mac([1, 0x80, 0xc2, 0, 0, 0]), station)),

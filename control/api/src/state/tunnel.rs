@@ -52,6 +52,10 @@ pub struct Tunnel {
     /// dynamic ports, 49152 to 65535 (RFC 7348 section 5).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub source_ports: Option<[u16; 2]>,
+    /// IPIP over IPv6 only: how many tunnels more a packet may enter inside this one (RFC 2473 section
+    /// 4.1.1); absent: nothing is said about it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub encapsulation_limit: Option<u8>,
     /// When packets are encapsulated.
     #[serde(default, skip_serializing_if = "TunnelMode::is_always")]
     pub mode: TunnelMode,

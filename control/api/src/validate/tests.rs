@@ -434,6 +434,23 @@ fn tunnels() {
         );
     }
     breaks(
+        "/tunnel/0/encapsulation_limit",
+        json!(4),
+        &["tunnel \"node2\".encapsulation_limit = 4: expected no such key: it is for kind = \
+         \"ipip\" over IPv6"],
+    );
+    breaks(
+        "/tunnel/1/encapsulation_limit",
+        json!(0),
+        &["tunnel \"node3\".encapsulation_limit = 0: expected no such key: the option is one of \
+         IPv6, and remote is IPv4"],
+    );
+    breaks(
+        "/tunnel/1",
+        json!({"name": "node3", "kind": "ipip", "remote": "2001:db8::3", "encapsulation_limit": 0}),
+        &[],
+    );
+    breaks(
         "/tunnel/0/segment",
         json!("red"),
         &["tunnel \"node2\".segment = \"red\": expected a segment that exists: `default`, or one \

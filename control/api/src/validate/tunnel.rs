@@ -99,6 +99,10 @@ fn vxlan(check: &mut Check, at: At<'_>, state: &State, t: &Tunnel) {
         let expected = "[first, last], two ports from 1 to 65535 in order";
         check.wrong(at, "source_ports", format_args!("[{first}, {last}]"), expected);
     }
+    if let Some(limit) = t.encapsulation_limit {
+        let expected = "no such key: it is for kind = \"ipip\" over IPv6";
+        check.wrong(at, "encapsulation_limit", limit, expected);
+    }
 }
 
 fn ipip(check: &mut Check, at: At<'_>, t: &Tunnel) {
@@ -112,5 +116,9 @@ fn ipip(check: &mut Check, at: At<'_>, t: &Tunnel) {
     ];
     for (key, _) in present.into_iter().filter(|(_, is)| *is) {
         check.wrong(at, key, "", "no such key: kind = \"ipip\" carries IP packets, not frames");
+    }
+    if let (Some(limit), true) = (t.encapsulation_limit, t.remote.is_ipv4()) {
+        let expected = "no such key: the option is one of IPv6, and remote is IPv4";
+        check.wrong(at, "encapsulation_limit", limit, expected);
     }
 }
