@@ -1,6 +1,8 @@
 //! Attachments over the control socket, as the CNI plugin asks for them, in real namespaces.
 
+use std::net::{TcpListener, TcpStream};
 use std::path::Path;
+use std::time::Duration;
 
 use podswitch_api::attachment::{
     Addresses, Attachment, AttachmentAdd, AttachmentCheck, AttachmentGc, AttachmentId,
@@ -291,9 +293,7 @@ fn the_daemon_takes_its_pods_up_again() {
     assert!(!notes.join("a.json").exists());
     // A note that comes just as the daemon starts is found all the same.
     std::fs::write(notes.join("b.json"), serde_json::to_string(&first.id()).unwrap()).unwrap();
-    wait_until("the note is carried out", std::time::Duration::from_secs(5), || {
-        list(&daemon).len() == 1
-    });
+    wait_until("the note is carried out", Duration::from_secs(5), || list(&daemon).len() == 1);
     daemon.finish_leaving(&["lo"]);
 }
 
@@ -377,12 +377,58 @@ fn pods_reach_the_world_under_the_nodes_address() {
     let daemon = Daemon::start(&lab, &node, NODE);
     ping_once(&asking, "198.51.100.9");
     del(&daemon, asked.id());
-    let tables = || node.sh("nft list tables");
-    wait_until("the rules are gone", std::time::Duration::from_secs(5), || {
-        !tables().contains("podswitch")
+    wait_until("nobody asks for it", Duration::from_secs(5), || {
+        !node.sh("nft list set inet podswitch masquerade4").contains("elements")
     });
+    assert_ne!(plain.try_sh("ping -c 1 -W 1 198.51.100.9").code, 0);
+    del(&daemon, other.id());
+    let tables = || node.sh("nft list tables");
+    wait_until("the rules are gone", Duration::from_secs(5), || !tables().contains("podswitch"));
     assert!(tables().contains("inet others"));
     daemon.finish_leaving(&["lo", "wan0"]);
+}
+
+/// What the kernel redirects, as `portmap` and kube-proxy have it do: a node's port to a pod, and a
+/// service's address to a pod of another node. A pod's answer to a pod would take the direct way.
+#[test]
+fn pods_reach_what_the_kernel_redirects_to_pods() {
+    let Some(lab) = Lab::new() else { return };
+    let spaces = [lab.netns("n1"), lab.netns("n2")];
+    join(&spaces[0], "uplink0", &spaces[1], "uplink0");
+    let nodes = [1, 2].map(|n| Node::start(&lab, &spaces[usize::from(n) - 1], n, Way::Vxlan, ""));
+    let [far, near, web] = ["far", "near", "web"].map(|name| lab.netns(name));
+    add(&nodes[0].daemon, &request("far", &far));
+    add(&nodes[1].daemon, &request("near", &near));
+    let server = add(&nodes[1].daemon, &request("web", &web));
+    let [v4, v6] = [0, 1].map(|i| server.ips[i].address.addr());
+    for (space, dnat) in [
+        (&spaces[1], format!("ip daddr 192.0.2.2 tcp dport 8080 dnat ip to {v4}:80")),
+        (&spaces[1], format!("ip6 daddr 2001:db8::2 tcp dport 8080 dnat ip6 to [{v6}]:80")),
+        (&spaces[0], format!("ip daddr 10.96.0.1 tcp dport 8080 dnat ip to {v4}:80")),
+    ] {
+        space.sh("nft add table inet services");
+        let chain = "{ type nat hook prerouting priority dstnat ; }";
+        space.sh(&format!("nft add chain inet services prerouting {chain}"));
+        space.sh(&format!("nft add rule inet services prerouting {dnat}"));
+    }
+    let listener = web.enter(|| TcpListener::bind("[::]:80").expect("a port of its own"));
+    // Who the server sees.
+    let reach = |client: &Netns, to: &str| {
+        let to = format!("{to}:8080").parse().expect("an address");
+        let stream = client.enter(|| TcpStream::connect_timeout(&to, Duration::from_secs(3)));
+        stream.unwrap_or_else(|e| panic!("{} -> {to}: {e}", client.name()));
+        listener.accept().expect("a connection").1.ip().to_canonical()
+    };
+    let gateway = server.ips[0].gateway.expect("the switch");
+    assert_eq!(reach(&far, "192.0.2.2"), gateway);
+    assert_eq!(reach(&near, "192.0.2.2"), gateway);
+    assert_eq!(reach(&far, "[2001:db8::2]"), server.ips[1].gateway.expect("the switch"));
+    assert_eq!(reach(&far, "10.96.0.1").to_string(), "10.244.1.1", "the far node redirects");
+    // Who is no pod is seen as itself.
+    assert_eq!(reach(&spaces[0], "192.0.2.2").to_string(), "192.0.2.1");
+    for node in nodes {
+        node.daemon.finish();
+    }
 }
 
 #[test]
@@ -426,7 +472,7 @@ fn a_crash_in_the_middle_leaves_nothing_behind() {
                 let ask = &ask;
                 let threads: Vec<_> =
                     requests.iter().map(|r| scope.spawn(move || ask(r))).collect();
-                std::thread::sleep(std::time::Duration::from_millis(millis));
+                std::thread::sleep(Duration::from_millis(millis));
                 nix::sys::signal::kill(daemon.pid(), nix::sys::signal::Signal::SIGKILL).unwrap();
                 threads.into_iter().map(|t| t.join().unwrap()).collect::<Vec<_>>()
             })
@@ -459,7 +505,7 @@ fn a_crash_in_the_middle_leaves_nothing_behind() {
                             .ok()
                     });
                 }
-                std::thread::sleep(std::time::Duration::from_millis(millis));
+                std::thread::sleep(Duration::from_millis(millis));
                 nix::sys::signal::kill(daemon.pid(), nix::sys::signal::Signal::SIGKILL).unwrap();
             });
         };

@@ -283,9 +283,18 @@ fn host_ports_and_bandwidth() {
     let server = web.spawn("iperf3 --server --one-off --forceflush");
     wait_until("iperf3 listens", Duration::from_secs(5), || web.sh("ss -Hltn").contains(":5201 "));
     let node = one.node.ip4.clone();
-    // Not from a pod: the answer to a pod takes the direct way, past the node that translated.
     two.node.netns.sh(&format!("iperf3 --client {node} --port 8080 --time 1"));
     drop(server);
+    // A pod of another node, and one of the same: whose answer would else take the direct way, past the
+    // kernel that redirected.
+    for from in [&client, &slow] {
+        let server = web.spawn("iperf3 --server --one-off --forceflush");
+        wait_until("iperf3 listens", Duration::from_secs(5), || {
+            web.sh("ss -Hltn").contains(":5201 ")
+        });
+        from.sh(&format!("iperf3 --client {node} --port 8080 --time 1"));
+        drop(server);
+    }
 
     let ports = one.node.daemon.json("port list");
     let port =

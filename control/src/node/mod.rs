@@ -468,8 +468,20 @@ impl Node {
     }
 
     fn masquerade_by(&mut self, rules: Rules) -> Result<(), Error> {
-        rules.apply().map_err(|e| Error::system(format!("masquerading: {e}")))?;
-        self.masquerade = Some(rules);
+        match rules.apply() {
+            Ok(()) => {
+                self.masquerade = Some(rules);
+                self.warn("host ports", None);
+            }
+            Err(e) if rules.was_asked_for() => {
+                return Err(Error::system(format!("masquerading: {e}")));
+            }
+            // Pods can do without host ports.
+            Err(e) => self.warn(
+                "host ports",
+                Some(format!("pods cannot be redirected to pods, as host ports do it: {e}")),
+            ),
+        }
         Ok(())
     }
 
