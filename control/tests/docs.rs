@@ -29,6 +29,7 @@ fn every_key() -> State {
             socket_group: Some(name()),
             workers: 1,
             cpus: vec![0],
+            nice: 1,
             frames: 8192,
             fdb_capacity: 1,
             ageing: 1,

@@ -10,6 +10,7 @@ use crate::pipeline::{Pipeline, Switch};
 use crate::pool::Pool;
 use crate::program::Program;
 use crate::stats::{Counters, PortSnapshot};
+use crate::sys;
 use crate::umem::Mapping;
 use crate::worker::{Mailboxes, Worker};
 use nix::sched::{CpuSet, sched_setaffinity};
@@ -144,6 +145,7 @@ impl Engine {
         let worker = Worker::new(io, pipeline, index, mailboxes, self.config.spin, self.start)
             .map_err(Error::system("set up epoll"))?;
         let cpu = self.config.cpus.as_ref().and_then(|cpus| cpus.get(index).copied());
+        let nice = self.config.nice;
         let thread = std::thread::Builder::new()
             .name(format!("worker{index}"))
             .spawn(move || {
@@ -151,6 +153,12 @@ impl Engine {
                     && let Err(e) = pin_to(cpu)
                 {
                     tracing::warn!("worker {index}: cannot run on CPU {cpu} alone: {e}");
+                }
+                if let Err(e) = sys::set_nice(nice) {
+                    tracing::warn!(
+                        "worker {index}: cannot have the nice value {nice}: {e}; it takes turns with \
+                         the pods' processes (grant CAP_SYS_NICE)"
+                    );
                 }
                 worker.run()
             })
@@ -336,6 +344,9 @@ fn check(config: &EngineConfig) -> Result<(), Error> {
         && cpus.len() != config.workers
     {
         return bad("cpus", cpus.len().to_string(), "one CPU for each worker");
+    }
+    if !(-20..=19).contains(&config.nice) {
+        return bad("nice", config.nice.to_string(), "-20 to 19");
     }
     if config.spin > Duration::from_secs(1) {
         return bad("spin", format!("{:?}", config.spin), "at most a second");

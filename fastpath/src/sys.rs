@@ -168,3 +168,13 @@ pub(crate) fn rx_queues(ifname: &str) -> io::Result<u32> {
     }
     Ok((channels.rx + channels.combined).max(1))
 }
+
+/// Sets the nice value of the calling thread, and no other's, unless it is 0.
+pub(crate) fn set_nice(nice: i8) -> io::Result<()> {
+    if nice == 0 {
+        return Ok(());
+    }
+    // SAFETY: no pointers are passed. In Linux, 0 names the calling thread, not its process.
+    let r = unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, nice.into()) };
+    if r < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}

@@ -33,6 +33,29 @@ fn each_worker_has_a_queue_of_every_port() {
     });
 }
 
+/// The kernel's word for each thread of this process: its name and its nice value (proc_pid_stat(5)).
+fn nice_values() -> Vec<(String, i32)> {
+    let threads = std::fs::read_dir("/proc/self/task").unwrap();
+    let stats = threads.map(|t| std::fs::read_to_string(t.unwrap().path().join("stat")).unwrap());
+    let parse = |stat: String| {
+        let (name, fields) = stat.split_once('(')?.1.rsplit_once(") ")?;
+        Some((name.to_owned(), fields.split(' ').nth(16)?.parse().ok()?))
+    };
+    stats.map(|stat| parse(stat).unwrap()).collect()
+}
+
+#[test]
+fn workers_come_before_other_threads() {
+    if !can_run() {
+        return;
+    }
+    let engine = patch_panel(EngineConfig { nice: -7, ..EngineConfig::default() });
+    common::wait_for("the nice value", || nice_values().iter().any(|(_, nice)| *nice == -7));
+    let raised = nice_values().into_iter().filter(|(_, nice)| *nice == -7);
+    assert_eq!(raised.map(|(name, _)| name).collect::<Vec<_>>(), ["worker0"]);
+    engine.stop();
+}
+
 /// One queue, two workers: only one of them has a socket, and the other sends through it.
 #[test]
 fn a_worker_without_a_queue_sends_through_another() {

@@ -104,6 +104,7 @@ fn fixed(old: &Switch, new: &Switch) -> Option<FieldError> {
             ("socket_group", option(s.socket_group.clone())),
             ("workers", s.workers.to_string()),
             ("cpus", format!("{:?}", s.cpus)),
+            ("nice", s.nice.to_string()),
             ("frames", s.frames.to_string()),
             ("fdb_capacity", s.fdb_capacity.to_string()),
             ("ageing", s.ageing.to_string()),

@@ -66,12 +66,13 @@ fn via() -> impl Strategy<Value = Via> {
 
 prop_compose! {
     fn switch()(
-        workers in any::<u16>(), cpus in vec(any::<u16>(), 0..3), frames in any::<u32>(),
+        workers in any::<u16>(), cpus in vec(any::<u16>(), 0..3), nice in any::<i8>(),
+        frames in any::<u32>(),
         fdb_capacity in any::<u32>(), ageing in any::<u32>(), socket in "\\PC{0,120}",
         socket_group in of(name()), state_file in of("\\PC{0,9}"),
     ) -> Switch {
         Switch {
-            socket: socket.into(), socket_group, workers, cpus, frames, fdb_capacity, ageing,
+            socket: socket.into(), socket_group, workers, cpus, nice, frames, fdb_capacity, ageing,
             state_file: state_file.map(Into::into),
         }
     }

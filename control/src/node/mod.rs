@@ -91,6 +91,7 @@ impl Node {
         let config = EngineConfig {
             workers: settings.workers.into(),
             cpus: (!cpus.is_empty()).then_some(cpus),
+            nice: settings.nice,
             frames_per_worker: settings.frames,
             pin_dir: Some(pin_dir(kernel.netns().inode())),
             ..EngineConfig::default()

@@ -208,6 +208,8 @@ pub struct Switch {
     /// The CPU of each worker, in order; empty: not pinned.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub cpus: Vec<u16>,
+    /// The workers' nice value: -20, the default, is served first, 19 last; 0: the daemon's own.
+    pub nice: i8,
     /// Packet buffers of 4096 bytes per worker.
     pub frames: u32,
     /// The most MAC addresses that can be learned.
@@ -226,6 +228,7 @@ impl Default for Switch {
             socket_group: None,
             workers: 1,
             cpus: Vec::new(),
+            nice: -20,
             frames: 8192,
             fdb_capacity: 65536,
             ageing: 300,

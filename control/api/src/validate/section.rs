@@ -22,7 +22,7 @@ pub(super) fn switch(check: &mut Check, state: &State) {
     if s.socket_group.as_deref() == Some("") {
         check.wrong(at, "socket_group", "\"\"", "a group's name");
     }
-    check.range(at, "workers", s.workers.into(), 1, 256);
+    check.range(at, "workers", s.workers.into(), 1, 64);
     let distinct: HashSet<_> = s.cpus.iter().collect();
     if distinct.len() != s.cpus.len() {
         check.wrong(at, "cpus", format_args!("{:?}", s.cpus), "each CPU once");
@@ -31,7 +31,10 @@ pub(super) fn switch(check: &mut Check, state: &State) {
         let expected = format!("as many CPUs as there are workers, {}", s.workers);
         check.wrong(at, "cpus", format_args!("{:?}", s.cpus), expected);
     }
-    check.range(at, "frames", s.frames, 1024, 262_144);
+    if !(-20..=19).contains(&s.nice) {
+        check.wrong(at, "nice", s.nice, "-20 to 19");
+    }
+    check.range(at, "frames", s.frames, 1024, 65_536);
     check.range(at, "fdb_capacity", s.fdb_capacity, 16, 1 << 24);
     check.range(at, "ageing", s.ageing, 1, AGEING_MAX);
     if let Some(file) = &s.state_file

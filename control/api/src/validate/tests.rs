@@ -68,7 +68,7 @@ fn switch() {
         "/switch/workers",
         json!(0),
         &[
-            "switch.workers = 0: expected 1 to 256",
+            "switch.workers = 0: expected 1 to 64",
             "switch.cpus = [0, 1]: expected as many CPUs as there are workers, 0",
         ],
     );
@@ -78,7 +78,8 @@ fn switch() {
         json!("x".repeat(108)),
         &[&format!("switch.socket = {}: expected a path of 1 to 107 bytes", "x".repeat(108))],
     );
-    breaks("/switch/frames", json!(16), &["switch.frames = 16: expected 1024 to 262144"]);
+    breaks("/switch/nice", json!(20), &["switch.nice = 20: expected -20 to 19"]);
+    breaks("/switch/frames", json!(16), &["switch.frames = 16: expected 1024 to 65536"]);
     breaks("/switch/ageing", json!(0), &["switch.ageing = 0: expected 1 to 1000000"]);
     breaks("/switch/fdb_capacity", json!(1), &["switch.fdb_capacity = 1: expected 16 to 16777216"]);
     breaks(
