@@ -91,6 +91,17 @@ impl Node {
         )
     }
 
+    /// The configuration of node 1, whose routes to the other node's pods go through `tunnels`: their
+    /// TOML, and the names of those for IPv4 and for IPv6.
+    pub fn config_through(tunnels: &str, [via4, via6]: [&str; 2]) -> String {
+        format!(
+            "[node]\npod_cidrs = [\"10.244.1.0/24\", \"fd00:10:244:1::/64\"]\ngateway = true\n\
+             [uplink]\ndev = \"uplink0\"\n{tunnels}\
+             [[route]]\nprefix = \"10.244.2.0/24\"\nvia = \"{via4}\"\n\
+             [[route]]\nprefix = \"fd00:10:244:2::/64\"\nvia = \"{via6}\"\n"
+        )
+    }
+
     /// Adds a pod with the host number `host`, 2 to 254.
     #[track_caller]
     pub fn add_pod(&self, lab: &Lab, host: u8) -> Pod {

@@ -1,6 +1,6 @@
 //! Flannel's VXLAN backend as the other node: the kernel's vxlan device, programmed as flanneld does.
 
-use podswitch_tests::{Daemon, Lab, Netns, Wire, exchange};
+use podswitch_tests::{Daemon, Lab, Netns, Node, Wire, exchange};
 
 /// Our VTEPs' MAC addresses, one per family, as the `backend-data` annotations would tell them.
 const VTEP4: &str = "0a:58:c0:00:02:01";
@@ -70,37 +70,15 @@ fn flannel_node(lab: &Lab, wire: &Wire) -> (Netns, Netns) {
 /// The configuration of our node: a tunnel per family, as flannel has a device per family.
 fn config(flannel: &Netns) -> String {
     let (mac4, mac6) = (flannel.mac("flannel.1"), flannel.mac("flannel-v6.1"));
-    format!(
-        r#"
-        [node]
-        pod_cidrs = ["10.244.1.0/24", "fd00:10:244:1::/64"]
-        gateway = true
-        [uplink]
-        dev = "uplink0"
-        [[tunnel]]
-        name = "flannel4"
-        kind = "vxlan"
-        remote = "192.0.2.2"
-        vni = 1
-        port = 8472
-        local_mac = "{VTEP4}"
-        remote_mac = "{mac4}"
-        [[tunnel]]
-        name = "flannel6"
-        kind = "vxlan"
-        remote = "2001:db8::2"
-        vni = 1
-        port = 8472
-        local_mac = "{VTEP6}"
-        remote_mac = "{mac6}"
-        [[route]]
-        prefix = "10.244.2.0/24"
-        via = "flannel4"
-        [[route]]
-        prefix = "fd00:10:244:2::/64"
-        via = "flannel6"
-        "#
-    )
+    let tunnel = |name, remote, (ours, theirs): (&str, &str)| {
+        format!(
+            "[[tunnel]]\nname = \"{name}\"\nkind = \"vxlan\"\nremote = \"{remote}\"\nvni = 1\n\
+             port = 8472\nlocal_mac = \"{ours}\"\nremote_mac = \"{theirs}\"\n"
+        )
+    };
+    let tunnels = tunnel("flannel4", "192.0.2.2", (VTEP4, &mac4))
+        + &tunnel("flannel6", "2001:db8::2", (VTEP6, &mac6));
+    Node::config_through(&tunnels, ["flannel4", "flannel6"])
 }
 
 #[test]

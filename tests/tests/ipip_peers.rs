@@ -1,32 +1,15 @@
 //! IPIP in all four combinations, to the kernel's raw sockets and a TUN device.
 
 use podswitch_tests::{
-    Capture, Daemon, Lab, Netns, Wire, exchange, frames_of, ping, send_frames, tool,
+    Capture, Daemon, Lab, Netns, Node, Wire, exchange, frames_of, ping, send_frames, tool,
 };
 
 /// The node's configuration: pods of both families through one IPIP tunnel to `remote`, of which `more`
 /// says more.
 fn config(remote: &str, more: &str) -> String {
-    format!(
-        r#"
-        [node]
-        pod_cidrs = ["10.244.1.0/24", "fd00:10:244:1::/64"]
-        gateway = true
-        [uplink]
-        dev = "uplink0"
-        [[tunnel]]
-        name = "peer"
-        kind = "ipip"
-        remote = "{remote}"
-        {more}
-        [[route]]
-        prefix = "10.244.2.0/24"
-        via = "peer"
-        [[route]]
-        prefix = "fd00:10:244:2::/64"
-        via = "peer"
-        "#
-    )
+    let tunnel =
+        format!("[[tunnel]]\nname = \"peer\"\nkind = \"ipip\"\nremote = \"{remote}\"\n{more}\n");
+    Node::config_through(&tunnel, ["peer", "peer"])
 }
 
 fn node(lab: &Lab, wire: &Wire, remote: &str, more: &str) -> (Netns, Netns, Daemon) {

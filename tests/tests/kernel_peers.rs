@@ -1,9 +1,6 @@
-//! The kernel as the other node: its vxlan device, its router, and IPIP through a TUN device.
+//! The kernel as the other node: its router, and IPIP through a TUN device.
 
-use podswitch_tests::{
-    Background, Daemon, Hosts, Lab, Links, Netns, Node, Way, Wire, exchange, iperf, iperf_udp,
-    join, ping, tool,
-};
+use podswitch_tests::{Background, Lab, Netns, Node, Way, Wire, exchange, iperf, join, ping, tool};
 
 /// The other node's namespace: `eth0` on the wire with 192.0.2.2, checksums complete.
 fn kernel_node(lab: &Lab, switch: &Netns) -> Netns {
@@ -15,59 +12,6 @@ fn kernel_node(lab: &Lab, switch: &Netns) -> Netns {
     peer.sysctl("net.ipv4.ip_forward", "1");
     peer.sysctl("net.ipv6.conf.all.forwarding", "1");
     peer
-}
-
-/// A segment that reaches from a bridge port to the kernel's vxlan device.
-fn a_segment_over_vxlan(port: u16, underlay: (&str, &str)) {
-    let Some(lab) = Lab::new() else { return };
-    let Hosts { switch, hosts } = Hosts::new(&lab, 1, Links { mtu: 1430, queues: 1 });
-    let peer = kernel_node(&lab, &switch);
-    switch.ip("addr add 192.0.2.1/24 dev uplink0");
-    switch.ip("addr add 2001:db8::1/64 dev uplink0 nodad");
-    let (ours, theirs) = underlay;
-    peer.ip(&format!(
-        "link add vx type vxlan id 77 remote {ours} local {theirs} dstport {port} dev eth0"
-    ));
-    peer.ip("link set vx mtu 1430 up");
-    peer.ip("addr add 10.9.0.77/24 dev vx");
-    peer.ip("addr add fd00:9::77/64 dev vx nodad");
-    let daemon = Daemon::start(
-        &lab,
-        &switch,
-        &format!(
-            "[uplink]\ndev = \"uplink0\"\n[[port]]\ndev = \"eth1\"\n\
-             [[tunnel]]\nname = \"peer\"\nkind = \"vxlan\"\nremote = \"{theirs}\"\n\
-             vni = 77\nport = {port}\nsegment = \"default\"\n"
-        ),
-    );
-
-    ping(&hosts[0], "10.9.0.77");
-    ping(&peer, "10.9.0.1");
-    ping(&hosts[0], "fd00:9::77");
-    iperf(&hosts[0], &peer, "10.9.0.77", "");
-    iperf(&hosts[0], &peer, "10.9.0.77", "--reverse");
-    iperf_udp(&hosts[0], &peer, "10.9.0.77", "--bitrate 5M --length 1300");
-    let fdb = daemon.json("fdb list").to_string();
-    assert!(
-        fdb.contains(&peer.mac("vx")),
-        "the kernel's address is learned from the tunnel: {fdb}"
-    );
-    daemon.finish();
-}
-
-#[test]
-fn a_segment_over_vxlan_to_the_kernel_port_4789() {
-    a_segment_over_vxlan(4789, ("192.0.2.1", "192.0.2.2"));
-}
-
-#[test]
-fn a_segment_over_vxlan_to_the_kernel_port_8472() {
-    a_segment_over_vxlan(8472, ("192.0.2.1", "192.0.2.2"));
-}
-
-#[test]
-fn a_segment_over_vxlan_to_the_kernel_on_an_ipv6_underlay() {
-    a_segment_over_vxlan(4789, ("2001:db8::1", "2001:db8::2"));
 }
 
 #[test]

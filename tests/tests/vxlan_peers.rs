@@ -2,7 +2,8 @@
 //! several segments and several peers.
 
 use podswitch_tests::{
-    Capture, Daemon, Hosts, Lab, Links, Netns, Wire, exchange, ping, send_frames,
+    Capture, Daemon, Hosts, Lab, Links, Netns, Node, Wire, exchange, iperf, iperf_udp, ping,
+    send_frames,
 };
 
 const OURS: (&str, &str) = ("192.0.2.1", "2001:db8::1");
@@ -55,6 +56,15 @@ fn a_segment(port: u16, v6: bool, options: &str) {
     for inner in ["ip:tcp", "ip:udp", "ip:icmp", "ipv6:tcp", "ipv6:udp", "ipv6:icmpv6", "arp"] {
         seen.assert_seen(&format!("eth:ethertype:{outer}:udp:vxlan:eth:ethertype:{inner}"));
     }
+    ping(&peer, "10.9.0.1");
+    iperf(&hosts[0], &peer, "10.9.0.77", "");
+    iperf(&hosts[0], &peer, "10.9.0.77", "--reverse");
+    iperf_udp(&hosts[0], &peer, "10.9.0.77", "--bitrate 5M --length 1300");
+    let fdb = daemon.json("fdb list").to_string();
+    assert!(
+        fdb.contains(&peer.mac("vx")),
+        "the kernel's address is learned from the tunnel: {fdb}"
+    );
     daemon.finish();
 }
 
@@ -118,32 +128,11 @@ fn metadata_mode(v6: bool) {
         peer.ip(&format!("route add {prefix} {encap} via {via} dev vx onlink"));
     }
     let remote_mac = peer.mac("vx");
-    let daemon = Daemon::start(
-        &lab,
-        &us,
-        &format!(
-            r#"
-            [node]
-            pod_cidrs = ["10.244.1.0/24", "fd00:10:244:1::/64"]
-            gateway = true
-            [uplink]
-            dev = "uplink0"
-            [[tunnel]]
-            name = "peer"
-            kind = "vxlan"
-            remote = "{theirs}"
-            vni = 5
-            local_mac = "{vtep}"
-            remote_mac = "{remote_mac}"
-            [[route]]
-            prefix = "10.244.2.0/24"
-            via = "peer"
-            [[route]]
-            prefix = "fd00:10:244:2::/64"
-            via = "peer"
-            "#
-        ),
+    let tunnel = format!(
+        "[[tunnel]]\nname = \"peer\"\nkind = \"vxlan\"\nremote = \"{theirs}\"\nvni = 5\n\
+         local_mac = \"{vtep}\"\nremote_mac = \"{remote_mac}\"\n"
     );
+    let daemon = Daemon::start(&lab, &us, &Node::config_through(&tunnel, ["peer", "peer"]));
     daemon.cli(&format!(
         "port add --netns {} --ifname eth0 --ip 10.244.1.5/24 --ip fd00:10:244:1::5/64 pod1",
         pod.path()

@@ -11,7 +11,7 @@ use encap::{Mac, Prefix, Vni};
 use serde::{Deserialize, Serialize};
 
 use crate::addr::InterfaceAddr;
-use crate::state::{TunnelKind, UnknownUnicast, Via};
+use crate::state::{PortLimits, TunnelKind, UnknownUnicast, Via};
 
 /// The version of this API. It grows when a change would break a client.
 pub const API_VERSION: u32 = 1;
@@ -147,28 +147,12 @@ pub struct PortInfo {
     /// Pods: whether frames must come from the pod's own addresses.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub anti_spoof: Option<bool>,
-    /// Broadcast and multicast frames that may come in per second.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub storm_limit: Option<u32>,
     /// How many MAC addresses are learned behind the port.
     #[serde(default)]
     pub fdb: u32,
-    /// The most MAC addresses to be learned behind the port.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub fdb_limit: Option<u32>,
-    /// The rate of what goes to the pod or out of the interface, in bits a second from the Ethernet
-    /// header on.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub ingress_rate: Option<u64>,
-    /// Bits that may go to it at once after a silence.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub ingress_burst: Option<u64>,
-    /// The rate of what comes from the pod or in through the interface, in bits a second.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub egress_rate: Option<u64>,
-    /// Bits that may come from it at once after a silence.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub egress_burst: Option<u64>,
+    /// What it is limited to.
+    #[serde(flatten)]
+    pub limits: PortLimits,
 }
 
 /// A segment, in `segment.list` and as the result of `segment.add`.

@@ -108,7 +108,7 @@ fn ports(ports: &[PortInfo]) -> String {
             Cell::new(&p.mode),
             Cell::new(p.mtu),
             Cell::new(p.mac),
-            Cell::new(learned(p.fdb, p.fdb_limit)),
+            Cell::new(learned(p.fdb, p.limits.fdb_limit)),
             Cell::new(list(&p.ip)),
         ]);
     }

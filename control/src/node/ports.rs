@@ -59,16 +59,8 @@ pub fn wanted(state: &State, attachments: &Attachments) -> BTreeMap<String, Want
 
 /// A port as far as its interface is concerned: what is only in the tables changes nothing of it.
 fn interface(port: &Port) -> Port {
-    Port {
-        anti_spoof: None,
-        storm_limit: None,
-        fdb_limit: None,
-        ingress_rate: None,
-        ingress_burst: None,
-        egress_rate: None,
-        egress_burst: None,
-        ..port.clone()
-    }
+    let Port { name, segment, dev, netns, ifname, ip, mac, mtu, .. } = port.clone();
+    Port { name, segment, dev, netns, ifname, ip, mac, mtu, ..Port::default() }
 }
 
 /// What a port is made of.

@@ -6,7 +6,7 @@ use super::{EMPTY, Node};
 use encap::{Mac, Prefix};
 use fastpath::{AttachMode, Attached, PortSnapshot, SocketStatistics};
 use podswitch_api::method::FdbFilter;
-use podswitch_api::state::{DEFAULT_SEGMENT, Neighbor, Port, Route, Segment, Tunnel};
+use podswitch_api::state::{DEFAULT_SEGMENT, Neighbor, Port, PortLimits, Route, Segment, Tunnel};
 use podswitch_api::view::{
     API_VERSION, Counters, FdbInfo, NeighborInfo, NeighborState, Oper, Origin, PortCounters,
     PortInfo, PortRole, RouteInfo, SegmentInfo, Status, TunnelInfo, UplinkInfo, WorkerInfo,
@@ -143,24 +143,14 @@ impl Node {
             ip: Vec::new(),
             gateways: Vec::new(),
             anti_spoof: None,
-            storm_limit: None,
             fdb: self.fdb.count_at(live.id),
-            fdb_limit: None,
-            ingress_rate: None,
-            ingress_burst: None,
-            egress_rate: None,
-            egress_burst: None,
+            limits: PortLimits::default(),
         };
         // What is only in the tables is not part of what the interface was made from.
         if let Some(port) = self.effective.ports.iter().find(|p| p.name == name) {
             let is_pod = matches!(port.attachment(), Some(Attachment::Pod(_)));
             info.anti_spoof = is_pod.then(|| port.is_guarded());
-            info.storm_limit = port.storm_limit;
-            info.fdb_limit = port.fdb_limit;
-            info.ingress_rate = port.ingress_rate;
-            info.ingress_burst = port.ingress_burst;
-            info.egress_rate = port.egress_rate;
-            info.egress_burst = port.egress_burst;
+            info.limits = port.limits();
         }
         match &live.wanted {
             Wanted::Uplink(_) => info.role = PortRole::Uplink,

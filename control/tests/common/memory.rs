@@ -238,13 +238,8 @@ fn port(s: &State, p: &state::Port) -> PortInfo {
         ip: Vec::new(),
         gateways: Vec::new(),
         anti_spoof: None,
-        storm_limit: p.storm_limit,
         fdb: 0,
-        fdb_limit: p.fdb_limit,
-        ingress_rate: p.ingress_rate,
-        ingress_burst: p.ingress_burst,
-        egress_rate: p.egress_rate,
-        egress_burst: p.egress_burst,
+        limits: p.limits(),
     };
     match p.attachment() {
         Some(Attachment::Pod(pod)) => PortInfo {

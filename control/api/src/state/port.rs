@@ -10,7 +10,7 @@ use crate::addr::InterfaceAddr;
 
 /// `[[port]]`: an existing interface taken as a bridge port, or a pod's interface that podswitch
 /// makes. [`Port::attachment`] tells which.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, remote = "Self")]
 pub struct Port {
     /// The port's name; read as `dev` when absent.
@@ -62,6 +62,30 @@ pub struct Port {
     pub egress_burst: Option<u64>,
 }
 
+/// The limits of a [`Port`], as they are shown: the keys of the same names.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct PortLimits {
+    /// Broadcast and multicast frames that may come in per second.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub storm_limit: Option<u32>,
+    /// The most MAC addresses to be learned behind the port.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fdb_limit: Option<u32>,
+    /// Bits a second that may go to the pod or out of the interface.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ingress_rate: Option<u64>,
+    /// Bits that may go to it at once after a silence.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ingress_burst: Option<u64>,
+    /// Bits a second that may come from the pod or in through the interface.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub egress_rate: Option<u64>,
+    /// Bits that may come from it at once after a silence.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub egress_burst: Option<u64>,
+}
+
 /// What a port is attached to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Attachment<'a> {
@@ -108,24 +132,25 @@ impl Port {
         matches!(self.attachment(), Some(Attachment::Pod(_))) && self.anti_spoof.unwrap_or(true)
     }
 
+    /// What the port is limited to.
+    pub fn limits(&self) -> PortLimits {
+        PortLimits {
+            storm_limit: self.storm_limit,
+            fdb_limit: self.fdb_limit,
+            ingress_rate: self.ingress_rate,
+            ingress_burst: self.ingress_burst,
+            egress_rate: self.egress_rate,
+            egress_burst: self.egress_burst,
+        }
+    }
+
     /// A bridge port on the existing interface `dev`, named after it.
     pub fn device(dev: &str, segment: &str) -> Port {
         Port {
             name: dev.to_owned(),
             segment: segment.to_owned(),
             dev: Some(dev.to_owned()),
-            netns: None,
-            ifname: None,
-            ip: Vec::new(),
-            mac: None,
-            mtu: None,
-            anti_spoof: None,
-            storm_limit: None,
-            fdb_limit: None,
-            ingress_rate: None,
-            ingress_burst: None,
-            egress_rate: None,
-            egress_burst: None,
+            ..Port::default()
         }
     }
 
@@ -134,19 +159,10 @@ impl Port {
         Port {
             name: name.to_owned(),
             segment: default_segment(),
-            dev: None,
             netns: Some(netns),
             ifname: Some(ifname.to_owned()),
             ip,
-            mac: None,
-            mtu: None,
-            anti_spoof: None,
-            storm_limit: None,
-            fdb_limit: None,
-            ingress_rate: None,
-            ingress_burst: None,
-            egress_rate: None,
-            egress_burst: None,
+            ..Port::default()
         }
     }
 }
