@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 use std::net::UdpSocket;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use nix::sys::socket::{setsockopt, sockopt::RcvBufForce};
@@ -10,14 +10,19 @@ use podswitch_tests::{BRIDGE, Daemon, Hosts, Lab, Netns, Node, TwoNodes, Way, pi
 
 /// Sends numbered datagrams from one namespace to another for as long as `meanwhile` takes.
 /// Fails if one is lost, or comes twice. Gives how many there were.
+///
+/// Never more of them are on the way than the ports between have buffers for, so that a machine on
+/// which everybody waits for a CPU loses none either.
 #[track_caller]
 fn numbered_datagrams(
-    daemon: &Daemon,
+    daemons: &[&Daemon],
     (from, to): (&Netns, &Netns),
     address: &str,
     meanwhile: impl FnOnce(),
 ) -> u32 {
     const GAP: Duration = Duration::from_micros(100);
+    const WINDOW: usize = 128;
+    const PATIENCE: Duration = Duration::from_secs(5);
     let receiver = to.enter(|| UdpSocket::bind("[::]:9")).expect("binding");
     setsockopt(&receiver, RcvBufForce, &(16 << 20)).expect("root may have a large buffer");
     receiver.set_read_timeout(Some(Duration::from_millis(500))).expect("a timeout is allowed");
@@ -28,15 +33,20 @@ fn numbered_datagrams(
         v6 => (v6, 9),
     };
 
-    let stop = AtomicBool::new(false);
+    let (stop, arrived) = (AtomicBool::new(false), AtomicUsize::new(0));
     std::thread::scope(|scope| {
         let sending = scope.spawn(|| {
             let mut number = 0_u32;
-            while !stop.load(Ordering::Relaxed) {
+            let mut last = Instant::now();
+            while !stop.load(Ordering::Relaxed) && last.elapsed() < PATIENCE {
+                if number as usize - arrived.load(Ordering::Relaxed) >= WINDOW {
+                    std::thread::sleep(GAP);
+                    continue;
+                }
                 sender.send_to(&number.to_be_bytes(), target).expect("sending");
                 number += 1;
-                let next = Instant::now() + GAP;
-                while Instant::now() < next {
+                last = Instant::now();
+                while last.elapsed() < GAP {
                     std::hint::spin_loop();
                 }
             }
@@ -44,11 +54,18 @@ fn numbered_datagrams(
         });
         let receiving = scope.spawn(|| {
             let (mut seen, mut message) = (HashSet::new(), [0; 16]);
-            while let Ok(n) = receiver.recv(&mut message) {
-                let number = message[..n].try_into().expect("four bytes");
-                assert!(seen.insert(u32::from_be_bytes(number)), "a datagram came twice");
+            loop {
+                match receiver.recv(&mut message) {
+                    Ok(n) => {
+                        let number = message[..n].try_into().expect("four bytes");
+                        assert!(seen.insert(u32::from_be_bytes(number)), "a datagram came twice");
+                        arrived.store(seen.len(), Ordering::Relaxed);
+                    }
+                    // Nothing for a while: the last one was sent, or all that may be are on the way.
+                    Err(_) if stop.load(Ordering::Relaxed) => return seen,
+                    Err(_) => {}
+                }
             }
-            seen
         });
         meanwhile();
         stop.store(true, Ordering::Relaxed);
@@ -61,7 +78,7 @@ fn numbered_datagrams(
             lost.len(),
             lost.first(),
             lost.last(),
-            daemon.counters(),
+            daemons.iter().map(|d| d.counters()).collect::<Vec<_>>(),
         );
         sent
     })
@@ -78,7 +95,7 @@ fn replacing_the_tables_of_a_bridge_loses_nothing() {
          [[fdb]]\nmac = \"02:00:00:00:00:99\"\nport = \"eth1\"\n"
     );
 
-    let sent = numbered_datagrams(&daemon, (&hosts[0], &hosts[1]), "10.9.0.2", || {
+    let sent = numbered_datagrams(&[&daemon], (&hosts[0], &hosts[1]), "10.9.0.2", || {
         for _ in 0..15 {
             daemon.apply(&lab, &other);
             daemon.apply(&lab, BRIDGE);
@@ -95,6 +112,7 @@ fn replacing_the_routes_of_a_node_loses_nothing() {
     let Some(lab) = Lab::new() else { return };
     let cluster = TwoNodes::start(&lab, Way::Vxlan);
     let (node, [one, two]) = (&cluster.nodes[0], &cluster.pods);
+    let daemons = cluster.nodes.each_ref().map(|n| &n.daemon);
     ping(&one.netns, &two.ip4);
     let port = format!(
         "[[port]]\nname = \"{}\"\nnetns = \"{}\"\nifname = \"eth0\"\nip = [\"{}/24\", \"{}/64\"]\n",
@@ -107,7 +125,7 @@ fn replacing_the_routes_of_a_node_loses_nothing() {
     let few = Node::config(1, Way::Vxlan) + &port;
     let many = few.clone() + &(0..200).map(route).collect::<String>();
 
-    numbered_datagrams(&node.daemon, (&one.netns, &two.netns), &two.ip4, || {
+    numbered_datagrams(&daemons, (&one.netns, &two.netns), &two.ip4, || {
         for _ in 0..10 {
             node.daemon.apply(&lab, &many);
             node.daemon.apply(&lab, &few);
@@ -124,9 +142,10 @@ fn adding_and_removing_pods_disturbs_no_other() {
     let Some(lab) = Lab::new() else { return };
     let cluster = TwoNodes::start(&lab, Way::Vxlan);
     let (node, [one, two]) = (&cluster.nodes[0], &cluster.pods);
+    let daemons = cluster.nodes.each_ref().map(|n| &n.daemon);
     ping(&one.netns, &two.ip4);
 
-    numbered_datagrams(&node.daemon, (&one.netns, &two.netns), &two.ip4, || {
+    numbered_datagrams(&daemons, (&one.netns, &two.netns), &two.ip4, || {
         for host in 20..26 {
             let pod = node.add_pod(&lab, host);
             node.daemon.cli(&format!("port del {}", pod.name));
