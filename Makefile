@@ -41,6 +41,7 @@ FUZZ_SECONDS ?= 20
 PACKETS ?= 1000000
 ROUNDS ?= 50
 PODS ?= 100
+SECONDS_EACH ?= 5
 KEEP ?= 0
 ONLY ?=
 BENCH_OPTIONS ?=
@@ -85,6 +86,12 @@ bench: setup ## the pipeline's cost in clocks and nanoseconds a packet, beside V
 .PHONY: bench-cni
 bench-cni: setup build ## ADD and DEL of the CNI plugin beside the reference bridge plugin's; ROUNDS (50), PODS (100)
 	/usr/bin/python3 benches/cni.py target/release $(ROUNDS) $(PODS)
+
+.PHONY: bench-rates
+bench-rates: setup build ## how exactly rate limits shape; SECONDS_EACH (5) a stream (as root)
+	cargo build --locked -p podswitch-tests --bin rates
+	target=$$(realpath "$${CARGO_TARGET_DIR:-target}") && PODSWITCH_BIN=$$target/release/podswitch \
+	  $$target/debug/rates $(SECONDS_EACH)
 
 .PHONY: bench-e2e
 bench-e2e: setup ## podswitch beside other switches on real interfaces; ONLY=throughput|idle|memory (as root)

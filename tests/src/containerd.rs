@@ -16,6 +16,7 @@ use crate::command::{Background, run, wait_until};
 use crate::lab::Lab;
 use crate::netns::Netns;
 use crate::peers::tool;
+use crate::rates::receives;
 
 const IMAGE: &str = "localhost/podswitch-test:1";
 /// Where Debian's containernetworking-plugins has the reference plugins.
@@ -323,6 +324,12 @@ impl Sandbox {
     #[track_caller]
     pub fn sh(&self, line: &str) -> String {
         run(&self.words(line)).success()
+    }
+
+    /// The rate at which the pod receives in the next `window`: bits per second of Ethernet frames.
+    #[track_caller]
+    pub fn receives(&self, window: Duration) -> f64 {
+        receives(|line| self.sh(line), window)
     }
 
     /// Starts a command line, split at spaces, in the pod's network.

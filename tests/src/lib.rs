@@ -15,6 +15,7 @@ mod lab;
 mod netns;
 mod nodes;
 mod peers;
+mod rates;
 pub mod tshark;
 mod wire;
 
@@ -30,4 +31,5 @@ pub use peers::{
     Capture, exchange, frames_of, hex, iperf, iperf_udp, ping, ping_sized, send_frames, tool,
     write_pcap,
 };
+pub use rates::{Limit, RatedPods, Stream, Window};
 pub use wire::{Protocols, Tap, Wire};

@@ -4,10 +4,12 @@ use std::os::fd::AsFd;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use nix::sched::{CloneFlags, setns};
 
 use crate::command::{Background, Finished, run};
+use crate::rates::receives;
 
 /// A network namespace. Dropping its last clone kills what runs in it and removes it with all its
 /// links.
@@ -74,6 +76,12 @@ impl Netns {
         let words: Vec<&str> =
             ["ip", "-n", self.name()].into_iter().chain(line.split(' ')).collect();
         run(&words).success()
+    }
+
+    /// The rate at which `eth0` in here receives in the next `window`: bits per second of Ethernet frames.
+    #[track_caller]
+    pub fn receives(&self, window: Duration) -> f64 {
+        receives(|line| self.sh(line), window)
     }
 
     /// Sets one of the namespace's kernel settings, such as `net.ipv4.ip_forward`.

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use podswitch_tests::cni::{Call, List, REFERENCE, plugin_path};
-use podswitch_tests::{Daemon, Lab, Netns, join, ping, podswitch};
+use podswitch_tests::{Daemon, Lab, Netns, join, ping, podswitch, wait_until};
 use serde_json::{Value, json};
 
 const NODE: &str = "[node]\nname = \"node1\"\npod_cidrs = [\"10.244.1.0/24\", \
@@ -75,6 +75,49 @@ fn a_hundred_at_once() {
     ping(&pods[0], address(&results[99]));
     start("DEL").iter().for_each(|said| said.silence());
     assert!(pods.iter().all(|pod| pod.links() == ["lo"]));
+    daemon.finish();
+}
+
+/// Rates as Kubernetes annotations ask for them, so slow that frames of 64 KiB would take half a second.
+#[test]
+fn a_slow_pod_is_shaped_to_its_rate() {
+    let Some(lab) = Lab::new() else { return };
+    let node = lab.netns("node");
+    let daemon = Daemon::start(&lab, &node, NODE);
+    let plain = json!({"cniVersion": "1.1.0", "name": "net", "type": "podswitch-cni"});
+    let mut limited = plain.clone();
+    let rate = 1_000_000;
+    limited["runtimeConfig"] = json!({"bandwidth": {"ingressRate": rate, "egressRate": rate}});
+    let (slow, other) = (lab.netns("slow"), lab.netns("other"));
+    let at = call(&daemon, "ADD", &slow, &limited).run(&node).result();
+    let peer = call(&daemon, "ADD", &other, &plain).run(&node).result();
+    // What others send it is not lost for its size.
+    other.sh(&format!("ping -c1 -W2 -s 9000 {}", address(&at)));
+    for (client, server, to) in [(&other, &slow, &at), (&slow, &other, &peer)] {
+        let measure = || {
+            let listener = server.spawn("iperf3 --server --one-off --forceflush");
+            wait_until("iperf3 listens", Duration::from_secs(5), || {
+                server.sh("ss -Hltn").contains(":5201 ")
+            });
+            let stream = client.spawn(&format!("iperf3 --client {} --time 8", address(to)));
+            std::thread::sleep(Duration::from_secs(2));
+            let part = server.receives(Duration::from_secs(4)) / f64::from(rate);
+            drop((stream, listener));
+            part
+        };
+        // Where others starve the machine a stream may get less than it could.
+        let part = Some(measure()).filter(|part| *part > 0.95).unwrap_or_else(measure);
+        assert!((0.95..1.05).contains(&part), "{part} of {rate} bit/s to {}", server.name());
+    }
+    for (pod, conf) in [(&slow, &limited), (&other, &plain)] {
+        let check = |result: &Value| {
+            let mut conf = conf.clone();
+            conf["prevResult"] = result.clone();
+            call(&daemon, "CHECK", pod, &conf).run(&node).silence();
+        };
+        check(if pod.name() == slow.name() { &at } else { &peer });
+        call(&daemon, "DEL", pod, conf).run(&node).silence();
+    }
     daemon.finish();
 }
 

@@ -73,7 +73,7 @@ pub struct RateLimit {
     /// Bits per second of Ethernet frames, without preamble and FCS.
     pub rate: u64,
     /// Bits that may go at once; absent, or 4294967295, which runtimes say when they mean nothing by it:
-    /// what the rate gives in 25 ms.
+    /// what the rate gives in 50 ms.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub burst: Option<u64>,
 }

@@ -13,6 +13,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::names;
 
+/// The rate, in bits per second, below which the largest frame of the switch takes longer than the 25 ms
+/// that a port's queue holds: TCP comes to a standstill over a handful of such frames.
+const SLOW: u64 = 65_549 * 8 * 40;
+/// The largest packet of pods with a slower limit, bytes.
+const SLOW_MTU: u32 = 1500;
 /// The scope of a route whose destinations are on the link (`RT_SCOPE_LINK`).
 const SCOPE_LINK: u8 = 253;
 /// The longest name of a network and of a container, in bytes.
@@ -194,6 +199,15 @@ impl Entry {
             route.gw = route.gw.or_else(|| self.gateway(route.dst.is_ipv4()));
         }
         routes
+    }
+
+    /// The largest packet, in bytes, that a pod with a slow limit shall send and ask others for. Its
+    /// interface takes larger ones, such as datagrams of other pods of the segment, which nobody could
+    /// tell that they are too large.
+    pub fn route_mtu(&self) -> Option<u32> {
+        let limits = [self.request.ingress, self.request.egress];
+        let slowest = limits.iter().flatten().map(|limit| limit.rate).min()?;
+        (slowest < SLOW && self.request.mtu.is_none()).then_some(SLOW_MTU)
     }
 
     /// What a caller is told of it. `mtu` is the pod's interface's.

@@ -25,12 +25,37 @@ const HOST_NEAR: &str = "pswhost";
 pub enum Wanted {
     /// An existing interface as a bridge port, or a pod's veth.
     Port(Port),
-    /// The veth of a pod that a container runtime plugged in, with the routes in the pod.
-    Attached(Port, Vec<AttachmentRoute>),
+    /// The veth of a pod that a container runtime plugged in.
+    Attached(Port, PodRoutes),
     /// The host port: the interface's name. Its addresses may change while it is there.
     Host { interface: String },
     /// The uplink.
     Uplink(Uplink),
+}
+
+/// The routes in a pod that a container runtime plugged in.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PodRoutes {
+    /// With their next hops.
+    routes: Vec<AttachmentRoute>,
+    /// The MTU of all routes that say nothing else, those of the prefixes on the link included, in bytes.
+    mtu: Option<u32>,
+}
+
+impl PodRoutes {
+    /// As the kernel gets them; `away` is the MTU of what leaves the node, if it is less than the
+    /// interface's.
+    fn specs(&self, port: &Port, away: Option<u32>) -> Vec<PodRoute> {
+        let away = away.into_iter().chain(self.mtu).min();
+        let routes = self.routes.iter().map(|r| attached_route(r, away));
+        let on_link = port.ip.iter().map(|a| a.prefix()).filter(|_| self.mtu.is_some());
+        let is_there =
+            |prefix: &Prefix| self.routes.iter().any(|r| r.dst == *prefix && r.gw.is_none());
+        let on_link = on_link.filter(|prefix| !is_there(prefix));
+        let on_link =
+            on_link.map(|prefix| PodRoute { mtu: self.mtu, ..PodRoute::new(prefix, None) });
+        on_link.chain(routes).collect()
+    }
 }
 
 impl Wanted {
@@ -47,7 +72,10 @@ impl Wanted {
 pub fn wanted(state: &State, attachments: &Attachments) -> BTreeMap<String, Wanted> {
     let ports = state.ports.iter().map(|p| {
         let wanted = match attachments.of_port(&p.name) {
-            Some(entry) => Wanted::Attached(interface(p), entry.resolved_routes()),
+            Some(entry) => {
+                let routes = entry.resolved_routes();
+                Wanted::Attached(interface(p), PodRoutes { routes, mtu: entry.route_mtu() })
+            }
             None => Wanted::Port(interface(p)),
         };
         (p.name.clone(), wanted)
@@ -467,7 +495,7 @@ impl Maker<'_> {
         let mtu = port.mtu.unwrap_or(if spans { away } else { NODE_MTU });
         let away = (away < mtu).then_some(away);
         let routes = match wanted {
-            Wanted::Attached(_, routes) => routes.iter().map(|r| attached_route(r, away)).collect(),
+            Wanted::Attached(_, routes) => routes.specs(port, away),
             _ => default_routes(gateways(self.state, port), away),
         };
         PodSpec {

@@ -7,6 +7,9 @@ use core::sync::atomic::{AtomicU64, Ordering};
 const UNITS: u64 = 16_000_000;
 /// What may wait for a limit, in milliseconds at its rate.
 const QUEUE_MS: u64 = 25;
+/// What a bucket holds when nobody says, in milliseconds at its rate. The kernel may let a worker on a busy
+/// machine wait for its turn that long, and what the bucket cannot hold meanwhile is lost to the limit.
+const BURST_MS: u64 = 50;
 /// The least that a bucket holds, in milliseconds at its rate: a worker may be woken so late.
 const LEAST_BURST_MS: u64 = 10;
 
@@ -30,10 +33,10 @@ pub struct TokenBucket {
 
 impl TokenBucket {
     /// A full bucket for `rate` bits a second (one at least) that holds `burst` bits, but no less than
-    /// 10 ms' worth; 25 ms' worth when it is not said.
+    /// 10 ms' worth; 50 ms' worth when it is not said.
     pub fn new(rate: u64, burst: Option<u64>) -> TokenBucket {
         let rate = rate.max(1);
-        let depth = burst.map_or(QUEUE_MS * UNITS, |burst| {
+        let depth = burst.map_or(BURST_MS * UNITS, |burst| {
             let time = u128::from(burst) * u128::from(UNITS) * 1000 / u128::from(rate);
             // A quarter of what the clock can count, so that sums do not wrap.
             u64::try_from(time).unwrap_or(u64::MAX).min(u64::MAX / 4)
@@ -105,8 +108,8 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_said_is_25_ms() {
-        assert_eq!(TokenBucket::new(8_000_000, None).burst(), 200_000);
+    fn what_is_not_said_is_50_ms() {
+        assert_eq!(TokenBucket::new(8_000_000, None).burst(), 400_000);
         assert_eq!(TokenBucket::new(8_000_000, None).queue_bytes(), 25_000);
         assert_eq!(TokenBucket::new(8_000_000, Some(8_000_000)).burst(), 8_000_000);
         assert_eq!(TokenBucket::new(8_000_000, Some(1)).burst(), 80_000, "10 ms at least");

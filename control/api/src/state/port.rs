@@ -51,13 +51,13 @@ pub struct Port {
     /// header on; absent: not limited.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ingress_rate: Option<u64>,
-    /// Bits that may go to it at once after a silence; absent: 25 ms at the rate.
+    /// Bits that may go to it at once after a silence; absent: 50 ms at the rate.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ingress_burst: Option<u64>,
     /// The rate of what comes from the pod or in through the interface, in bits a second.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub egress_rate: Option<u64>,
-    /// Bits that may come from it at once after a silence; absent: 25 ms at the rate.
+    /// Bits that may come from it at once after a silence; absent: 50 ms at the rate.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub egress_burst: Option<u64>,
 }
