@@ -128,12 +128,14 @@ fn tables() -> Tables {
         icmp_errors: 1000,
     };
     Tables {
-        ports: vec![
+        ports: [
             port(POD, Role::Access(SEGMENT)),
             port(OTHER, Role::Access(SEGMENT)),
             port(UPLINK, Role::Uplink),
-        ],
-        segments: vec![Some(Arc::new(segment))],
+        ]
+        .into_iter()
+        .collect(),
+        segments: [Some(Arc::new(segment))].into_iter().collect(),
         router: Some(Arc::new(router)),
         underlay: Arc::new(underlay),
         ..Tables::default()

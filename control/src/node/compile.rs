@@ -16,8 +16,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 use switch::tables::{
     Egress, Encapsulation, Fib, Group, Guard, HostPort, Neighbor, Neighbors, NextHop, OuterPolicy,
-    PathMtu, Port, PortPolicy, Role, Router, Segment, SegmentPolicy, Storm, Tables, TokenBucket,
-    Tunnel, Underlay, UnknownUnicast, UplinkVlan,
+    PathMtu, Port, PortPolicy, Role, Router, Segment, SegmentPolicy, Slots, Storm, Tables,
+    TokenBucket, Tunnel, Underlay, UnknownUnicast, UplinkVlan,
 };
 use switch::waiting::Direction;
 use switch::{Location, PortId, SegmentId, TunnelId};
@@ -182,7 +182,7 @@ fn segment_names(state: &State) -> impl Iterator<Item = &str> {
     std::iter::once(DEFAULT_SEGMENT).chain(declared)
 }
 
-fn slots<T>(items: impl IntoIterator<Item = (usize, T)>) -> Vec<Option<Arc<T>>> {
+fn slots<T>(items: impl IntoIterator<Item = (usize, T)>) -> Slots<T> {
     let mut out = Vec::new();
     for (index, item) in items {
         if out.len() <= index {
@@ -190,7 +190,7 @@ fn slots<T>(items: impl IntoIterator<Item = (usize, T)>) -> Vec<Option<Arc<T>>> 
         }
         out[index] = Some(Arc::new(item));
     }
-    out
+    out.into_iter().collect()
 }
 
 struct Compiler<'a> {

@@ -12,6 +12,7 @@ mod next_hop;
 mod path_mtu;
 mod port;
 mod segment;
+mod slots;
 mod storm;
 mod tunnel;
 mod underlay;
@@ -25,6 +26,7 @@ pub use next_hop::NextHop;
 pub use path_mtu::PathMtu;
 pub use port::{Guard, Port, PortPolicy, Role};
 pub use segment::{Neighbor, Segment, SegmentPolicy, UnknownUnicast};
+pub use slots::Slots;
 pub use storm::Storm;
 pub use tunnel::{Egress, Encapsulation, OuterPolicy, Tunnel};
 pub use underlay::{Underlay, UplinkVlan};
@@ -39,13 +41,13 @@ use std::sync::Arc;
 #[derive(Clone, Debug, Default)]
 pub struct Tables {
     /// Ports by [`PortId`]; none where the identifier is not in use.
-    pub ports: Vec<Option<Arc<Port>>>,
+    pub ports: Slots<Port>,
     /// Whether a port limits the rate of what goes to it: if none does, nobody looks for it.
     pub shaped: bool,
     /// Segments by [`SegmentId`].
-    pub segments: Vec<Option<Arc<Segment>>>,
+    pub segments: Slots<Segment>,
     /// Tunnels by [`TunnelId`].
-    pub tunnels: Vec<Option<Arc<Tunnel>>>,
+    pub tunnels: Slots<Tunnel>,
     /// Longest-prefix match to an index into `next_hops`.
     pub fib: Fib,
     /// What the FIB's values mean.
