@@ -81,6 +81,7 @@ check: ## formatting, lints, documentation: no warning is let through
 .PHONY: bench
 bench: setup ## the pipeline's cost in clocks and nanoseconds a packet, beside VPP's; BENCH_QUICK=1 is short
 	cargo bench --locked -p podswitch-benches --bench tables
+	cargo bench --locked -p podswitch-benches --bench scale
 	cargo bench --locked -p podswitch-benches --bench pipeline
 
 .PHONY: bench-cni

@@ -1,10 +1,13 @@
 //! Benches of the pipeline: the rows of the comparison with FD.io VPP, each a switch with its
 //! tables and an endless source of frames, and the clock that they are measured with.
 
+pub mod churn;
 pub mod guard;
 pub mod headers;
+pub mod heap;
 pub mod packets;
 pub mod rig;
+pub mod routes;
 pub mod scenario;
 pub mod table;
 pub mod tsc;

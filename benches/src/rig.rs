@@ -8,6 +8,7 @@ use fastpath::{Frame, MemoryIo, MemoryPorts};
 use std::collections::VecDeque;
 use std::hint::black_box;
 use std::sync::Arc;
+use switch::publish::{self, Publisher, Reader};
 use switch::{Fdb, Millis, PortId, Tables, Worker, WorkerCounters};
 
 use crate::headers::Headers;
@@ -51,6 +52,8 @@ impl Setup {
 /// A switch, ready to run.
 pub struct Rig {
     setup: Setup,
+    tables: Reader<Tables>,
+    publisher: Option<Publisher<Tables>>,
     fdb: Arc<Fdb>,
     worker: Worker,
     ports: MemoryPorts,
@@ -69,18 +72,28 @@ impl Rig {
     }
 
     /// A second worker of the same switch; of `setup`, its traffic is used.
-    pub fn beside(&self, setup: Setup) -> Rig {
-        Rig::with(Setup { tables: self.setup.tables.clone(), ..setup }, self.fdb.clone())
+    pub fn beside(&mut self, setup: Setup) -> Rig {
+        Rig::with(Setup { tables: self.tables.current().clone(), ..setup }, self.fdb.clone())
     }
 
-    fn with(setup: Setup, fdb: Arc<Fdb>) -> Rig {
-        let counters = Arc::new(WorkerCounters::new(setup.tables.ports.len()));
+    /// What changes the tables while the switch forwards; none the second time.
+    pub fn publisher(&mut self) -> Option<Publisher<Tables>> {
+        self.publisher.take()
+    }
+
+    fn with(mut setup: Setup, fdb: Arc<Fdb>) -> Rig {
+        // An old snapshot that is held on to would keep what changes take the place of.
+        let tables = Arc::new(std::mem::take(&mut setup.tables));
+        let counters = Arc::new(WorkerCounters::new(tables.ports.len()));
         let frames = (WORKING_SET + 2 * VECTOR) as u32;
-        let ports = setup.tables.ports.len();
-        let ports = MemoryPorts::new(ports, frames, VECTOR, counters.clone()).expect("memory");
+        let ports =
+            MemoryPorts::new(tables.ports.len(), frames, VECTOR, counters.clone()).expect("memory");
         let worker = Worker::new(counters, fdb.clone());
+        let (publisher, mut readers) = publish::channel(tables, 1);
         let mut rig = Rig {
             setup,
+            tables: readers.remove(0),
+            publisher: Some(publisher),
             fdb,
             worker,
             ports,
@@ -107,8 +120,14 @@ impl Rig {
         for _ in 0..WORKING_SET / VECTOR {
             let before: Vec<_> = self.ready.iter().take(VECTOR).map(Frame::to_vec).collect();
             self.batch.extend(self.ready.drain(..VECTOR));
-            let Setup { tables, ingress, egress, check, .. } = &self.setup;
-            self.worker.process(tables, *ingress, NOW, &mut self.batch, self.ports.io());
+            let Setup { ingress, egress, check, .. } = &self.setup;
+            self.worker.process(
+                self.tables.current(),
+                *ingress,
+                NOW,
+                &mut self.batch,
+                self.ports.io(),
+            );
             let after = self.ports.take(*egress);
             assert_eq!(after.len(), VECTOR, "frames lost: {:?}", self.drops());
             for (before, after) in before.iter().zip(&after) {
@@ -129,8 +148,8 @@ impl Rig {
         let done = self.vectors.len();
         for _ in 0..vectors {
             let mut frames = headers.write(self.ready.drain(..VECTOR).collect());
-            let Setup { tables, ingress, egress, .. } = &self.setup;
-            let (worker, io) = (&mut self.worker, self.ports.io());
+            let Setup { ingress, egress, .. } = &self.setup;
+            let (worker, tables, io) = (&mut self.worker, &mut self.tables, self.ports.io());
             let mut sent = 0;
             let start = tsc::now();
             if batch == VECTOR {
@@ -149,6 +168,16 @@ impl Rig {
             self.receive(VECTOR);
         }
         self.vectors[done..].iter().sum()
+    }
+
+    /// What the switch sees of the tables.
+    pub fn reader(&mut self) -> &mut Reader<Tables> {
+        &mut self.tables
+    }
+
+    /// Forgets what was measured so far.
+    pub fn forget(&mut self) {
+        self.vectors.clear();
     }
 
     /// Clocks a packet: the median of all vectors so far, so that a vector during which the core was
@@ -171,14 +200,14 @@ impl Rig {
 #[inline(never)]
 fn forward(
     worker: &mut Worker,
-    tables: &Tables,
+    tables: &mut Reader<Tables>,
     ingress: PortId,
     egress: PortId,
     batch: &mut Vec<Frame>,
     io: &mut MemoryIo,
 ) -> usize {
     let mut sent = 0;
-    worker.process(black_box(tables), ingress, NOW, batch, io);
+    worker.process(black_box(tables.current()), ingress, NOW, batch, io);
     io.drain(egress, |_| sent += 1);
     sent
 }

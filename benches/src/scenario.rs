@@ -73,6 +73,8 @@ const PEER_MAC: Mac = Mac([2, 0, 0, 0, 0xff, 2]);
 const LOCAL: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
 const SOURCE: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 2);
 const VNI: u32 = 100;
+/// Next hops that routes share.
+pub const NEXT_HOPS: u32 = 64;
 
 /// The `i`th station that sends.
 fn source(i: u32) -> Mac {
@@ -84,8 +86,13 @@ fn station(i: u32) -> Mac {
     Mac::from_u64(0x0210_0000_0000 | u64::from(i))
 }
 
+/// The network identifier of the tunnels.
+pub fn vni() -> Vni {
+    Vni::new(VNI).expect("24 bits")
+}
+
 /// The `i`th peer.
-fn peer(i: u32) -> Ipv4Addr {
+pub fn peer(i: u32) -> Ipv4Addr {
     Ipv4Addr::from_bits(u32::from(Ipv4Addr::new(172, 16, 0, 1)) + i)
 }
 
@@ -144,7 +151,7 @@ fn tables() -> Tables {
 
 /// Adds a VXLAN tunnel to the `i`th peer.
 fn add_vxlan(tables: &mut Tables, i: u32) {
-    let (id, vni) = (TunnelId(i as u16), Vni::new(VNI).expect("24 bits"));
+    let (id, vni) = (TunnelId(i as u16), vni());
     let remote = IpAddr::V4(peer(i));
     let header = OuterHeader::vxlan(UPLINK_MAC, PEER_MAC, LOCAL.into(), remote, 4789, vni, 64)
         .expect("IPv4");
@@ -162,6 +169,13 @@ fn add_vxlan(tables: &mut Tables, i: u32) {
         egress: Some(Egress { port: UPLINK, header }),
     })));
     Arc::make_mut(&mut tables.underlay).add_vxlan(4789, vni, remote, id);
+}
+
+/// A switch with VXLAN tunnels to `n` peers.
+pub fn vxlan_tunnels(n: u32) -> Tables {
+    let mut tables = tables();
+    (0..n).for_each(|i| add_vxlan(&mut tables, i));
+    tables
 }
 
 /// Adds an IPIP tunnel to the first peer.
@@ -221,10 +235,19 @@ fn bridge(len: usize, n: u32) -> Setup {
 
 /// To pods on a port: `n` routes that share a few next hops.
 fn local_routes(tables: &mut Tables, n: u32) {
-    const NEXT_HOPS: u32 = 64;
     tables.fib = fib(n, |i| i % NEXT_HOPS);
     tables.next_hops =
         (0..NEXT_HOPS).map(|i| NextHop::Local { port: OTHER, mac: station(i) }).collect();
+}
+
+/// Routes to pods on a port by a table of one's own, whose values are below [`NEXT_HOPS`], to
+/// destinations of one's own.
+pub fn route_by(fib: Fib, destination: impl FnMut() -> Ipv4Addr + Send + 'static) -> Setup {
+    let (mut setup, mut destination) = (route(packets::FRAME, 1), destination);
+    setup.tables.fib = fib;
+    setup.vary = Box::new(move |frame| packets::set_dst(frame, ETH, destination()));
+    setup.check = packets::assert_routed;
+    setup
 }
 
 fn route(len: usize, n: u32) -> Setup {

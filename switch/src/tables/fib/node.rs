@@ -40,13 +40,19 @@ const fn first<K: Key>() -> usize {
     if K::SKIPS { BYTE + 1 } else { PATH }
 }
 
-/// An entry of a compressed node.
+/// The word of an entry of a compressed node.
 #[inline(always)]
-pub(super) fn compressed<K: Key>(node: &[Line], byte: u8) -> u32 {
+fn position<K: Key>(node: &[Line], byte: u8) -> usize {
     let (word, bit) = (usize::from(byte >> 5), byte & 31);
     let upto = node[0].word(word) & (u32::MAX >> (31 - bit));
     let before = node[0].word(RANKS + word / 4) >> (8 * (word % 4)) & 0xff;
-    let at = first::<K>() - 1 + (before + upto.count_ones()) as usize;
+    first::<K>() - 1 + (before + upto.count_ones()) as usize
+}
+
+/// An entry of a compressed node.
+#[inline(always)]
+pub(super) fn compressed<K: Key>(node: &[Line], byte: u8) -> u32 {
+    let at = position::<K>(node, byte);
     node[at / WORDS].word(at)
 }
 
@@ -74,6 +80,28 @@ pub(super) fn path(node: &[Line]) -> [u32; 4] {
 pub(super) fn above(node: &[Line], entry: u32) -> u32 {
     let at = if entry & PLAIN != 0 { ABOVE_PLAIN } else { ABOVE };
     node[at / WORDS].word(at)
+}
+
+/// An entry of a node.
+pub(super) fn entry<K: Key>(node: &[Line], entry: u32, byte: u8) -> u32 {
+    if entry & PLAIN != 0 { plain(node, byte) } else { compressed::<K>(node, byte) }
+}
+
+/// Copies a node, with other nodes below it where there are nodes.
+pub(super) fn repoint<K: Key>(
+    node: &[Line],
+    entry: u32,
+    to: &[(u8, Option<u32>)],
+    out: &mut Vec<u32>,
+) {
+    out.clear();
+    let words = lines::<K>(node, entry) * WORDS;
+    out.extend((0..words).map(|at| node[at / WORDS].word(at)));
+    for &(byte, child) in to {
+        // No two slots lead to one node, so that it has an entry of its own.
+        let at = if entry & PLAIN != 0 { byte.into() } else { position::<K>(node, byte) };
+        out[at] = child.unwrap_or(out[at]);
+    }
 }
 
 /// All entries of a node.

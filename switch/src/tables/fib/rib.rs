@@ -1,7 +1,7 @@
 //! What changes a table: its routes, and the working copy that snapshots are taken from.
 
 use super::key::Key;
-use super::lines::Store;
+use super::lines::{Store, WORDS};
 use super::lpm::Lpm;
 use super::node::{self, AT, ENTRIES, NODE, NONE, PLAIN};
 use super::root::{BITS, Depths, Root};
@@ -10,9 +10,9 @@ use std::collections::BTreeMap;
 /// Nodes of IPv4 with more runs than this are plain: one cache line is read and no bits are counted,
 /// for at most twice the memory.
 const PLAIN_RUNS: usize = 128;
-/// As long as there are so few plain nodes (1 MiB), every node is: small tables are the fastest. Tests
-/// have both kinds.
-const FEW: usize = if cfg!(any(test, loom)) { 2 } else { 1000 };
+/// As long as there are so few plain nodes, every node is: small tables are the fastest. In a larger one
+/// they would take too much of the cache. Tests have both kinds.
+const FEW: usize = if cfg!(any(test, loom)) { 2 } else { 32 };
 
 /// The routes of one family.
 ///
@@ -161,23 +161,34 @@ impl<K: Key> Routes<K> {
         &mut self,
         before: Option<u32>,
         from: u8,
-        changes: &[(K, u8)],
+        mut changes: &[(K, u8)],
         above: u32,
     ) -> Option<u32> {
         let key = changes[0].0;
         let at = self.turning_point(before, from, changes);
-        let (painted, is_empty) = self.paint(key, at);
         let mut children: Vec<(u8, u32)> = Vec::new();
         if let Some(node) = before {
             match self.place_of(node, key, from) {
                 (_, byte) if byte == at => {
+                    let after = self.update_children(node, at, changes);
+                    if let Some(after) = &after
+                        && after.iter().all(|(_, child)| child.is_some())
+                    {
+                        return Some(self.repoint(node, after));
+                    }
                     children.extend(self.children(node));
                     self.retire(node);
+                    if let Some(after) = after {
+                        children.retain(|(slot, _)| after.iter().all(|(s, _)| s != slot));
+                        children.extend(after.iter().filter_map(|&(s, child)| Some((s, child?))));
+                        changes = &[];
+                    }
                 }
                 // It skips the byte that now matters.
                 (path, _) => children.push((path.byte(at), node)),
             }
         }
+        let (painted, is_empty) = self.paint(key, at);
         // Shorter prefixes sort before those that they cover, not before all longer ones.
         let below: Vec<(K, u8)> =
             changes.iter().copied().filter(|&(_, len)| len > 8 * (at + 1)).collect();
@@ -202,6 +213,40 @@ impl<K: Key> Routes<K> {
             entries[usize::from(slot)] = self.inherit(node, place, painted[usize::from(slot)]);
         }
         Some(self.write(&entries, (key, at), above))
+    }
+
+    /// Updates the nodes below a node in which nothing else changes: none if something does, or if
+    /// there is to be a node where there is none.
+    fn update_children(
+        &mut self,
+        node: u32,
+        at: u8,
+        changes: &[(K, u8)],
+    ) -> Option<Vec<(u8, Option<u32>)>> {
+        let lines = self.store.from(node & AT);
+        let is_below = |&(key, len): &(K, u8)| {
+            len > 8 * (at + 1) && node::entry::<K>(lines, node, key.byte(at)) & NODE != 0
+        };
+        if !changes.iter().all(is_below) {
+            return None;
+        }
+        let of_one_child = changes.chunk_by(|a, b| a.0.byte(at) == b.0.byte(at));
+        let after = of_one_child.map(|changes| {
+            let slot = changes[0].0.byte(at);
+            let child = node::entry::<K>(self.store.from(node & AT), node, slot);
+            let above = node::above(self.store.from(child & AT), child);
+            (slot, self.update(Some(child), at + 1, changes, above))
+        });
+        Some(after.collect())
+    }
+
+    /// The same node with other nodes below it: most changes of a large table come by many nodes in
+    /// which they do not end.
+    fn repoint(&mut self, node: u32, to: &[(u8, Option<u32>)]) -> u32 {
+        node::repoint::<K>(self.store.from(node & AT), node, to, &mut self.words);
+        let again = self.store.write(&self.words);
+        self.store.retire(node & AT, self.words.len() / WORDS);
+        node & !AT | again
     }
 
     /// The byte that the node of a part of the table has to look at: the first in which a prefix ends or

@@ -1,0 +1,192 @@
+//! Routes that change while packets are forwarded.
+
+use crate::packets::Sequence;
+use crate::{scenario, tsc};
+use encap::Prefix;
+use std::collections::VecDeque;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+use switch::Tables;
+use switch::publish::{Publisher, Reader};
+use switch::tables::Rib;
+
+/// Changes that one snapshot brings.
+pub const BATCH: usize = 50;
+/// Time between snapshots: 100,000 changes a second.
+const PERIOD: Duration = Duration::from_micros(500);
+/// Routes that are withdrawn at a time.
+const WITHDRAWN: usize = 500;
+
+/// An endless sequence of changes: of four, two give a route another next hop, one withdraws a route,
+/// and one announces a route again that was withdrawn.
+pub struct Churn {
+    prefixes: Vec<Prefix>,
+    withdrawn: VecDeque<Prefix>,
+    sequence: Sequence,
+    step: u32,
+}
+
+impl Churn {
+    /// Changes of these routes.
+    pub fn new(prefixes: Vec<Prefix>) -> Churn {
+        Churn { prefixes, withdrawn: VecDeque::new(), sequence: Sequence::new(), step: 0 }
+    }
+
+    /// Makes the next change.
+    pub fn change(&mut self, rib: &mut Rib) {
+        self.step += 1;
+        let prefix = self.prefixes[self.sequence.below(self.prefixes.len() as u32) as usize];
+        let value = self.step % scenario::NEXT_HOPS;
+        if self.step.is_multiple_of(4)
+            && self.withdrawn.len() > WITHDRAWN.min(self.prefixes.len() / 2)
+        {
+            let again = self.withdrawn.pop_front().expect("more than none");
+            rib.insert(again, value);
+        } else if self.step % 4 == 2 && rib.remove(prefix).is_some() {
+            self.withdrawn.push_back(prefix);
+        } else {
+            rib.insert(prefix, value);
+        }
+    }
+}
+
+/// What the writer is told to do.
+enum Order {
+    /// To change routes until the next order.
+    Change,
+    /// To change nothing.
+    Rest,
+    /// To change one route so many times, each time when the reader has seen the last one.
+    One(u64),
+}
+
+/// A thread that changes the routes of a switch.
+pub struct Writer {
+    orders: Option<Sender<Order>>,
+    shared: Arc<Shared>,
+    thread: Option<JoinHandle<()>>,
+}
+
+#[derive(Default)]
+struct Shared {
+    changes: AtomicU64,
+    /// When the change that is under way began, and how many the reader has seen.
+    began: AtomicU64,
+    seen: AtomicU64,
+}
+
+/// The address by whose route [`Order::One`] is measured.
+const WATCHED: [u8; 4] = [100, 64, 0, 1];
+
+impl Writer {
+    /// A thread that changes `rib`, at rest.
+    pub fn start(rib: Rib, publisher: Publisher<Tables>, churn: Churn) -> Writer {
+        let (orders, received) = channel();
+        let shared = Arc::<Shared>::default();
+        let for_thread = shared.clone();
+        let mut changer = Changer { rib, publisher, churn, shared: for_thread };
+        let thread = thread::spawn(move || changer.obey(&received));
+        Writer { orders: Some(orders), shared, thread: Some(thread) }
+    }
+
+    /// Changes made so far.
+    pub fn changes(&self) -> u64 {
+        self.shared.changes.load(Ordering::Relaxed)
+    }
+
+    /// Begins to change routes, or ends.
+    pub fn run(&self, on: bool) {
+        self.tell(if on { Order::Change } else { Order::Rest });
+    }
+
+    /// How many microseconds it took from when a change begins until a reader that looks all the time
+    /// finds it in the newest snapshot; sorted.
+    pub fn latency(&self, reader: &mut Reader<Tables>, times: u64) -> Vec<f64> {
+        self.tell(Order::One(times));
+        let mut all = Vec::new();
+        for n in 0..times {
+            while reader.current().fib.lookup(WATCHED.into()) != Some(watched(n)) {
+                std::hint::spin_loop();
+            }
+            let took = tsc::now() - self.shared.began.load(Ordering::Acquire);
+            self.shared.seen.store(n + 1, Ordering::Release);
+            all.push(took as f64 / tsc::per_nanosecond() / 1e3);
+        }
+        all.sort_by(f64::total_cmp);
+        all
+    }
+
+    fn tell(&self, order: Order) {
+        self.orders
+            .as_ref()
+            .expect("until it is dropped")
+            .send(order)
+            .expect("the writer's thread");
+    }
+}
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        self.orders = None;
+        if let Some(thread) = self.thread.take() {
+            thread.join().expect("the writer's thread");
+        }
+    }
+}
+
+/// The value of the watched route after so many changes of it: one that no other route has.
+fn watched(n: u64) -> u32 {
+    scenario::NEXT_HOPS + (n % 2) as u32
+}
+
+struct Changer {
+    rib: Rib,
+    publisher: Publisher<Tables>,
+    churn: Churn,
+    shared: Arc<Shared>,
+}
+
+impl Changer {
+    fn obey(&mut self, orders: &Receiver<Order>) {
+        while let Ok(order) = orders.recv() {
+            match order {
+                Order::Rest => {}
+                Order::Change => self.change_until_told(orders),
+                Order::One(times) => (0..times).for_each(|n| self.change_one(n)),
+            }
+        }
+    }
+
+    fn change_until_told(&mut self, orders: &Receiver<Order>) {
+        let mut due = Instant::now();
+        // Whatever comes is an order to rest.
+        while orders.try_recv().is_err() {
+            (0..BATCH).for_each(|_| self.churn.change(&mut self.rib));
+            self.publish();
+            self.shared.changes.fetch_add(BATCH as u64, Ordering::Relaxed);
+            due += PERIOD;
+            while Instant::now() < due {
+                std::hint::spin_loop();
+            }
+        }
+    }
+
+    fn change_one(&mut self, n: u64) {
+        while self.shared.seen.load(Ordering::Acquire) != n {
+            std::hint::spin_loop();
+        }
+        let prefix = Prefix::host(IpAddr::from(WATCHED));
+        self.shared.began.store(tsc::now(), Ordering::Release);
+        self.rib.insert(prefix, watched(n));
+        self.publish();
+    }
+
+    fn publish(&mut self) {
+        let tables = Tables { fib: self.rib.snapshot(), ..(**self.publisher.current()).clone() };
+        self.publisher.publish(Arc::new(tables));
+    }
+}
