@@ -1,6 +1,7 @@
 #!/usr/bin/python3
-"""ADD and DEL of podswitch-cni beside the reference bridge plugin, interleaved in one run, and what a
-pod's port costs in memory. As root; prints the rows of the table in docs/performance.md.
+"""ADD and DEL of podswitch-cni beside the reference bridge plugin, interleaved in one run, what of them is
+the daemon's and what the plugin's mere start, and what a pod's port costs in memory. As root; prints
+the rows of the table in docs/performance.md.
 
     make bench-cni ROUNDS=50 PODS=100
 """
@@ -9,6 +10,7 @@ import ctypes
 import json
 import os
 import pathlib
+import re
 import shutil
 import signal
 import statistics
@@ -88,6 +90,12 @@ class Bench:
         return took
 
 
+    def daemons(self, method):
+        """How long the daemon took for a method, each time, in milliseconds, as it logs it."""
+        log = (self.folder / "log").read_text()
+        return [float(ms) for ms in re.findall(rf"{method} by .*, in ([0-9.]+) ms", log)]
+
+
 def kernel_memory():
     """Bytes of the kernel's that ports can be made of: slab, vmalloc (rings), per-CPU."""
     wanted = ("SUnreclaim:", "VmallocUsed:", "Percpu:")
@@ -102,7 +110,8 @@ def resident(pid):
 
 def row(values):
     values = sorted(values)
-    return f"{statistics.median(values):.1f} / {values[int(len(values) * 0.95) - 1]:.1f}"
+    p95 = values[int(len(values) * 0.95) - 1]
+    return f"{statistics.median(values):.1f} / {p95:.1f} ({values[0]:.1f})"
 
 
 def main():
@@ -123,34 +132,44 @@ def main():
 
 
 def measure(bench, rounds, pods):
-    subjects = ["bridge, host-local", "podswitch-cni, host-local", "podswitch-cni, own IPAM"]
-    times = {(s, c): [] for s in subjects for c in ("ADD", "DEL")}
+    bridge, local, own = subjects = ["bridge, host-local", "podswitch-cni, host-local",
+                                     "podswitch-cni, own IPAM"]
+    times = {(s, c): [] for s in subjects for c in ("ADD", "DEL", "VERSION")}
+    daemon = {(s, c): [] for s in (local, own) for c in ("ADD", "DEL")}
     pod = bench.netns("pod")
+    # A node is never without pods: what the first one brings, and the last takes along, is not counted.
+    for subject in subjects:
+        bench.call(subject, "ADD", bench.netns("resident" + str(subjects.index(subject))))
     for number in range(rounds + 2):
         for subject in subjects:
-            for command in ("ADD", "DEL"):
+            for command in ("ADD", "DEL", "VERSION"):
                 took = bench.call(subject, command, pod)
-                # The first make the bridge, the segment, the folders.
                 if number >= 2:
                     times[subject, command].append(took)
+                if subject != bridge and command != "VERSION":
+                    daemon[subject, command] += bench.daemons("attachment." + command.lower())[-1:]
     memory = {}
     many = [bench.netns(f"m{n}") for n in range(pods)]
-    for subject in (subjects[0], subjects[2]):
-        before, daemon = kernel_memory(), resident(bench.daemon.pid)
+    for subject in (bridge, own):
+        before, own_memory = kernel_memory(), resident(bench.daemon.pid)
         for each in many:
             bench.call(subject, "ADD", each)
-        memory[subject] = (kernel_memory() - before + resident(bench.daemon.pid) - daemon) / pods
+        grown = resident(bench.daemon.pid) - own_memory
+        memory[subject] = (kernel_memory() - before + grown) / pods
         for each in many:
             bench.call(subject, "DEL", each)
-    memory[subjects[1]] = memory[subjects[2]]
+    memory[local] = memory[own]
 
     load = os.getloadavg()[0]
-    print(f"{rounds} rounds, interleaved; {pods} pods for memory; load {load:.1f}\n")
-    print("| plugin | ADD, ms, median / p95 | DEL, ms, median / p95 | a port, KiB |")
-    print("|---|---|---|---|")
+    print(f"{rounds} rounds, interleaved; {pods} pods for memory; load {load:.1f}\n"
+          "ms: median / p95 (least); a port: KiB\n")
+    print("| plugin | ADD | of it the daemon's | DEL | of it the daemon's | start (VERSION) | a port |")
+    print("|---|---|---|---|---|---|---|")
     for subject in subjects:
-        add, delete = row(times[subject, "ADD"]), row(times[subject, "DEL"])
-        print(f"| {subject} | {add} | {delete} | {memory[subject] / 1024:.0f} |")
+        cells = [row(v) for c in ("ADD", "DEL") for v in (times[subject, c], daemon[subject, c])] \
+            if subject != bridge else [row(times[subject, "ADD"]), "", row(times[subject, "DEL"]), ""]
+        start = row(times[subject, "VERSION"])
+        print(f"| {subject} | {' | '.join(cells)} | {start} | {memory[subject] / 1024:.0f} |")
 
 
 if __name__ == "__main__":

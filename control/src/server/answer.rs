@@ -108,16 +108,18 @@ impl Turn<'_> {
         if writes {
             self.may_write(method)?;
         }
+        let start = Instant::now();
         let outcome = self.backend.call(request);
         if writes {
+            let took = start.elapsed().as_secs_f64() * 1e3;
             let who = self.peer.map_or_else(|| "an unknown user".to_owned(), |p| p.to_string());
             match &outcome {
                 Ok(_) => {
-                    tracing::info!("{method} by {who}");
+                    tracing::info!("{method} by {who}, in {took:.2} ms");
                     // Attachments are kept apart, before the answer is made.
                     self.wrote |= !method.starts_with("attachment.");
                 }
-                Err(e) => tracing::info!("{method} by {who} failed: {e}"),
+                Err(e) => tracing::info!("{method} by {who} failed, in {took:.2} ms: {e}"),
             }
         }
         outcome
