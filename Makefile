@@ -21,6 +21,7 @@ PACKAGES += ethtool            # tests: checksum offloads of the kernel's end
 PACKAGES += nftables           # masquerading for pods, and its tests
 PACKAGES += python3            # demo
 PACKAGES += containerd runc     # tests: a real container runtime that plugs pods in
+PACKAGES += podman              # tests: plugs containers in by CNI, up to version 4
 PACKAGES += busybox-static     # tests: the image of those pods
 PACKAGES += python3-grpcio python3-grpc-tools # tests: talk to the runtime over CRI
 PACKAGES += python3-scapy      # tests: an encoder that shares no code with ours
