@@ -4,6 +4,7 @@ use std::os::fd::AsFd;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use nix::sched::{CloneFlags, setns};
@@ -12,7 +13,7 @@ use crate::command::{Background, Finished, run};
 use crate::rates::receives;
 
 /// A network namespace. Dropping its last clone kills what runs in it and removes it with all its
-/// links.
+/// links. If its kernel received TCP, UDP or ICMP with a wrong checksum meanwhile, the test fails.
 #[derive(Debug, Clone)]
 pub struct Netns(Arc<Inner>);
 
@@ -20,13 +21,16 @@ pub struct Netns(Arc<Inner>);
 struct Inner {
     name: String,
     path: PathBuf,
+    /// A test sends packets with wrong checksums here.
+    forgives: AtomicBool,
 }
 
 impl Netns {
     pub(crate) fn new(name: &str) -> Netns {
         run(&["ip", "netns", "add", name]).success();
         let path = Path::new("/run/netns").join(name);
-        let netns = Netns(Arc::new(Inner { name: name.to_owned(), path }));
+        let forgives = AtomicBool::new(false);
+        let netns = Netns(Arc::new(Inner { name: name.to_owned(), path, forgives }));
         netns.ip("link set lo up");
         netns
     }
@@ -34,6 +38,11 @@ impl Netns {
     /// The namespace's name, as `ip netns` knows it.
     pub fn name(&self) -> &str {
         &self.0.name
+    }
+
+    /// Lets the namespace's kernel receive wrong checksums, which fail a test otherwise.
+    pub fn forgive_checksums(&self) {
+        self.0.forgives.store(true, Ordering::Relaxed);
     }
 
     /// The namespace as a file.
@@ -126,6 +135,7 @@ impl Netns {
 
 impl Drop for Inner {
     fn drop(&mut self) {
+        let wrong = wrong_checksums(&self.path);
         // A test that fails may leave processes and pins; nothing here may panic again.
         if let Ok(meta) = std::fs::metadata(&self.path) {
             let pins = Path::new("/sys/fs/bpf/podswitch").join(meta.ino().to_string());
@@ -135,7 +145,37 @@ impl Drop for Inner {
             run(&["kill", "-9", pid]);
         }
         run(&["ip", "netns", "delete", &self.name]);
+        if !self.forgives.load(Ordering::Relaxed) && !std::thread::panicking() {
+            assert!(wrong.is_empty(), "{} received wrong checksums: {wrong:?}", self.name);
+        }
     }
+}
+
+/// What the namespace's kernel counts of received packets with a wrong checksum, those that it does
+/// count: `TcpInCsumErrors`, `Icmp6InCsumErrors` and so on (proc_net_snmp(5)).
+fn wrong_checksums(netns: &Path) -> Vec<String> {
+    let enter = format!("--net={}", netns.display());
+    let text = run(&["nsenter", &enter, "cat", "/proc/net/snmp", "/proc/net/snmp6"]).stdout;
+    let mut found = Vec::new();
+    let mut names: Vec<&str> = Vec::new();
+    for line in text.lines() {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        match words[..] {
+            // snmp6 has a name and a value on each line, snmp a line of names, then one of values.
+            [name, value] if name.ends_with("InCsumErrors") => {
+                found.push((name.to_owned(), value.to_owned()));
+            }
+            [_, first, ..] if first.parse::<i64>().is_err() => names = words,
+            [kind, ..] if names.first() == Some(&kind) => {
+                let values = names.iter().zip(&words).filter(|(name, _)| **name == "InCsumErrors");
+                let kind = kind.trim_end_matches(':');
+                found.extend(values.map(|(name, n)| (format!("{kind}{name}"), (*n).to_owned())));
+            }
+            _ => {}
+        }
+    }
+    let wrong = found.into_iter().filter(|(_, value)| value != "0");
+    wrong.map(|(name, value)| format!("{name} {value}")).collect()
 }
 
 /// Joins two namespaces by a veth pair with the given interface names; both ends are up.

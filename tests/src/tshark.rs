@@ -1,7 +1,8 @@
 //! What tshark, a decoder that shares no code with ours, is asked about a capture.
 
-/// Options by which tshark verifies every checksum, and prints fields.
-pub const CHECKS: [&str; 8] = [
+/// Options by which tshark verifies every checksum, and prints fields. It guesses the protocol of streams
+/// without a well-known port: Thrift is what it takes random bytes for, and then complains of.
+pub const CHECKS: [&str; 10] = [
     "-n",
     "-Tfields",
     "-o",
@@ -10,6 +11,8 @@ pub const CHECKS: [&str; 8] = [
     "udp.check_checksum:TRUE",
     "-o",
     "tcp.check_checksum:TRUE",
+    "--disable-protocol",
+    "thrift",
 ];
 
 /// A display filter: frames that are malformed or have a wrong checksum. Not those with the checksum

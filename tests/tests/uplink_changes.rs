@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use podswitch_tests::{Lab, Netns, Node, Pod, Way, Wire, exchange, ping, run, wait_until};
+use podswitch_tests::{Lab, Netns, Node, Pod, Tap, Way, Wire, exchange, ping, run, wait_until};
 
 /// Within which traffic must be back after a change that interrupts it.
 const BACK: Duration = Duration::from_secs(2);
@@ -14,6 +14,8 @@ struct Net {
     spaces: [Netns; 2],
     nodes: [Node; 2],
     pods: [Pod; 2],
+    /// All that passed: nothing of it may be wrong, whatever changes meanwhile.
+    tap: Tap,
 }
 
 impl Net {
@@ -26,7 +28,8 @@ impl Net {
         }
         let nodes = [1, 2].map(|n| Node::start(lab, &spaces[usize::from(n) - 1], n, way, ""));
         let pods = [nodes[0].add_pod(lab, 5), nodes[1].add_pod(lab, 5)];
-        let net = Net { wire, spaces, nodes, pods };
+        let tap = wire.tap();
+        let net = Net { wire, spaces, nodes, pods, tap };
         net.talk();
         net
     }
@@ -48,7 +51,8 @@ impl Net {
     }
 
     #[track_caller]
-    fn finish(self) {
+    fn finish(self, lab: &Lab) {
+        self.tap.end(lab);
         for node in self.nodes {
             node.daemon.finish();
         }
@@ -91,7 +95,7 @@ fn an_address_more_disturbs_nothing() {
     assert!(report.contains(" 0% packet loss"), "{report}");
     let local = net.nodes[0].daemon.json("tunnel list")[0]["local"].clone();
     assert_eq!(local, "192.0.2.1");
-    net.finish();
+    net.finish(&lab);
 }
 
 #[test]
@@ -104,7 +108,7 @@ fn the_address_is_removed_and_comes_back() {
     assert_eq!(net.nodes[0].daemon.json("tunnel list")[0]["state"], "down");
     net.spaces[0].ip("addr add 192.0.2.1/24 dev uplink0");
     net.recovers("the address came back");
-    net.finish();
+    net.finish(&lab);
 }
 
 #[test]
@@ -126,7 +130,7 @@ fn the_address_changes() {
     }
     net.recovers("the address changed");
     assert_eq!(net.nodes[0].daemon.json("tunnel list")[0]["local"], "192.0.2.11");
-    net.finish();
+    net.finish(&lab);
 }
 
 #[test]
@@ -153,7 +157,7 @@ fn the_mtu_shrinks_and_grows() {
         assert!(!fits(inner + 1), "{mtu}");
         exchange((&one.netns, &one.ip4), (&two.netns, &two.ip4));
     }
-    net.finish();
+    net.finish(&lab);
 }
 
 #[test]
@@ -175,7 +179,7 @@ fn the_link_goes_down_and_up() {
     net.spaces[1].ip("link set uplink0 down");
     net.spaces[1].ip("link set uplink0 up");
     net.recovers("the link went down and up at once");
-    net.finish();
+    net.finish(&lab);
 }
 
 #[test]
@@ -187,7 +191,7 @@ fn a_neighbours_mac_address_changes_and_our_own() {
         net.recovers("the neighbour has another MAC address");
         net.spaces[0].ip("link set uplink0 address 02:00:00:00:11:11");
         net.recovers("we have another MAC address");
-        net.finish();
+        net.finish(&lab);
     }
 }
 
@@ -204,7 +208,7 @@ fn the_device_is_deleted_and_made_anew() {
     net.spaces[0].ip("addr add 2001:db8::1/64 dev uplink0 nodad");
     net.recovers("the device came back");
     exchange((&one.netns, &one.ip4), (&two.netns, &two.ip4));
-    net.finish();
+    net.finish(&lab);
 }
 
 /// A router between the wire, where it has 192.0.2.`number`, and another one.
@@ -236,7 +240,8 @@ fn the_default_route_moves() {
         Node::start_with(&lab, &spaces[1], 2, &more("192.0.2.1", 2)),
     ];
     let pods = [nodes[0].add_pod(&lab, 5), nodes[1].add_pod(&lab, 5)];
-    let net = Net { wire: near, spaces, nodes, pods };
+    let tap = near.tap();
+    let net = Net { wire: near, spaces, nodes, pods, tap };
     net.talk();
 
     net.spaces[0].ip("route replace default via 192.0.2.251");
@@ -253,5 +258,5 @@ fn the_default_route_moves() {
     is_silent(&net.pods[0].netns, &net.pods[1].ip4);
     net.spaces[0].ip("route add default via 192.0.2.251 metric 50");
     net.recovers("the default route came back");
-    net.finish();
+    net.finish(&lab);
 }

@@ -34,6 +34,7 @@ fn each(us: &str, peer: &str, stranger: &str) {
     let line = format!("{} vxlan {mac} {us} {peer} {stranger} {vtep}", tool("tunnel_packets.py"));
     let frames = frames_of(&line);
 
+    let tap = wire.tap();
     let before = node.daemon.counters();
     let capture = Capture::start(&pod.netns, "eth0");
     let mut expected: BTreeMap<String, u64> = BTreeMap::new();
@@ -65,6 +66,8 @@ fn each(us: &str, peer: &str, stranger: &str) {
         *count -= before.dropped(reason);
     }
     assert_eq!(drops, expected);
+    // What we sent in answer, if anything.
+    tap.end_from(&lab, &mac);
     node.daemon.finish();
 }
 

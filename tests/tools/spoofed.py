@@ -26,7 +26,8 @@ def eth(dst=OTHER_MAC, src=MAC):
 def frames():
     """Reason and frame, one after the other."""
     for src in (OTHER_MAC, "02:00:00:00:77:77"):
-        yield "spoofed_mac", eth(src=src) / IP(src=IP4, dst=OTHER_IP4) / ICMP()
+        # With an identifier: of an answer that is all zeros Linux calls its own checksum wrong.
+        yield "spoofed_mac", eth(src=src) / IP(src=IP4, dst=OTHER_IP4) / ICMP(id=7)
         yield "spoofed_mac", eth(BROADCAST, src) / ARP(hwsrc=src, psrc=IP4, pdst=OTHER_IP4)
     for src in (OTHER_IP4, NOBODYS_IP4, "0.0.0.0", "127.0.0.1", "169.254.1.1"):
         yield "spoofed_ip", eth() / IP(src=src, dst=OTHER_IP4) / UDP(dport=53)
