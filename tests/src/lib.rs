@@ -5,6 +5,7 @@
 //! [`Daemon::finish`] has found every frame accounted for and nothing left behind.
 #![forbid(unsafe_code)]
 
+mod bpf;
 pub mod cni;
 mod command;
 mod containerd;
@@ -19,6 +20,7 @@ mod rates;
 pub mod tshark;
 mod wire;
 
+pub use bpf::{Hook, attach_bpf};
 pub use command::{Background, Finished, run, wait_until};
 pub use containerd::{Containerd, Sandbox};
 pub use counters::Counters;

@@ -1,7 +1,9 @@
-//! IPIP in all four combinations, to the kernel's raw sockets and a TUN device.
+//! IPIP in all four combinations: to the kernel's raw sockets and a TUN device, and to a kernel whose tunnel
+//! is BPF programs at tc.
 
 use podswitch_tests::{
-    Capture, Daemon, Lab, Netns, Node, Wire, exchange, frames_of, ping, send_frames, tool,
+    Capture, Daemon, Hook, Lab, Netns, Node, Wire, attach_bpf, exchange, frames_of, ping,
+    send_frames, tool,
 };
 
 /// The node's configuration: pods of both families through one IPIP tunnel to `remote`, of which `more`
@@ -69,6 +71,48 @@ fn ipv4_and_ipv6_in_ipv6() {
 #[test]
 fn encapsulation_limits_of_both_ends() {
     over("2001:db8::1", "2001:db8::2", "ipv6:ipv6.dstopts", Some(4));
+}
+
+/// Both families of pods to a kernel that has no tunnel device: two BPF programs (tools/ipip.bpf.c) on
+/// the interface to the underlay, as BPF-based networks have them. Its TCP leaves in large segments that
+/// the kernel cuts up behind the outer header.
+fn to_bpf_over(ours: &str, theirs: &str, outer: &str) {
+    let Some(lab) = Lab::new() else { return };
+    let (wire, peer) = (Wire::new(&lab), lab.netns("peer"));
+    wire.plug_kernel(&peer, "eth0", &["192.0.2.2/24", "2001:db8::2/64"]);
+    let (version, mtu) = if ours.contains(':') { (6, 1460) } else { (4, 1480) };
+    let programs = [("eth0", Hook::Egress, "encap"), ("eth0", Hook::Ingress, "decap")];
+    attach_bpf(&lab, &peer, "ipip.bpf.c", &[format!("-DUNDERLAY={version}")], &programs);
+    peer.ip("addr add 10.244.2.5/32 dev lo");
+    peer.ip("addr add fd00:10:244:2::5/128 dev lo nodad");
+    // The next hop is the node: its MAC address is that of the outer header.
+    for (prefix, via, src) in [
+        ("10.244.1.0/24", "192.0.2.1", "10.244.2.5"),
+        ("fd00:10:244:1::/64", "2001:db8::1", "fd00:10:244:2::5"),
+    ] {
+        peer.ip(&format!("route add {prefix} via {via} dev eth0 src {src} mtu {mtu}"));
+    }
+    let (us, pod, daemon) = node(&lab, &wire, theirs, "");
+    ping(&us, theirs);
+
+    let tap = wire.tap();
+    exchange((&pod, "10.244.1.5"), (&peer, "10.244.2.5"));
+    exchange((&pod, "fd00:10:244:1::5"), (&peer, "fd00:10:244:2::5"));
+    let seen = tap.end(&lab);
+    for inner in ["ip:tcp", "ip:udp", "ip:icmp", "ipv6:tcp", "ipv6:udp", "ipv6:icmpv6"] {
+        seen.assert_seen(&format!("eth:ethertype:{outer}:{inner}"));
+    }
+    daemon.finish();
+}
+
+#[test]
+fn ipv4_and_ipv6_in_ipv4_to_tc_bpf() {
+    to_bpf_over("192.0.2.1", "192.0.2.2", "ip");
+}
+
+#[test]
+fn ipv4_and_ipv6_in_ipv6_to_tc_bpf() {
+    to_bpf_over("2001:db8::1", "2001:db8::2", "ipv6");
 }
 
 /// Of a pod's own tunnel packets those that may enter another tunnel do; of the others the pod's kernel

@@ -1,8 +1,6 @@
 //! An uplink on a VLAN: tunnels and native routes behind the tag, all else left to the kernel.
 
-use std::path::Path;
-
-use podswitch_tests::{Lab, Netns, Node, Pod, Way, Wire, exchange, ping, run};
+use podswitch_tests::{Hook, Lab, Netns, Node, Pod, Way, Wire, attach_bpf, exchange, ping};
 
 const VLAN: u16 = 100;
 
@@ -20,23 +18,13 @@ fn add_vlan_interface(lab: &Lab, netns: &Netns) {
     for dev in ["vlan100", "vlan100x"] {
         netns.ip(&format!("link set {dev} up"));
     }
-    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tools/vlan.bpf.c");
-    let object = lab.folder().join(format!("{}.o", netns.name()));
-    let (source, object) = (source.to_str().expect("UTF-8"), object.to_str().expect("ASCII"));
     let defines = [
         format!("-DVID={VLAN}"),
         format!("-DUPLINK={}", ifindex(netns, "uplink0")),
         format!("-DNEAR={}", ifindex(netns, "vlan100x")),
-        format!("-I/usr/include/{}-linux-gnu", std::env::consts::ARCH),
     ];
-    let mut clang = vec!["clang", "-O2", "-g", "-target", "bpf"];
-    clang.extend(defines.iter().map(String::as_str));
-    clang.extend(["-c", source, "-o", object]);
-    run(&clang).success();
-    for (dev, section) in [("vlan100x", "tag"), ("uplink0", "untag")] {
-        netns.sh(&format!("tc qdisc add dev {dev} clsact"));
-        netns.sh(&format!("tc filter add dev {dev} ingress bpf da obj {object} sec {section}"));
-    }
+    let programs = [("vlan100x", Hook::Ingress, "tag"), ("uplink0", Hook::Ingress, "untag")];
+    attach_bpf(lab, netns, "vlan.bpf.c", &defines, &programs);
 }
 
 /// Two nodes that reach each other on VLAN 100 of a wire, and untagged as 203.0.113.1 and .2.
