@@ -110,6 +110,10 @@ bench-quick: setup ## the same in two minutes, less exact
 bench-guard: setup ## instructions a packet against benches/budget.txt; fails when a path needs 5 % more
 	cargo bench --locked -p podswitch-benches --bench guard
 
+.PHONY: bench-checks
+bench-checks: setup ## what each check costs, in instructions and clocks a packet: the table in docs/performance.md
+	cargo bench --locked -p podswitch-benches --bench checks
+
 .PHONY: fuzz
 fuzz: ## run each fuzz target for FUZZ_SECONDS (20)
 	@FUZZ_SECONDS=$(FUZZ_SECONDS) scripts/fuzz

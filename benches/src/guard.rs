@@ -19,7 +19,7 @@ pub fn run(packets: u64) -> ExitCode {
     println!("{:<32} {:>12} {:>8}", "path", "instructions", "budget");
     for scenario in scenario::ALL {
         let name = scenario.name();
-        let each = match count(&name) {
+        let each = match count(&["--path", &name]) {
             Ok(instructions) => instructions as f64 / packets as f64,
             Err(e) => {
                 eprintln!("{name}: callgrind: {e}");
@@ -51,15 +51,16 @@ pub fn run(packets: u64) -> ExitCode {
     ExitCode::SUCCESS
 }
 
-/// Instructions of one path, all packets together.
-fn count(name: &str) -> io::Result<u64> {
+/// Instructions of what this executable forwards when it is run with these arguments, all packets
+/// together.
+pub fn count(args: &[&str]) -> io::Result<u64> {
     let out = Output(env::temp_dir().join(format!("podswitch-guard.{}", std::process::id())));
     let status = Command::new("valgrind")
         .args(["--quiet", "--tool=callgrind", "--collect-atstart=no"])
         .arg("--toggle-collect=podswitch_benches::rig::forward*")
         .arg(format!("--callgrind-out-file={}", out.0.display()))
         .arg(env::current_exe()?)
-        .args(["--path", name])
+        .args(args)
         .stdout(Stdio::null())
         .status()
         .map_err(|e| io::Error::new(e.kind(), format!("valgrind (make setup installs it): {e}")))?;

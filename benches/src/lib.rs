@@ -1,6 +1,7 @@
 //! Benches of the pipeline: the rows of the comparison with FD.io VPP, each a switch with its
 //! tables and an endless source of frames, and the clock that they are measured with.
 
+pub mod checks;
 pub mod churn;
 pub mod guard;
 pub mod headers;

@@ -63,26 +63,26 @@ const fn row(
     Scenario { path, size, vpp, at_most, build }
 }
 
-const SEGMENT: SegmentId = SegmentId(0);
-const POD: PortId = PortId(0);
-const OTHER: PortId = PortId(1);
-const UPLINK: PortId = PortId(2);
-const ROUTER: Mac = Mac([0x0a, 0x58, 10, 0, 0, 1]);
-const UPLINK_MAC: Mac = Mac([2, 0, 0, 0, 0xff, 1]);
-const PEER_MAC: Mac = Mac([2, 0, 0, 0, 0xff, 2]);
-const LOCAL: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
-const SOURCE: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 2);
+pub(crate) const SEGMENT: SegmentId = SegmentId(0);
+pub(crate) const POD: PortId = PortId(0);
+pub(crate) const OTHER: PortId = PortId(1);
+pub(crate) const UPLINK: PortId = PortId(2);
+pub(crate) const ROUTER: Mac = Mac([0x0a, 0x58, 10, 0, 0, 1]);
+pub(crate) const UPLINK_MAC: Mac = Mac([2, 0, 0, 0, 0xff, 1]);
+pub(crate) const PEER_MAC: Mac = Mac([2, 0, 0, 0, 0xff, 2]);
+pub(crate) const LOCAL: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
+pub(crate) const SOURCE: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 2);
 const VNI: u32 = 100;
 /// Next hops that routes share.
 pub const NEXT_HOPS: u32 = 64;
 
 /// The `i`th station that sends.
-fn source(i: u32) -> Mac {
+pub(crate) fn source(i: u32) -> Mac {
     Mac::from_u64(0x0200_0000_0000 | u64::from(i))
 }
 
 /// The `i`th station that is sent to.
-fn station(i: u32) -> Mac {
+pub(crate) fn station(i: u32) -> Mac {
     Mac::from_u64(0x0210_0000_0000 | u64::from(i))
 }
 
@@ -97,12 +97,12 @@ pub fn peer(i: u32) -> Ipv4Addr {
 }
 
 /// An address in the `i`th /24.
-fn inside(i: u32) -> Ipv4Addr {
+pub(crate) fn inside(i: u32) -> Ipv4Addr {
     Ipv4Addr::from_bits(0x1000_0000 + (i << 8) + 7)
 }
 
 /// `value(i)` for each of `n` /24 prefixes.
-fn fib(n: u32, value: impl Fn(u32) -> u32) -> Fib {
+pub(crate) fn fib(n: u32, value: impl Fn(u32) -> u32) -> Fib {
     let routes: Vec<_> = (0..n)
         .map(|i| (Prefix::truncating(inside(i).into(), 24).expect("24 of 32"), value(i)))
         .collect();
@@ -110,7 +110,7 @@ fn fib(n: u32, value: impl Fn(u32) -> u32) -> Fib {
 }
 
 /// Two ports of a segment that has a router, and an uplink.
-fn tables() -> Tables {
+pub(crate) fn tables() -> Tables {
     let port = |id: PortId, role| {
         let (name, policy) = (format!("port{id}"), PortPolicy::default());
         Some(Arc::new(Port { id, name, role, max_frame: 9014, mtu: 9000, policy }))
@@ -150,7 +150,7 @@ fn tables() -> Tables {
 }
 
 /// Adds a VXLAN tunnel to the `i`th peer.
-fn add_vxlan(tables: &mut Tables, i: u32) {
+pub(crate) fn add_vxlan(tables: &mut Tables, i: u32) {
     let (id, vni) = (TunnelId(i as u16), vni());
     let remote = IpAddr::V4(peer(i));
     let header = OuterHeader::vxlan(UPLINK_MAC, PEER_MAC, LOCAL.into(), remote, 4789, vni, 64)
@@ -197,7 +197,7 @@ fn add_ipip(tables: &mut Tables) {
 }
 
 /// `n` sources at `from` and `n` stations at `to`, all of them known.
-fn learned(n: u32, from: Location, to: Location) -> Fdb {
+pub(crate) fn learned(n: u32, from: Location, to: Location) -> Fdb {
     let fdb = Fdb::new(65_536);
     for i in 0..n {
         fdb.learn(SEGMENT, source(i), from, Setup::now(), Fdb::DEFAULT_AGEING);
@@ -221,7 +221,7 @@ fn vary_dst(n: u32, at: usize) -> Vary {
     Box::new(move |frame| packets::set_dst(frame, at, inside(sequence.below(n))))
 }
 
-fn bridge(len: usize, n: u32) -> Setup {
+pub(crate) fn bridge(len: usize, n: u32) -> Setup {
     Setup {
         tables: tables(),
         fdb: learned(n, Location::Port(POD), Location::Port(OTHER)),
@@ -250,7 +250,7 @@ pub fn route_by(fib: Fib, destination: impl FnMut() -> Ipv4Addr + Send + 'static
     setup
 }
 
-fn route(len: usize, n: u32) -> Setup {
+pub(crate) fn route(len: usize, n: u32) -> Setup {
     let mut tables = tables();
     local_routes(&mut tables, n);
     Setup {
@@ -282,7 +282,7 @@ fn assert_vxlan(after: &[u8], to: Ipv4Addr) -> &[u8] {
     &after[VXLAN..]
 }
 
-fn bridge_to_vxlan(len: usize, n: u32) -> Setup {
+pub(crate) fn bridge_to_vxlan(len: usize, n: u32) -> Setup {
     let mut tables = tables();
     add_vxlan(&mut tables, 0);
     Setup {
@@ -296,7 +296,7 @@ fn bridge_to_vxlan(len: usize, n: u32) -> Setup {
     }
 }
 
-fn route_to_vxlan(len: usize, n: u32) -> Setup {
+pub(crate) fn route_to_vxlan(len: usize, n: u32) -> Setup {
     let mut tables = tables();
     (0..n).for_each(|i| add_vxlan(&mut tables, i));
     tables.fib = fib(n, |i| i);
@@ -317,7 +317,7 @@ fn route_to_vxlan(len: usize, n: u32) -> Setup {
     }
 }
 
-fn vxlan_to_bridge(len: usize, n: u32) -> Setup {
+pub(crate) fn vxlan_to_bridge(len: usize, n: u32) -> Setup {
     let mut tables = tables();
     add_vxlan(&mut tables, 0);
     let inner = packets::udp(len, source(0), station(0), SOURCE, inside(0));
