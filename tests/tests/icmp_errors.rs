@@ -1,6 +1,6 @@
 //! Senders are told what became of their packets: the kernel's ping understands the answers.
 
-use podswitch_tests::{Lab, Netns, TwoNodes, Way, ping};
+use podswitch_tests::{Lab, Netns, Node, TwoNodes, Way, Wire, ping};
 
 /// What ping says when its one packet is not answered, options and target given.
 #[track_caller]
@@ -23,6 +23,35 @@ fn time_exceeded_comes_from_the_gateway() {
     }
     let [counters, _] = cluster.finish();
     assert_eq!(counters.dropped("ttl_exceeded"), 2);
+}
+
+/// Between two segments of one node there is one hop, the gateway; within one there is none.
+#[test]
+fn traceroute_on_one_node() {
+    let Some(lab) = Lab::new() else { return };
+    let (wire, netns) = (Wire::new(&lab), lab.netns("n1"));
+    wire.plug(&netns, "uplink0");
+    let blue = "[[segment]]\nname = \"blue\"\ngateway = [\"10.88.0.1/24\", \"fd00:88::1/64\"]\n";
+    let node = Node::start(&lab, &netns, 1, Way::Native, blue);
+    let [one, neighbour] = [5, 6].map(|n| node.add_pod(&lab, n));
+    let other = lab.netns("other");
+    let path = other.path();
+    node.daemon.cli(&format!(
+        "port add --netns {path} --ifname eth0 --segment blue --ip 10.88.0.5/24 \
+         --ip fd00:88::5/64 other"
+    ));
+    for (far, near, gateway) in [
+        ("10.88.0.5", &neighbour.ip4, node.gateway4()),
+        ("fd00:88::5", &neighbour.ip6, node.gateway6()),
+    ] {
+        ping(&one.netns, far);
+        let said = complaint(&one.netns, &format!("-t1 {far}"));
+        assert!(said.contains("xceeded") && said.contains(&format!("From {gateway}")), "{said}");
+        one.netns.sh(&format!("ping -n -c1 -W1 -t2 {far}"));
+        ping(&one.netns, near);
+        one.netns.sh(&format!("ping -n -c1 -W1 -t1 {near}"));
+    }
+    node.daemon.finish();
 }
 
 #[test]

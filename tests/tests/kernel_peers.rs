@@ -1,6 +1,9 @@
-//! The kernel as the other node: its router, and IPIP through a TUN device.
+//! The kernel as the neighbour: its bridge, its router, and IPIP through a TUN device.
 
-use podswitch_tests::{Background, Lab, Netns, Node, Way, Wire, exchange, iperf, join, ping, tool};
+use podswitch_tests::{
+    BRIDGE, Background, Daemon, Hosts, Lab, Links, Netns, Node, Way, Wire, exchange, iperf, join,
+    ping, tool,
+};
 
 /// The other node's namespace: `eth0` on the wire with 192.0.2.2, checksums complete.
 fn kernel_node(lab: &Lab, switch: &Netns) -> Netns {
@@ -12,6 +15,26 @@ fn kernel_node(lab: &Lab, switch: &Netns) -> Netns {
     peer.sysctl("net.ipv4.ip_forward", "1");
     peer.sysctl("net.ipv6.conf.all.forwarding", "1");
     peer
+}
+
+/// A segment that goes on behind a port, over a bridge of the kernel's.
+#[test]
+fn a_segment_and_the_kernels_bridge() {
+    let Some(lab) = Lab::new() else { return };
+    let Hosts { switch, hosts } = Hosts::new(&lab, 1, Links::default());
+    let (bridge, behind) = (Wire::new(&lab), lab.netns("behind"));
+    bridge.plug(&switch, "eth2");
+    bridge.plug_kernel(&behind, "eth0", &["10.9.0.77/24", "fd00:9::77/64"]);
+    let daemon = Daemon::start(&lab, &switch, BRIDGE);
+
+    let tap = bridge.tap();
+    exchange((&hosts[0], "10.9.0.1"), (&behind, "10.9.0.77"));
+    exchange((&hosts[0], "fd00:9::1"), (&behind, "fd00:9::77"));
+    let seen = tap.end(&lab);
+    for protocols in ["ip:tcp", "ip:udp", "ip:icmp", "ipv6:tcp", "ipv6:udp", "ipv6:icmpv6", "arp"] {
+        seen.assert_seen(&format!("eth:ethertype:{protocols}"));
+    }
+    daemon.finish();
 }
 
 #[test]

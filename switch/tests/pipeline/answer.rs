@@ -7,7 +7,7 @@ use crate::kit::{
 use encap::Mac;
 use etherparse::{ArpOperation, NetSlice, SlicedPacket};
 use std::net::{Ipv4Addr, Ipv6Addr};
-use switch::DropReason;
+use switch::{DropReason, Location};
 
 const GATEWAY: Ipv4Addr = Ipv4Addr::new(10, 244, 1, 1);
 const GATEWAY6: Ipv6Addr = Ipv6Addr::new(0xfd00, 0x10, 0x244, 1, 0, 0, 0, 1);
@@ -53,6 +53,28 @@ fn arp_for_the_gateway() {
     // Ethernet pads to 60 bytes, and the padding is nobody's business.
     let padded = [arp_request((mac, POD), Mac::BROADCAST, GATEWAY), vec![0xaa; 18]].concat();
     assert_arp_reply(&lab.pass(port, &padded, port), (mac, POD));
+}
+
+/// RFC 1027: for a pod of another segment that it serves the router answers, unless this segment has a
+/// host of that address itself.
+#[test]
+fn arp_for_a_pod_of_another_segment() {
+    let mut net = Net::new();
+    let [red, blue] = [net.segment(true), net.segment(true)];
+    net.router(gateway_mac(1), &["10.9.0.254"]);
+    let [asker, host] = [net.access(red), net.access(red)];
+    let mac = |n| Mac([2, 0, 0, 0, 1, n]);
+    net.guarded(blue, mac(7), &["10.9.0.7"]);
+    net.guarded(blue, mac(8), &["10.9.0.8"]);
+    net.neighbor(red, Ipv4Addr::new(10, 9, 0, 8).into(), mac(9), Location::Port(host));
+    let mut lab = Lab::new(net.build());
+    let me = (mac(1), Ipv4Addr::new(10, 9, 0, 1));
+    let asks = |n| arp_request(me, Mac::BROADCAST, Ipv4Addr::new(10, 9, 0, n));
+    let answer = lab.pass(asker, &asks(7), asker);
+    assert_eq!(answer[6..12], gateway_mac(1).0);
+    assert_eq!(answer[22..32], [&gateway_mac(1).0[..], &[10, 9, 0, 7]].concat());
+    assert_eq!(lab.pass(asker, &asks(8), host), asks(8), "its own host is asked");
+    assert_eq!(lab.pass(asker, &asks(6), host), asks(6), "who is nowhere, too");
 }
 
 #[test]

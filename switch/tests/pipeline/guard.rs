@@ -351,6 +351,19 @@ fn a_pod_without_known_addresses_may_have_any_that_nobody_has() {
     assert_eq!(lab.dropped(pod, &raw), DropReason::SpoofedMac);
 }
 
+/// Where the router does not serve a segment, its address is free there.
+#[test]
+fn the_gateways_address_in_a_segment_without_it() {
+    let mut net = Net::new();
+    let segment = net.segment(false);
+    let (pod, other) = (net.guarded(segment, POD, &[]), net.access(segment));
+    let gateway = Ipv4Addr::new(10, 9, 0, 254);
+    net.router(mac(0xfe), &["10.9.0.254"]);
+    let mut lab = Lab::new(net.build());
+    lab.pass(pod, &packet(gateway, OTHER_IP).udp((1, 2), b""), other);
+    lab.pass(pod, &arp_request((POD, gateway), Mac::BROADCAST, IP), other);
+}
+
 /// A frame to the router is checked before it is routed.
 #[test]
 fn spoofed_packets_are_not_routed() {

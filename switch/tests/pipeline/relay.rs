@@ -251,6 +251,21 @@ fn forgeries() {
     );
 }
 
+/// A later fragment, whose first octets are whatever was in the middle of a packet, is nothing that we sent.
+#[test]
+fn a_quoted_later_fragment_of_ipv6() {
+    let via = Via::Ipip6;
+    let (node, mut lab) = lab(via);
+    let outer = lab.pass(node.a.port, &from_pod(&node, false).udp((1, 2), &[1; 900]), node.uplink);
+    for (offset, reason) in [(0, DropReason::UnderlayError), (8, DropReason::NotForUs)] {
+        let mut fragment = outer.clone();
+        fragment.splice(54..54, [41, 0, 0, offset, 0, 0, 0, 1]);
+        fragment[20] = 44;
+        let outcome = lab.receive(node.uplink, &error(via, (1, 3), 0, &fragment, usual(via)));
+        assert_eq!(outcome.drops, [(reason, 1)]);
+    }
+}
+
 /// The node's own packets to other nodes' pods come from the gateway address: it hears of them
 /// through the host port.
 #[test]

@@ -268,7 +268,8 @@ fn more_hosts_than_can_be_asked_for() {
         lab.wait(1000);
     }
     assert_eq!((lab.held(), lab.drops(DropReason::NeighborFailed)), (0, 64));
-    assert_eq!(lab.counters.port(a).asked.get(), 3 * 64);
+    let asked: u64 = lab.counters.ports().iter().map(|port| port.asked.get()).sum();
+    assert_eq!(asked, 3 * 64);
 }
 
 #[test]
@@ -287,6 +288,39 @@ fn a_neighbour_that_has_been_quiet_is_used_and_asked_again() {
 }
 
 /// An answer that nobody asked for teaches the router nothing (it could be anybody's).
+#[test]
+fn odd_answers_are_not_believed() {
+    // Nobody has a group address or none (RFC 1812 section 3.3.2); InARP (RFC 2390) is no answer.
+    let changes: [(usize, &[u8], DropReason); 3] = [
+        (22, &[0x01, 0, 0x5e, 0, 0, 1], DropReason::Consumed),
+        (22, &[0; 6], DropReason::Consumed),
+        (20, &[0, 9], DropReason::NotForUs),
+    ];
+    for (at, bytes, reason) in changes {
+        let mut lab = Lab::new();
+        let (a, port) = (lab.node.a.port, lab.port);
+        let question = lab.receive(a, &lab.packet(HOST4.into(), b"x"));
+        let mut answer = arp_answer(through(&question, port)[0]);
+        answer[at..at + bytes.len()].copy_from_slice(bytes);
+        assert!(lab.receive(port, &answer).is_empty());
+        assert_eq!((lab.drops(reason), lab.held()), (1, 1), "{bytes:02x?}");
+        assert_eq!(lab.state(HOST4.into()), Some(NeighborState::Incomplete));
+    }
+}
+
+/// What waited is routed once more when there is an answer, and does not wait again: here the answer names
+/// a MAC address that nobody in the segment has spoken from.
+#[test]
+fn nothing_waits_twice() {
+    let mut lab = Lab::new();
+    let (a, port) = (lab.node.a.port, lab.port);
+    let question = lab.receive(a, &lab.packet(HOST4.into(), b"x"));
+    let mut answer = arp_answer(through(&question, port)[0]);
+    answer[22..28].copy_from_slice(&[2, 0, 0, 0, 8, 2]);
+    assert!(lab.receive(port, &answer).is_empty());
+    assert_eq!((lab.drops(DropReason::NeighborUnresolved), lab.held()), (1, 0));
+}
+
 #[test]
 fn unasked_answers_are_not_believed() {
     let mut lab = Lab::new();

@@ -44,6 +44,19 @@ fn between_pods_of_one_node() {
 }
 
 /// Every TTL, so that the incremental checksum meets every carry.
+/// Hairpin: what a pod sends to its own address by way of the gateway comes back to it.
+#[test]
+fn a_pod_reaches_itself_through_the_gateway() {
+    let (node, mut lab) = lab(Via::Vxlan4);
+    for own in [node.a.v4, node.a.v6] {
+        let packet = from_pod(&node, &own.to_string());
+        let seen = decode(&lab.pass(node.a.port, &packet.udp((1, 2), b"to a"), node.a.port));
+        assert_eq!((seen.src_mac, seen.dst_mac), (gateway_mac(1), node.a.mac));
+        assert_eq!((seen.src, seen.dst, seen.ttl), (own, own, 63));
+        assert_eq!(seen.payload, b"to a");
+    }
+}
+
 #[test]
 fn counts_the_hop_down() {
     let (node, mut lab) = lab(Via::Vxlan4);
