@@ -57,6 +57,15 @@ impl Daemon {
     /// When it ends instead, or takes longer than ten seconds.
     #[track_caller]
     pub fn start(lab: &Lab, netns: &Netns, config: &str) -> Daemon {
+        Daemon::start_binary(&podswitch_path(), lab, netns, config)
+    }
+
+    /// As [`Daemon::start`], with a binary of choice: another version, to compare with.
+    ///
+    /// # Panics
+    /// As there.
+    #[track_caller]
+    pub fn start_binary(binary: &Path, lab: &Lab, netns: &Netns, config: &str) -> Daemon {
         let name = netns.name().rsplit('-').next().expect("rsplit gives at least one");
         let file = lab.write(&format!("{name}.toml"), &with_socket(config, &socket_of(lab, netns)));
         let notify_path = lab.folder().join(format!("{name}.notify"));
@@ -71,7 +80,7 @@ impl Daemon {
         let words = netns.words(&[]);
         let child = Command::new(&words[0])
             .args(&words[1..])
-            .arg(podswitch_path())
+            .arg(binary)
             .args(["run", "--config"])
             .arg(&file)
             .env("NOTIFY_SOCKET", &notify_path)

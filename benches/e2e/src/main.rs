@@ -1,12 +1,15 @@
-//! podswitch beside other switches: throughput, and the cost of idling.
+//! podswitch beside other switches: throughput, latency, TCP, and the cost of idling.
 //!
 //! Everything happens in network namespaces of this run's own. Throughput is one interleaved run: every
 //! switch is started at a site of its own and sleeps until it is its turn, A B C A B C, so that what else
 //! happens on the machine happens to all of them.
 #![forbid(unsafe_code)]
 
+mod latency;
+mod pods;
 mod scale;
 mod site;
+mod stream;
 mod summary;
 mod switches;
 mod throughput;
@@ -25,6 +28,8 @@ use site::Route;
 
 /// The CPU of the generator.
 const SENDER_CPU: usize = 0;
+/// What tables call the podswitch under test.
+const OURS: &str = "podswitch";
 /// The CPU of the switch that is measured.
 const SWITCH_CPU: usize = 1;
 
@@ -51,6 +56,16 @@ struct Options {
     /// Seconds of a turn.
     #[arg(long, default_value_t = 1.0)]
     seconds: f64,
+    /// The peers beside podswitch, by the names that tables have. Default: all.
+    #[arg(long, value_delimiter = ',')]
+    switches: Vec<String>,
+    /// Measures podswitch once more with these keys in `[switch]`: `--variant 'spin = 20'`; several
+    /// keys with a comma between. May be given several times.
+    #[arg(long, value_name = "KEYS")]
+    variant: Vec<String>,
+    /// Measures another podswitch binary too. May be given several times.
+    #[arg(long, value_name = "BINARY")]
+    against: Vec<PathBuf>,
     /// How the receiving end counts. With `count` and `xdp` its XDP program costs the kernel a copy of
     /// each frame that a copy-mode AF_XDP socket sent, and none of those that it forwarded itself.
     #[arg(long, value_enum, default_value_t = sink::Kind::Kernel)]
@@ -64,6 +79,10 @@ struct Options {
 enum What {
     /// Frames a second through a switch, beside its peers.
     Throughput,
+    /// Round trips of UDP between pods.
+    Latency,
+    /// TCP between pods.
+    Stream,
     /// CPU time with 200 silent pods (measured together with `memory`).
     Idle,
     /// Memory of a pod's port and of a daemon with 250 pods (measured together with `idle`).
@@ -74,6 +93,8 @@ enum What {
 struct Results {
     machine: String,
     throughput: Vec<throughput::Cell>,
+    latency: Vec<latency::Cell>,
+    stream: Vec<stream::Cell>,
     scale: Option<scale::Scale>,
 }
 
@@ -103,6 +124,15 @@ fn run(options: &Options) -> anyhow::Result<()> {
         results.throughput = throughput::run(&lab, options)?;
         throughput::plots(&results.throughput, options)?;
         write!(text, "\n{}", throughput::table(&results.throughput))?;
+    }
+    if wanted(&[What::Latency]) {
+        results.latency = latency::run(&lab, options)?;
+        latency::plots(&results.latency, options)?;
+        write!(text, "\n{}", latency::table(&results.latency))?;
+    }
+    if wanted(&[What::Stream]) {
+        results.stream = stream::run(&lab, options)?;
+        write!(text, "\n{}", stream::table(&results.stream))?;
     }
     if wanted(&[What::Idle, What::Memory]) {
         let scale = scale::run(&lab)?;

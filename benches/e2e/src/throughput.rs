@@ -14,7 +14,7 @@ use serde::Serialize;
 use crate::site::{Route, Site};
 use crate::summary::Summary;
 use crate::switches::{self, Running};
-use crate::{Options, SENDER_CPU};
+use crate::{OURS, Options, SENDER_CPU};
 
 /// What one switch came to in one cell.
 #[derive(Debug, Serialize)]
@@ -24,7 +24,7 @@ pub struct Cell {
     /// Bytes of a frame, before encapsulation.
     pub size: usize,
     /// The switch.
-    pub switch: &'static str,
+    pub switch: String,
     /// Thousand frames a second at the sink, one for each round; none if it could not be measured.
     pub kpps: Option<Summary>,
     /// Thousand frames a second that were offered.
@@ -34,7 +34,7 @@ pub struct Cell {
 }
 
 struct Contestant {
-    name: &'static str,
+    name: String,
     site: Site,
     running: Result<Box<dyn Running>, String>,
 }
@@ -43,11 +43,11 @@ struct Contestant {
 pub fn run(lab: &Lab, options: &Options) -> anyhow::Result<Vec<Cell>> {
     let mut cells = Vec::new();
     for &route in &options.routes {
-        let mut contestants: Vec<Contestant> = switches::all()
+        let mut contestants: Vec<Contestant> = switches::wanted(options)
             .into_iter()
             .zip(0..)
             .map(|(switch, n)| {
-                let name = switch.name();
+                let name = switch.name().to_owned();
                 eprintln!("{route:?}: starting {name} ...");
                 let site = Site::new(lab, &format!("{route:?}{n}").to_lowercase());
                 let running = switch.start(lab, &site, route);
@@ -90,7 +90,7 @@ fn interleaved(
             running.pause();
             match result {
                 Ok((kpps, offered)) => {
-                    let name = contestant.name;
+                    let name = &contestant.name;
                     eprintln!("  {route:?} {size} B, round {round}: {kpps:7.1} kpps  {name}");
                     seen.0.push(kpps);
                     seen.1 = offered;
@@ -102,7 +102,7 @@ fn interleaved(
     let cell = |(contestant, (kpps, offered_kpps)): (&Contestant, (Vec<f64>, f64))| Cell {
         route,
         size,
-        switch: contestant.name,
+        switch: contestant.name.clone(),
         kpps: Summary::of(&kpps),
         offered_kpps,
         why_not: contestant.running.as_ref().err().cloned(),
@@ -159,10 +159,10 @@ pub fn plots(cells: &[Cell], options: &Options) -> anyhow::Result<()> {
             let bar = |cell: &Cell| {
                 let kpps = cell.kpps.as_ref()?;
                 Some(Bar {
-                    name: cell.switch.to_owned(),
+                    name: cell.switch.clone(),
                     value: kpps.median,
                     spread: (kpps.min, kpps.max),
-                    ours: cell.switch == "podswitch",
+                    ours: cell.switch.starts_with(OURS),
                 })
             };
             let here = cells.iter().filter(|c| c.route == route && c.size == size);
@@ -187,7 +187,7 @@ pub fn table(cells: &[Cell]) -> String {
     for cell in cells {
         let ours = cells
             .iter()
-            .find(|c| (c.route, c.size, c.switch) == (cell.route, cell.size, "podswitch"))
+            .find(|c| (c.route, c.size, c.switch.as_str()) == (cell.route, cell.size, OURS))
             .and_then(|c| c.kpps.as_ref());
         let (kpps, ratio) = match (&cell.kpps, &cell.why_not) {
             (Some(s), _) => {

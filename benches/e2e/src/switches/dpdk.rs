@@ -17,7 +17,7 @@ struct Started {
 }
 
 impl Switch for Testpmd {
-    fn name(&self) -> &'static str {
+    fn name(&self) -> &str {
         "DPDK testpmd, no lookup"
     }
 

@@ -25,7 +25,7 @@ impl Running for Started {
 }
 
 impl Switch for Kernel {
-    fn name(&self) -> &'static str {
+    fn name(&self) -> &str {
         if self.threaded { "kernel, threaded NAPI" } else { "kernel" }
     }
 

@@ -6,8 +6,11 @@ mod ovs;
 mod podswitch;
 mod vpp;
 
+pub use podswitch::Podswitch;
+
 use podswitch_tests::{Lab, Netns};
 
+use crate::Options;
 use crate::site::{Route, Site};
 
 /// Something that forwards while it lives.
@@ -28,15 +31,22 @@ pub trait Running {
 /// A switch that can be started.
 pub trait Switch {
     /// Its name, in tables.
-    fn name(&self) -> &'static str;
+    fn name(&self) -> &str;
     /// Starts it at a site, whose ends it makes or takes; why it cannot be.
     fn start(&self, lab: &Lab, site: &Site, route: Route) -> Result<Box<dyn Running>, String>;
 }
 
-/// All of them, ours first.
-pub fn all() -> Vec<Box<dyn Switch>> {
+/// Those that were asked for, ours first.
+pub fn wanted(options: &Options) -> Vec<Box<dyn Switch>> {
+    let ours = Podswitch::all(options).into_iter().map(|p| Box::new(p) as Box<dyn Switch>);
+    let is_wanted = |s: &dyn Switch| {
+        options.switches.is_empty() || options.switches.iter().any(|w| w == s.name())
+    };
+    ours.chain(peers().into_iter().filter(|s| is_wanted(s.as_ref()))).collect()
+}
+
+fn peers() -> Vec<Box<dyn Switch>> {
     vec![
-        Box::new(podswitch::Podswitch),
         Box::new(kernel::Kernel { threaded: false }),
         Box::new(kernel::Kernel { threaded: true }),
         Box::new(ovs::Ovs),

@@ -16,7 +16,7 @@ struct Started {
 }
 
 impl Switch for Ovs {
-    fn name(&self) -> &'static str {
+    fn name(&self) -> &str {
         "Open vSwitch, afxdp"
     }
 

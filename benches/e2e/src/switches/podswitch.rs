@@ -1,12 +1,51 @@
-//! podswitch, one worker on a CPU of its own, all else at its defaults.
+//! podswitch, one worker on a CPU of its own, all else at its defaults or as asked for.
 
-use podswitch_tests::{Daemon, Lab};
+use std::path::PathBuf;
+
+use podswitch_tests::{Daemon, Lab, Netns, podswitch_path};
 
 use super::{Running, Switch, try_all};
-use crate::SWITCH_CPU;
 use crate::site::{FAR_POD, GATEWAY, POD, Route, Site, UNDERLAY, VNI, VTEP};
+use crate::{OURS, Options, SWITCH_CPU};
 
-pub struct Podswitch;
+/// One version of podswitch with one configuration.
+#[derive(Clone, Debug)]
+pub struct Podswitch {
+    name: String,
+    binary: PathBuf,
+    /// Lines for `[switch]`.
+    settings: String,
+}
+
+impl Podswitch {
+    /// The one under test, first; then with each variant's settings, and the other binaries.
+    pub fn all(options: &Options) -> Vec<Podswitch> {
+        let plain =
+            Podswitch { name: OURS.to_owned(), binary: podswitch_path(), settings: String::new() };
+        let variants = options.variant.iter().map(|lines| Podswitch {
+            name: format!("{OURS}, {lines}"),
+            settings: lines.replace(',', "\n") + "\n",
+            ..plain.clone()
+        });
+        let others = options.against.iter().map(|binary| Podswitch {
+            name: format!("{OURS}, {}", binary.display()),
+            binary: binary.clone(),
+            ..plain.clone()
+        });
+        [plain.clone()].into_iter().chain(variants).chain(others).collect()
+    }
+
+    /// What the tables call it.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Starts it with a configuration, which says nothing of `[switch]`, beside the settings `more`.
+    pub fn daemon(&self, lab: &Lab, netns: &Netns, more: &str, config: &str) -> Daemon {
+        let config = format!("[switch]\n{more}{}{config}", self.settings);
+        Daemon::start_binary(&self.binary, lab, netns, &config)
+    }
+}
 
 struct Started {
     daemon: Daemon,
@@ -14,17 +53,17 @@ struct Started {
 }
 
 impl Switch for Podswitch {
-    fn name(&self) -> &'static str {
-        "podswitch"
+    fn name(&self) -> &str {
+        &self.name
     }
 
     fn start(&self, lab: &Lab, site: &Site, route: Route) -> Result<Box<dyn Running>, String> {
-        let cpus = format!("[switch]\nworkers = 1\ncpus = [{SWITCH_CPU}]\n");
+        let cpus = format!("workers = 1\ncpus = [{SWITCH_CPU}]\n");
         let (uplink, pod) = match route {
             Route::Bridged => {
                 site.join_silently();
                 let ports = "[[port]]\ndev = \"in0\"\n[[port]]\ndev = \"out0\"\n";
-                let daemon = Daemon::start(lab, &site.switch, &(cpus + ports));
+                let daemon = self.daemon(lab, &site.switch, &cpus, ports);
                 return Ok(Box::new(Started { daemon, entrance: None }));
             }
             Route::Routed | Route::Encap => ("out0", &site.from),
@@ -46,11 +85,11 @@ impl Switch for Podswitch {
             UNDERLAY[1], VTEP[0], VTEP[1]
         );
         let config = format!(
-            "{cpus}[node]\nname = \"near\"\npod_cidrs = [\"10.244.1.0/24\"]\ngateway = true\n\
+            "[node]\nname = \"near\"\npod_cidrs = [\"10.244.1.0/24\"]\ngateway = true\n\
              [uplink]\ndev = \"{uplink}\"\n{tunnel}\
              [[route]]\nprefix = \"{FAR_POD}/32\"\nvia = \"{via}\"\n"
         );
-        let daemon = Daemon::start(lab, &site.switch, &config);
+        let daemon = self.daemon(lab, &site.switch, &cpus, &config);
         let netns = pod.path();
         daemon.cli(&format!("port add --netns {netns} --ifname eth0 --ip {POD}/24 pod"));
         // The underlay's neighbour is resolved, and the gateway's address is known to the pod.

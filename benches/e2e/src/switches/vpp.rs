@@ -17,7 +17,7 @@ struct Started {
 }
 
 impl Switch for Vpp {
-    fn name(&self) -> &'static str {
+    fn name(&self) -> &str {
         "VPP, af_xdp"
     }
 
