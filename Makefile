@@ -96,11 +96,19 @@ bench-rates: setup build ## how exactly rate limits shape; SECONDS_EACH (5) a st
 	  $$target/debug/rates $(SECONDS_EACH)
 
 .PHONY: bench-e2e
-bench-e2e: setup ## podswitch beside other switches on real interfaces; ONLY=throughput|idle|memory (as root)
+bench-e2e: setup ## podswitch beside other switches on real interfaces; ONLY=throughput|latency|stream|idle (as root)
 	@scripts/setup $(BENCH_PACKAGES)
 	cargo build --release --locked -p podswitch -p podswitch-bench-e2e
 	target=$$(realpath "$${CARGO_TARGET_DIR:-target}") && PODSWITCH_BIN=$$target/release/podswitch \
 	  $$target/release/podswitch-bench-e2e --out $$target/bench-e2e $(addprefix --only ,$(ONLY)) $(BENCH_OPTIONS)
+
+# Settings of [switch], each beside the defaults and the kernel.
+SETTINGS := nice=0 spin=20 spin=100 busy_poll=20 ring=256 ring=512 ring=4096,frames=16384
+
+.PHONY: bench-settings
+bench-settings: ## what each setting of [switch] does to throughput, latency and TCP (as root)
+	$(MAKE) bench-e2e ONLY=throughput,latency,stream \
+	  BENCH_OPTIONS="--routes bridged --sizes 64 --switch kernel $(addprefix --variant ,$(SETTINGS)) $(BENCH_OPTIONS)"
 
 .PHONY: bench-quick
 bench-quick: setup ## the same in two minutes, less exact

@@ -30,6 +30,9 @@ fn every_key() -> State {
             workers: 1,
             cpus: vec![0],
             nice: 1,
+            spin: 1,
+            busy_poll: Some(1),
+            ring: 64,
             frames: 8192,
             fdb_capacity: 1,
             ageing: 1,
@@ -142,6 +145,7 @@ fn the_example_configuration_is_valid_and_has_every_key() {
     let mut switch = parsed.switch.unwrap();
     switch.socket_group = None;
     switch.cpus.clear();
+    switch.busy_poll = None;
     switch.state_file = None;
     assert_eq!(switch, Switch::default());
 }

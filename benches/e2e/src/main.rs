@@ -56,10 +56,10 @@ struct Options {
     /// Seconds of a turn.
     #[arg(long, default_value_t = 1.0)]
     seconds: f64,
-    /// The peers beside podswitch, by the names that tables have. Default: all.
-    #[arg(long, value_delimiter = ',')]
+    /// A peer beside podswitch, by the name that tables have; several times for several. Default: all.
+    #[arg(long = "switch", value_name = "NAME")]
     switches: Vec<String>,
-    /// Measures podswitch once more with these keys in `[switch]`: `--variant 'spin = 20'`; several
+    /// Measures podswitch once more with these keys in `[switch]`: `--variant spin=20`; several
     /// keys with a comma between. May be given several times.
     #[arg(long, value_name = "KEYS")]
     variant: Vec<String>,

@@ -53,7 +53,7 @@ pub fn run(lab: &Lab, options: &Options) -> anyhow::Result<Vec<Cell>> {
                 let running = switch.start(lab, &site, route);
                 match &running {
                     Ok(running) => {
-                        site.quicken();
+                        site.quicken(lab);
                         running.pause();
                     }
                     Err(why) => eprintln!("  not measured: {why}"),

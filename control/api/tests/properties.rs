@@ -66,13 +66,14 @@ fn via() -> impl Strategy<Value = Via> {
 
 prop_compose! {
     fn switch()(
-        workers in any::<u16>(), cpus in vec(any::<u16>(), 0..3), nice in any::<i8>(),
+        workers in any::<u16>(), cpus in vec(any::<u16>(), 0..3), nice in any::<i8>(), spin in any::<u32>(),
+        busy_poll in of(any::<u32>()), ring in any::<u32>(),
         frames in any::<u32>(),
         fdb_capacity in any::<u32>(), ageing in any::<u32>(), socket in "\\PC{0,120}",
         socket_group in of(name()), state_file in of("\\PC{0,9}"),
     ) -> Switch {
         Switch {
-            socket: socket.into(), socket_group, workers, cpus, nice, frames, fdb_capacity, ageing,
+            socket: socket.into(), socket_group, workers, cpus, nice, spin, busy_poll, ring, frames, fdb_capacity, ageing,
             state_file: state_file.map(Into::into),
         }
     }

@@ -92,9 +92,11 @@ impl Node {
             workers: settings.workers.into(),
             cpus: (!cpus.is_empty()).then_some(cpus),
             nice: settings.nice,
+            spin: Duration::from_micros(settings.spin.into()),
+            busy_poll: settings.busy_poll,
+            ring_size: settings.ring,
             frames_per_worker: settings.frames,
             pin_dir: Some(pin_dir(kernel.netns().inode())),
-            ..EngineConfig::default()
         };
         let engine =
             Engine::start(config, tables.clone(), fdb.clone()).map_err(ports::engine_error)?;

@@ -210,6 +210,13 @@ pub struct Switch {
     pub cpus: Vec<u16>,
     /// The workers' nice value: -20, the default, is served first, 19 last; 0: the daemon's own.
     pub nice: i8,
+    /// Microseconds that a worker looks for more work before it sleeps.
+    pub spin: u32,
+    /// Microseconds that a worker polls the driver for; absent: it waits for interrupts.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub busy_poll: Option<u32>,
+    /// Descriptors in each ring of a socket.
+    pub ring: u32,
     /// Packet buffers of 4096 bytes per worker.
     pub frames: u32,
     /// The most MAC addresses that can be learned.
@@ -229,6 +236,9 @@ impl Default for Switch {
             workers: 1,
             cpus: Vec::new(),
             nice: -20,
+            spin: 0,
+            busy_poll: None,
+            ring: 2048,
             frames: 8192,
             fdb_capacity: 65536,
             ageing: 300,

@@ -34,6 +34,13 @@ pub(super) fn switch(check: &mut Check, state: &State) {
     if !(-20..=19).contains(&s.nice) {
         check.wrong(at, "nice", s.nice, "-20 to 19");
     }
+    check.range(at, "spin", s.spin, 0, 1_000_000);
+    if let Some(busy_poll) = s.busy_poll {
+        check.range(at, "busy_poll", busy_poll, 1, 1_000_000);
+    }
+    if !s.ring.is_power_of_two() || !(64..=16_384).contains(&s.ring) {
+        check.wrong(at, "ring", s.ring, "a power of two, 64 to 16384");
+    }
     check.range(at, "frames", s.frames, 1024, 65_536);
     check.range(at, "fdb_capacity", s.fdb_capacity, 16, 1 << 24);
     check.range(at, "ageing", s.ageing, 1, AGEING_MAX);

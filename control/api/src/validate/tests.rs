@@ -79,6 +79,12 @@ fn switch() {
         &[&format!("switch.socket = {}: expected a path of 1 to 107 bytes", "x".repeat(108))],
     );
     breaks("/switch/nice", json!(20), &["switch.nice = 20: expected -20 to 19"]);
+    breaks("/switch/spin", json!(1_000_001), &["switch.spin = 1000001: expected 0 to 1000000"]);
+    breaks("/switch/busy_poll", json!(0), &["switch.busy_poll = 0: expected 1 to 1000000"]);
+    for ring in [32, 2000, 32_768] {
+        let expected = format!("switch.ring = {ring}: expected a power of two, 64 to 16384");
+        breaks("/switch/ring", json!(ring), &[&expected]);
+    }
     breaks("/switch/frames", json!(16), &["switch.frames = 16: expected 1024 to 65536"]);
     breaks("/switch/ageing", json!(0), &["switch.ageing = 0: expected 1 to 1000000"]);
     breaks("/switch/fdb_capacity", json!(1), &["switch.fdb_capacity = 1: expected 16 to 16777216"]);
