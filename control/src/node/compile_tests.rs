@@ -410,9 +410,9 @@ fn a_token_bucket_lives_as_long_as_its_rate() {
     let (first, again) = (policy(&first), policy(&compile(&state, &world(), &mut ids)));
     let (to, still) = (first.to_port.unwrap(), again.to_port.unwrap());
     assert!(Arc::ptr_eq(&to, &still), "the other direction's limit has not changed");
-    assert_eq!((to.rate(), to.burst()), (2_000_000, 50_000));
+    assert_eq!((to.rate(), to.burst()), (2_000_000, 100_000), "50 ms at the rate");
     let from = [first.from_port, again.from_port].map(|b| b.map(|b| (b.rate(), b.burst())));
-    assert_eq!(from, [Some((1_000_000, 25_000)), Some((1_000_000, 1_000_000))]);
+    assert_eq!(from, [Some((1_000_000, 50_000)), Some((1_000_000, 1_000_000))]);
 }
 
 #[test]
