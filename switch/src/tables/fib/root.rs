@@ -24,6 +24,11 @@ impl Pages {
         self.0[slot / PAGE % (SLOTS / PAGE)][slot % PAGE]
     }
 
+    /// Whether a page has a slot with this bit set.
+    fn has(&self, page: usize, bit: u32) -> bool {
+        self.0[page].iter().any(|entry| entry & bit != 0)
+    }
+
     fn set(&mut self, slot: usize, entry: u32) {
         if self.get(slot) != entry {
             Arc::make_mut(&mut self.0[slot / PAGE])[slot % PAGE] = entry;
@@ -65,6 +70,18 @@ impl Root {
         self.short.set(slot, entry);
         if self.first(slot) & NODE == 0 {
             self.first.set(slot, entry);
+        }
+    }
+
+    /// As [`Root::set_short`] for all slots of a page; `uniform` is one in which all have this entry.
+    fn set_short_page(&mut self, page: usize, uniform: &Arc<[u32; PAGE]>) {
+        self.short.0[page] = uniform.clone();
+        if !self.first.has(page, NODE) {
+            self.first.0[page] = uniform.clone();
+            return;
+        }
+        for slot in page * PAGE..(page + 1) * PAGE {
+            self.set_short(slot, uniform[0]);
         }
     }
 
@@ -111,11 +128,27 @@ impl Depths {
         wanted: impl Fn(u8) -> bool,
         (entry, depth): (u32, u8),
     ) {
-        for slot in first..first + (1 << (BITS - len)) {
-            if wanted(self.0[slot]) {
-                self.0[slot] = depth;
-                root.set_short(slot, entry);
+        let last = first + (1 << (BITS - len));
+        let uniform = (last - first >= PAGE).then(|| Arc::new([entry; PAGE]));
+        let mut slot = first;
+        while slot < last {
+            // A default route is in all pages, which it fills with one, as a rule.
+            if let Some(uniform) = &uniform
+                && self.0[slot..slot + PAGE].iter().all(|&depth| wanted(depth))
+            {
+                self.0[slot..slot + PAGE].fill(depth);
+                root.set_short_page(slot / PAGE, uniform);
+                slot += PAGE;
+                continue;
             }
+            let end = last.min(slot + PAGE);
+            for slot in slot..end {
+                if wanted(self.0[slot]) {
+                    self.0[slot] = depth;
+                    root.set_short(slot, entry);
+                }
+            }
+            slot = end;
         }
     }
 }
