@@ -7,7 +7,7 @@ use crate::daemon::{self, Daemon};
 use crate::env::{Command, Environment};
 use crate::error::{Code, Error};
 use crate::ipam::Delegate;
-use crate::netns;
+use crate::netns::{self, Owner};
 use crate::pending::{self, Note};
 
 /// Unplugs the container, then releases its addresses: nobody else may get them while frames still
@@ -34,9 +34,24 @@ pub fn detach(conf: &Conf, env: &Environment) -> Result<(), Error> {
     match daemon::with(&conf.socket, |daemon| daemon.del(id.clone())) {
         Ok(removed) if !removed.removed.is_empty() => Ok(()),
         // What the daemon does not know may be there nevertheless, when its state was lost.
-        Ok(_) => netns::remove_ours(&env.netns, &env.ifname).map(drop),
+        Ok(_) => match netns::remove_ours(&env.netns, &env.ifname)? {
+            Owner::Bridge => hand_back(conf, env),
+            Owner::Nobody | Owner::Us | Owner::Unknown => Ok(()),
+        },
         Err(e) if daemon::is_down(&e) => without_daemon(conf, env, &e),
         Err(e) => Err(e.into()),
+    }
+}
+
+/// Has the reference bridge plugin unplug a container that it plugged in before the network's
+/// configuration became ours. Where that plugin is gone, the interface goes with its namespace.
+fn hand_back(conf: &Conf, env: &Environment) -> Result<(), Error> {
+    match Delegate::named("bridge", conf, env) {
+        Ok(bridge) => bridge.run(Command::Del),
+        Err(e) => {
+            eprintln!("podswitch-cni: {} is on a bridge, and stays: {e}", env.ifname);
+            Ok(())
+        }
     }
 }
 

@@ -1,4 +1,4 @@
-//! Delegated IPAM plugins: found and executed as section 4 wants it.
+//! Delegated plugins, of IPAM as a rule: found and executed as section 4 wants it.
 
 use std::io::{Read, Write};
 use std::path::PathBuf;
@@ -36,20 +36,25 @@ impl<'a> Delegate<'a> {
     /// [`Code::InvalidEnvironment`] without a `CNI_PATH`, [`Code::DelegateFailed`] when the plugin
     /// is not there.
     pub fn find(conf: &'a Conf, env: &Environment) -> Result<Option<Delegate<'a>>, Error> {
-        let Some(name) = conf.ipam.delegate() else {
-            return Ok(None);
-        };
+        conf.ipam.delegate().map(|name| Delegate::named(name, conf, env)).transpose()
+    }
+
+    /// The plugin of this name.
+    ///
+    /// # Errors
+    /// As [`Delegate::find`].
+    pub fn named(name: &'a str, conf: &'a Conf, env: &Environment) -> Result<Delegate<'a>, Error> {
         if env.path.is_empty() {
-            let details = format!("CNI_PATH is missing, which the IPAM plugin {name} is found by");
+            let details = format!("CNI_PATH is missing, which the plugin {name} is found by");
             return Err(Error::new(Code::InvalidEnvironment, details));
         }
         match env.path.iter().map(|folder| folder.join(name)).find(|path| path.is_file()) {
-            Some(path) => Ok(Some(Delegate { name, path, conf })),
+            Some(path) => Ok(Delegate { name, path, conf }),
             None => {
                 let folders: Vec<_> = env.path.iter().map(|p| p.display().to_string()).collect();
                 let details = format!(
-                    "the IPAM plugin {name:?} is in none of the folders of CNI_PATH ({}): install \
-                     it there, or correct ipam.type",
+                    "the plugin {name:?} is in none of the folders of CNI_PATH ({}): install it \
+                     there, or correct ipam.type",
                     folders.join(", ")
                 );
                 Err(Error::new(Code::DelegateFailed, details))
@@ -144,7 +149,7 @@ impl<'a> Delegate<'a> {
     }
 
     fn failed(&self, what: std::fmt::Arguments<'_>) -> Error {
-        Error::new(Code::DelegateFailed, format!("the IPAM plugin {}: {what}", self.name))
+        Error::new(Code::DelegateFailed, format!("the plugin {}: {what}", self.name))
     }
 }
 

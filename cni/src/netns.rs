@@ -3,7 +3,7 @@
 use std::io;
 use std::path::Path;
 
-use host::{Handle, LINK_GROUP, Netns};
+use host::{Handle, LINK_GROUP, Link, Netns};
 
 use crate::error::{Code, Error};
 
@@ -37,40 +37,54 @@ impl Container {
     }
 }
 
-/// Removes an interface from a namespace without the daemon's help, if it is one of podswitch's:
-/// a veth whose other end is in the node's namespace and in the daemon's link group. Another
-/// plugin's interface of the same name stays. Says whether there was one.
-pub fn remove_ours(path: &Path, ifname: &str) -> Result<bool, Error> {
+/// Whose an interface in a container is, as far as the kernel tells.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Owner {
+    /// There is no such interface.
+    Nobody,
+    /// A veth whose other end is in the node's namespace and in the daemon's link group.
+    Us,
+    /// A veth whose other end is a port of a Linux bridge in the node's namespace.
+    Bridge,
+    /// Another one.
+    Unknown,
+}
+
+/// Removes an interface from a namespace without the daemon's help, if it is one of podswitch's. Another
+/// plugin's interface of the same name stays. Says whose it was.
+pub fn remove_ours(path: &Path, ifname: &str) -> Result<Owner, Error> {
     if path.as_os_str().is_empty()
         || matches!(std::fs::symlink_metadata(path), Err(e) if e.kind() == io::ErrorKind::NotFound)
     {
-        return Ok(false);
+        return Ok(Owner::Nobody);
     }
     let Ok(netns) = Netns::open(path) else {
         // A file that was a namespace once: with the namespace went its interfaces.
-        return Ok(false);
+        return Ok(Owner::Nobody);
     };
     let node = Handle::current()?;
     if netns == *node.netns() {
-        return Ok(false);
+        return Ok(Owner::Unknown);
     }
     let Some(link) = Handle::in_netns(&netns)?.link_by_name(ifname)? else {
-        return Ok(false);
+        return Ok(Owner::Nobody);
     };
     let Some(peer) = link.lower.filter(|_| link.kind.as_deref() == Some("veth")) else {
-        return Ok(false);
+        return Ok(Owner::Unknown);
     };
-    let ours = node.link_by_index(peer)?.is_some_and(|end| {
-        end.group == LINK_GROUP
-            && end.kind.as_deref() == Some("veth")
-            && end.lower == Some(link.index)
-    });
-    if !ours {
-        return Ok(false);
+    let is_other_end =
+        |end: &Link| end.kind.as_deref() == Some("veth") && end.lower == Some(link.index);
+    let Some(end) = node.link_by_index(peer)?.filter(is_other_end) else {
+        return Ok(Owner::Unknown);
+    };
+    if end.group != LINK_GROUP {
+        let master = end.master.map_or(Ok(None), |master| node.link_by_index(master))?;
+        let bridge = master.is_some_and(|link| link.kind.as_deref() == Some("bridge"));
+        return Ok(if bridge { Owner::Bridge } else { Owner::Unknown });
     }
     match node.delete_link(peer) {
-        Ok(()) => Ok(true),
-        Err(e) if e.is_not_found() => Ok(false),
+        Ok(()) => Ok(Owner::Us),
+        Err(e) if e.is_not_found() => Ok(Owner::Nobody),
         Err(e) => Err(e.into()),
     }
 }

@@ -14,7 +14,6 @@ mod ids;
 mod ports;
 mod readiness;
 mod report;
-mod routes;
 mod world;
 
 pub use compile::{TableIds, compile};
@@ -637,6 +636,10 @@ impl Backend for Node {
         self.world.ask_again(&self.kernel, &self.facts);
         self.carry_out_notes();
         self.tidy_masquerade();
+        if self.warnings.contains_key("routes") {
+            // What was in the way, such as another plugin's bridge, may be gone.
+            self.sync_host_routes();
+        }
         self.fdb.sweep(self.engine.now().seconds(), SWEEP);
     }
 
