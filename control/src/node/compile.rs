@@ -2,6 +2,7 @@
 
 use super::facts::{Facts, UplinkFacts};
 use super::ids::Ids;
+use super::routes::Routes;
 use crate::names::stable_hash;
 use encap::tunnel::{LIMIT_LEN, OuterHeader};
 use encap::{Mac, Prefix};
@@ -15,7 +16,7 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 use switch::tables::{
-    Egress, Encapsulation, Fib, Group, Guard, HostPort, Neighbor, Neighbors, NextHop, OuterPolicy,
+    Egress, Encapsulation, Group, Guard, HostPort, Neighbor, Neighbors, NextHop, OuterPolicy,
     PathMtu, Port, PortPolicy, Role, Router, Segment, SegmentPolicy, Slots, Storm, Tables,
     TokenBucket, Tunnel, Underlay, UnknownUnicast, UplinkVlan,
 };
@@ -26,7 +27,7 @@ use switch::{Location, PortId, SegmentId, TunnelId};
 const LINK_OVERHEAD: u32 = 18;
 
 /// The identifiers that the tables use for names.
-#[derive(Clone, Debug, Default)]
+#[derive(Debug, Default)]
 pub struct TableIds {
     /// Bridge domains.
     pub segments: Ids,
@@ -36,6 +37,8 @@ pub struct TableIds {
     pub paths: HashMap<IpAddr, Arc<PathMtu>>,
     /// The neighbours that the router resolved, which outlive the tables too.
     pub neighbors: Arc<Neighbors>,
+    /// The routes of the tables before, which share with the next ones all that stays.
+    routes: Routes,
     /// Token buckets by port, which live on as long as their rate stays.
     storms: BTreeMap<String, Arc<Storm>>,
     buckets: BTreeMap<(String, Direction), Arc<TokenBucket>>,
@@ -57,22 +60,23 @@ pub fn compile(state: &State, facts: &Facts, ids: &mut TableIds) -> Tables {
     ids.buckets = buckets(state, &ids.buckets);
     let compiler = Compiler { state, facts, ids };
     let tunnels: Vec<Tunnel> = state.tunnels.iter().filter_map(|t| compiler.tunnel(t)).collect();
-    let (fib, next_hops, groups) = compiler.routes(&tunnels);
-    Tables {
+    let (routes, groups) = compiler.routes(&tunnels);
+    let tables = Tables {
         shaped: ids.buckets.keys().any(|(_, direction)| *direction == Direction::ToPort),
         ports: slots(compiler.ports().into_iter().map(|p| (p.id.index(), p))),
         segments: slots(compiler.segments(&tunnels).into_iter().map(|s| (s.id.index(), s))),
         underlay: Arc::new(compiler.underlay(&tunnels)),
         tunnels: slots(tunnels.into_iter().map(|t| (t.id.index(), t))),
-        fib,
-        next_hops: next_hops.into(),
         groups: groups.into(),
         router: compiler.router().map(Arc::new),
         neighbors: (state.routed_segments().iter())
             .any(|s| compiler.resolves(s))
             .then(|| ids.neighbors.clone()),
         vlan: compiler.vlan(),
-    }
+        ..Tables::default()
+    };
+    let (fib, next_hops) = ids.routes.update(routes);
+    Tables { fib, next_hops, ..tables }
 }
 
 /// The token buckets of a state: those of before where the rate is the same.
@@ -440,14 +444,14 @@ impl Compiler<'_> {
         underlay
     }
 
-    /// The FIB. Later entries win over earlier ones of the same prefix.
-    fn routes(&self, tunnels: &[Tunnel]) -> (Fib, Vec<NextHop>, Vec<Group>) {
+    /// The routes, of which later ones win over earlier ones of the same prefix, and the groups of next
+    /// hops that they lead to.
+    fn routes(&self, tunnels: &[Tunnel]) -> (Vec<(Prefix, NextHop)>, Vec<Group>) {
         let mut groups: Vec<Group> = Vec::new();
         let mut routes: Vec<(Prefix, NextHop)> = Vec::new();
         // Without a router, packets would leave in the name of nobody.
         if !self.state.is_router() {
-            let (fib, hops) = index(routes);
-            return (fib, hops, groups);
+            return (routes, groups);
         }
         if self.facts.host.is_some() {
             // What no route of ours matches is for the node's kernel to decide.
@@ -486,8 +490,7 @@ impl Compiler<'_> {
         }
         let gateways = self.state.gateways();
         routes.extend(gateways.iter().map(|a| (Prefix::host(a.addr()), NextHop::Router)));
-        let (fib, hops) = index(routes);
-        (fib, hops, groups)
+        (routes, groups)
     }
 
     /// Where addresses of our own go that no pod has: somebody behind a bridged port may have one, else
@@ -566,23 +569,6 @@ impl Compiler<'_> {
         let dst = self.facts.next_hops.get(&ip).and_then(|h| h.mac);
         Some(NextHop::Direct { port: uplink.id, src: uplink.mac, dst })
     }
-}
-
-/// Routes that lead to the same next hop share its entry.
-fn index(routes: Vec<(Prefix, NextHop)>) -> (Fib, Vec<NextHop>) {
-    let mut hops: Vec<NextHop> = Vec::new();
-    let mut known: HashMap<NextHop, u32> = HashMap::new();
-    let indexed: Vec<(Prefix, u32)> = routes
-        .into_iter()
-        .map(|(prefix, hop)| {
-            let value = *known.entry(hop).or_insert_with(|| {
-                hops.push(hop);
-                (hops.len() - 1) as u32
-            });
-            (prefix, value)
-        })
-        .collect();
-    (Fib::build(&indexed), hops)
 }
 
 #[cfg(test)]

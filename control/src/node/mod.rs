@@ -14,6 +14,7 @@ mod ids;
 mod ports;
 mod readiness;
 mod report;
+mod routes;
 mod world;
 
 pub use compile::{TableIds, compile};

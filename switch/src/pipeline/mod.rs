@@ -33,7 +33,7 @@ use crate::counters::{PortCounters, WorkerCounters};
 use crate::frame::{Frame, Io};
 use crate::ids::{Location, PortId, SegmentId, TunnelId};
 use crate::reason::DropReason;
-use crate::tables::{Fdb, Port, Role, Segment, Tables};
+use crate::tables::{Fdb, Fib, Port, Role, Segment, Station, Tables};
 use defend::Defence;
 use encap::Mac;
 use encap::checksum::Sum;
@@ -122,6 +122,11 @@ struct Context<'a> {
     /// [`Worker::fates`] and [`Worker::others`].
     fates: &'a Cell<Vec<Option<PortId>>>,
     others: &'a Cell<VecDeque<Result<Verdict, DropReason>>>,
+    /// The source noted last in this batch, and where it was: nothing new can be learned of it. What
+    /// comes from a pod comes from one address.
+    noted: Cell<(Station, Location)>,
+    /// The destination found last in this batch, and where it is, as long as nothing was learned.
+    found: Cell<(Station, Location)>,
     /// Seconds.
     now: u32,
     /// Milliseconds.
@@ -136,6 +141,10 @@ struct Context<'a> {
 
 /// Frames of a batch that memory is set aside for beforehand.
 const USUAL_BATCH: usize = 256;
+/// Nobody, and so nowhere in particular.
+const NOWHERE: (Station, Location) = (Station::NOBODY, Location::Port(PortId(0)));
+/// Frames of a batch that are looked at before the first of them is forwarded.
+const AHEAD: usize = 32;
 /// What no frame has for a MAC address.
 const NO_MAC: u64 = u64::MAX;
 
@@ -221,6 +230,8 @@ impl Worker {
             fates: &self.fates,
             others: &self.others,
             all: &self.counters,
+            noted: Cell::new(NOWHERE),
+            found: Cell::new(NOWHERE),
             now: now.seconds(),
             millis: now.0,
             router_mac: tables.router.as_ref().map_or(NO_MAC, |r| r.mac.to_u64()),
@@ -255,7 +266,13 @@ impl Context<'_> {
         match self.port.role {
             Role::Access(segment) => {
                 let from = Location::Port(self.port.id);
-                batch.iter_mut().for_each(|f| note(bridge::forward(self, f, segment, from)));
+                let ahead = self.tables.fib.is_large();
+                for frames in batch.chunks_mut(AHEAD) {
+                    if ahead {
+                        touch(&self.tables.fib, frames);
+                    }
+                    frames.iter_mut().for_each(|f| note(bridge::forward(self, f, segment, from)));
+                }
             }
             Role::Uplink => batch.iter_mut().for_each(|f| note(underlay::forward(self, f))),
         }
@@ -339,6 +356,18 @@ impl Context<'_> {
         match egress::to_location(self, &mut frame, to) {
             Ok(port) => io.send(port, frame),
             Err(reason) => self.drop(reason, frame, io),
+        }
+    }
+}
+
+/// Looks up where the next packets are routed to, for nothing but that the processor then waits for the
+/// memory of all of them at once, and not for each in turn: for tables that no cache holds.
+#[inline(never)]
+fn touch<F: Frame>(fib: &Fib, frames: &[F]) {
+    const DST: usize = encap::ethernet::HEADER_LEN + 16;
+    for frame in frames {
+        if let Some(dst) = frame.bytes().get(DST..).and_then(|b| b.first_chunk::<4>()) {
+            core::hint::black_box(fib.lookup_v4(u32::from_be_bytes(*dst)));
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use crate::kit::{Lab, Net, Node, Packet, Via, decode, tunnels, vxlan};
 use encap::Mac;
+use switch::heap::HeapFrame;
 use switch::{DropReason, Fdb, Location, PortId, SegmentId};
 
 fn mac(n: u8) -> Mac {
@@ -50,6 +51,45 @@ fn a_station_that_moves_is_found_at_once() {
     lab.pass(p[2], &frame(mac(3), mac(1)), p[0]);
     lab.send(p[1], &frame(mac(1), Mac::BROADCAST));
     lab.pass(p[2], &frame(mac(3), mac(1)), p[1]);
+}
+
+/// What is remembered while a batch is forwarded does not outlive what it was true of.
+#[test]
+fn a_batch_is_forwarded_like_its_frames_one_by_one() {
+    let limited = || {
+        let mut net = Net::new();
+        let segment = net.segment(false);
+        let ports: Vec<_> = (0..3).map(|_| net.access(segment)).collect();
+        net.port_policy(ports[0]).fdb_limit = Some(2);
+        (Lab::new(net.build()), ports)
+    };
+    let ((mut at_once, p), (mut one_by_one, _)) = (limited(), limited());
+    let mut state = 1u64;
+    let mut random = |n: u64| {
+        state = state.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(1);
+        ((state >> 33) % n) as u8
+    };
+    for _ in 0..500 {
+        let port = p[usize::from(random(3))];
+        // Runs of the same addresses, and stations that move in between.
+        let mut frames = Vec::new();
+        for _ in 0..=random(4) {
+            let (src, dst) = (mac(random(4)), mac(random(4)));
+            frames.extend((0..=random(3)).map(|_| frame(src, dst)));
+        }
+        let batch = frames.iter().map(|f| HeapFrame::new(f)).collect();
+        let outcome = at_once.process(port, batch);
+        let mut single = (Vec::new(), 0);
+        for frame in &frames {
+            let outcome = one_by_one.receive(port, frame);
+            single.0.extend(outcome.sent);
+            single.1 += outcome.drops.iter().map(|(_, n)| n).sum::<u64>();
+        }
+        let dropped = outcome.drops.iter().map(|(_, n)| n).sum::<u64>();
+        assert_eq!((outcome.sent, dropped), single);
+        let not_learned = |lab: &Lab| lab.counters.port(port).not_learned.get();
+        assert_eq!(not_learned(&at_once), not_learned(&one_by_one));
+    }
 }
 
 #[test]

@@ -52,6 +52,12 @@ impl Lines {
         &self.chunks[(at >> CHUNK) as usize][(at as usize) % (1 << CHUNK)..]
     }
 
+    /// Chunks of 256 KiB.
+    #[inline]
+    pub(super) fn chunks(&self) -> usize {
+        self.chunks.len()
+    }
+
     /// Bytes of memory held.
     pub(super) fn memory(&self) -> usize {
         (self.chunks.len() << CHUNK) * size_of::<Line>()

@@ -81,6 +81,12 @@ impl<K: Key> Lpm<K> {
         if entry == NONE { best } else { entry }
     }
 
+    /// Whether it is too large for a core's own cache, of which it should leave something to others.
+    #[inline]
+    pub fn is_large(&self) -> bool {
+        self.lines.chunks() > 3
+    }
+
     /// How many slots of the root lead to a node.
     #[cfg(test)]
     pub(super) fn nodes(&self) -> usize {

@@ -45,6 +45,18 @@ impl Fib {
         Rib::from_routes(routes.iter().copied()).snapshot()
     }
 
+    /// Whether the table of IPv4 is too large for a core's own cache.
+    #[inline]
+    pub fn is_large(&self) -> bool {
+        self.v4.is_large()
+    }
+
+    /// [`Fib::lookup`] of an address of IPv4.
+    #[inline(always)]
+    pub fn lookup_v4(&self, ip: u32) -> Option<u32> {
+        self.v4.lookup(ip)
+    }
+
     /// The value of the longest prefix that holds `ip`.
     #[inline(always)]
     pub fn lookup(&self, ip: IpAddr) -> Option<u32> {
