@@ -15,31 +15,32 @@ mod ports;
 mod readiness;
 mod report;
 mod routes;
+mod sync;
+mod transition;
 mod world;
 
 pub use compile::{TableIds, compile};
 pub use facts::{Facts, NextHopFacts, PortFacts, UplinkFacts};
 
+use crate::attachment::Attachments;
 use crate::attachment::notes::Notes;
-use crate::attachment::{Attachments, Entry};
 use crate::backend::Backend;
 use crate::masquerade::Rules;
 use fastpath::{Engine, EngineConfig, UplinkFilter};
-use host::{Event, Handle, HostRoute, Monitor};
+use host::{Event, Handle, Monitor};
 use ids::Ids;
-use podswitch_api::diff::Change;
 use podswitch_api::method::{Applied, Empty};
-use podswitch_api::state::{State, Via};
+use podswitch_api::state::State;
 use podswitch_api::view::Flushed;
-use podswitch_api::{Encapsulation, Error, Request, Response};
-use ports::{Live, Maker, Wanted, wanted};
+use podswitch_api::{Error, Request, Response};
+use ports::{Live, Wanted};
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use switch::tables::NeighborEntry;
-use switch::{Fdb, Location, PortId, Tables, TunnelId};
+use switch::{Fdb, Tables};
 use world::World;
 
 /// How often the node looks after what no event tells it of: snapshots to free, interfaces that
@@ -140,219 +141,6 @@ impl Node {
         }
     }
 
-    /// Puts the first desired state into effect, wholly or not at all, and of the attachments of before
-    /// those that can be.
-    fn begin(&mut self, desired: State) -> Result<(), Error> {
-        self.transition_to(desired, true)?;
-        if let Err(e) = self.sync_masquerade() {
-            self.warn("masquerade", Some(e.message));
-        }
-        Ok(())
-    }
-
-    /// Goes from the desired state that is in effect to `next`, or stays. What changed.
-    fn change(&mut self, next: State) -> Result<Vec<Change>, Error> {
-        let changes = self.desired.diff(&next);
-        self.transition(next)?;
-        self.attachments.follow(&self.desired);
-        let problem = self.sync_masquerade().err().map(|e| e.message);
-        self.warn("masquerade", problem);
-        Ok(changes)
-    }
-
-    /// Puts a desired state into effect, with the attachments as they are now, or leaves what is.
-    fn transition(&mut self, desired: State) -> Result<(), Error> {
-        self.transition_to(desired, false)
-    }
-
-    /// As [`Node::transition`]; `forgiving`, attachments whose port cannot be made are left out.
-    fn transition_to(&mut self, desired: State, forgiving: bool) -> Result<(), Error> {
-        let next = self.attachments.over(&desired);
-        next.validate().map_err(Error::invalid)?;
-        let wanted = wanted(&next, &self.attachments);
-        let is_kept = |name: &String, live: &Live| {
-            wanted.get(name).is_some_and(|w| *w == live.wanted || live.can_become(w))
-        };
-        let gone: Vec<String> =
-            self.live.iter().filter(|(n, l)| !is_kept(n, l)).map(|(n, _)| n.clone()).collect();
-        let (replaced, removed): (Vec<String>, Vec<String>) =
-            gone.into_iter().partition(|name| wanted.contains_key(name));
-
-        // What is replaced must make room for its successor; should that fail, it comes back.
-        let mut undo: Vec<(String, Wanted)> = Vec::new();
-        let mut made: Vec<String> = Vec::new();
-        for name in replaced {
-            if let Some(old) = self.take_down(&name) {
-                undo.push((name, old));
-            }
-        }
-        for (name, spec) in &wanted {
-            if !self.live.contains_key(name) {
-                match self.bring_up(&next, name, spec) {
-                    Ok(()) => made.push(name.clone()),
-                    Err(e) if forgiving && matches!(spec, Wanted::Attached(..)) => {
-                        tracing::warn!("{name}: not plugged in again: {e}");
-                        if let Some(id) = self.attachments.of_port(name).map(Entry::id) {
-                            self.attachments.set_absent(&id, true);
-                        }
-                    }
-                    Err(e) => {
-                        self.roll_back(made, undo);
-                        return Err(e);
-                    }
-                }
-            }
-        }
-        let updated = self.update_host(&next).and_then(|()| self.give_addresses(&next, &wanted));
-        if let Err(e) = updated {
-            self.roll_back(made, undo);
-            return Err(e);
-        }
-
-        self.desired = desired;
-        self.effective = next;
-        self.refresh();
-        if !removed.is_empty() {
-            self.take_down_all(&removed);
-            self.refresh();
-        }
-        self.release_table_ids();
-        Ok(())
-    }
-
-    /// Gives the host port the gateways of a state.
-    fn update_host(&mut self, state: &State) -> Result<(), Error> {
-        let maker = Maker { kernel: &self.kernel, engine: &self.engine, state, uplink_mtu: None };
-        for live in self.live.values_mut() {
-            maker.update_host(live)?;
-        }
-        Ok(())
-    }
-
-    /// Gives pods that were plugged in without addresses those that they are wanted with now.
-    fn give_addresses(
-        &mut self,
-        state: &State,
-        wanted: &BTreeMap<String, Wanted>,
-    ) -> Result<(), Error> {
-        let uplink_mtu = self.uplink_mtu(state);
-        let maker = Maker { kernel: &self.kernel, engine: &self.engine, state, uplink_mtu };
-        for (name, live) in &mut self.live {
-            if let Some(wanted) = wanted.get(name).filter(|w| live.can_become(w)) {
-                maker.give_addresses(live, wanted)?;
-            }
-        }
-        Ok(())
-    }
-
-    fn bring_up(&mut self, state: &State, name: &str, spec: &Wanted) -> Result<(), Error> {
-        let id = self
-            .port_ids
-            .get_or_allocate(name)
-            .filter(|&id| usize::from(id) < switch::ids::MAX_PORTS)
-            .ok_or_else(|| Error::system("all port identifiers are in use"))?;
-        let maker = Maker {
-            kernel: &self.kernel,
-            engine: &self.engine,
-            state,
-            uplink_mtu: self.uplink_mtu(state),
-        };
-        match maker.open(PortId(id), spec) {
-            Ok(live) => {
-                for warning in live.attached.iter().flat_map(|a| report::warnings(name, a)) {
-                    tracing::warn!("{warning}");
-                }
-                self.live.insert(name.to_owned(), live);
-                Ok(())
-            }
-            Err(e) => {
-                self.port_ids.release(name);
-                Err(e)
-            }
-        }
-    }
-
-    /// Removes a port, and all that was learned of it. What it was made from.
-    fn take_down(&mut self, name: &str) -> Option<Wanted> {
-        let live = self.live.remove(name)?;
-        let (id, spec) = (live.id, live.wanted.clone());
-        let maker = Maker {
-            kernel: &self.kernel,
-            engine: &self.engine,
-            state: &self.effective,
-            uplink_mtu: None,
-        };
-        maker.close(live);
-        self.fdb.flush(|_, _, at| at == Location::Port(id));
-        self.port_ids.release(name);
-        Some(spec)
-    }
-
-    /// Removes ports, all pods' interfaces at once.
-    fn take_down_all(&mut self, names: &[String]) {
-        let is_pod = |name: &&String| self.live.get(*name).is_some_and(Live::is_pod);
-        let (pods, others): (Vec<&String>, Vec<&String>) = names.iter().partition(is_pod);
-        if let [pod] = pods[..] {
-            self.take_down(pod);
-        } else {
-            let lives: Vec<Live> = pods.iter().filter_map(|n| self.live.remove(*n)).collect();
-            let maker = Maker {
-                kernel: &self.kernel,
-                engine: &self.engine,
-                state: &self.effective,
-                uplink_mtu: None,
-            };
-            maker.close_pods(&lives);
-            let ids: Vec<PortId> = lives.iter().map(|l| l.id).collect();
-            self.fdb.flush(|_, _, at| matches!(at, Location::Port(id) if ids.contains(&id)));
-            for name in pods {
-                self.port_ids.release(name);
-            }
-        }
-        for name in others {
-            self.take_down(name);
-        }
-    }
-
-    /// Removes what a failed transition made, and makes again what it had removed.
-    fn roll_back(&mut self, made: Vec<String>, undo: Vec<(String, Wanted)>) {
-        for name in made {
-            self.take_down(&name);
-        }
-        let state = self.effective.clone();
-        for (name, spec) in undo {
-            if let Err(e) = self.bring_up(&state, &name, &spec) {
-                tracing::error!("{name} could not be restored: {e}");
-            }
-        }
-        if let Err(e) = self.update_host(&state) {
-            tracing::error!("the host port could not be restored: {e}");
-        }
-        self.refresh();
-    }
-
-    /// Identifiers of tunnels and segments that are gone may go to others, once nothing learned points
-    /// to them.
-    fn release_table_ids(&mut self) {
-        let tunnels = &self.effective.tunnels;
-        let freed = self.table_ids.tunnels.retain(|name| tunnels.iter().any(|t| t.name == name));
-        if !freed.is_empty() {
-            self.fdb.flush(
-                |_, _, at| matches!(at, Location::Tunnel(TunnelId(t)) if freed.contains(&t)),
-            );
-        }
-        let effective = &self.effective;
-        let freed = self.table_ids.segments.retain(|name| effective.has_segment(name));
-        if !freed.is_empty() {
-            self.fdb.flush(|segment, _, _| freed.contains(&segment.0));
-        }
-    }
-
-    fn uplink_mtu(&self, state: &State) -> Option<u32> {
-        let dev = &state.uplink.as_ref()?.dev;
-        Some(self.kernel.link_by_name(dev).ok()??.mtu)
-    }
-
     /// Reads the facts again and, if they or the state have changed, publishes new tables.
     fn refresh(&mut self) {
         match self.world.gather(&self.kernel, &self.effective, &self.live) {
@@ -394,113 +182,6 @@ impl Node {
             }
             None => {
                 self.warnings.remove(key);
-            }
-        }
-    }
-
-    /// Tells the XDP program which frames of the uplink are ours.
-    fn sync_filter(&mut self) {
-        let filter = self.wanted_filter();
-        if filter != self.filter {
-            match self.engine.set_uplink_filter(&filter) {
-                Ok(()) => {
-                    self.filter = filter;
-                    self.warn("filter", None);
-                }
-                Err(e) => self.warn("filter", Some(format!("the uplink's filter: {e}"))),
-            }
-        }
-    }
-
-    fn wanted_filter(&self) -> UplinkFilter {
-        let mut filter = UplinkFilter::default();
-        let Some(uplink) = &self.facts.uplink else { return filter };
-        filter.vlan = uplink.vlan;
-        for tunnel in &self.effective.tunnels {
-            let local = tunnel.local.or_else(|| self.facts.address_towards(tunnel.remote));
-            let Some(local) = local else { continue };
-            match tunnel.encapsulation() {
-                Some(Encapsulation::Vxlan { port, .. }) => filter.vxlan.push((local, port)),
-                Some(Encapsulation::Ipip) => filter.ipip.push((tunnel.remote, local)),
-                None => {}
-            }
-        }
-        filter.vxlan.sort_unstable();
-        filter.vxlan.dedup();
-        if self.effective.native_routing() {
-            filter.prefixes = self.effective.own_prefixes();
-        }
-        filter
-    }
-
-    /// Tells the node's kernel the way to the pods: through the host port.
-    fn sync_host_routes(&mut self) {
-        let Some(host) = self.live.values().find_map(Live::host_port) else { return };
-        let local = self.effective.own_prefixes();
-        let local = local.into_iter().map(|prefix| HostRoute { prefix, mtu: None });
-        let away = self.facts.uplink.as_ref().map(|u| compile::path_mtu(&self.effective, u.mtu));
-        let remote = self
-            .desired
-            .routes
-            .iter()
-            // A default route of the switch must not become the node's own.
-            .filter(|r| r.prefix.len() > 0 && leaves_node(&r.via))
-            .map(|r| HostRoute { prefix: r.prefix, mtu: away });
-        let routes: Vec<HostRoute> = local.chain(remote).collect();
-        let problem = host.sync_routes(&self.kernel, &routes).err().map(|e| e.to_string());
-        self.warn("routes", problem);
-    }
-
-    /// Makes the kernel masquerade for the pods that want it. What is only too much is left for the
-    /// housekeeping.
-    fn sync_masquerade(&mut self) -> Result<(), Error> {
-        let wanted = Rules::new(&self.effective, &self.attachments);
-        let serves = match &self.masquerade {
-            Some(rules) => rules.serve(&wanted),
-            None => wanted.is_empty(),
-        };
-        if serves { Ok(()) } else { self.masquerade_by(wanted) }
-    }
-
-    /// Takes back what is masqueraded for pods that are gone.
-    fn tidy_masquerade(&mut self) {
-        let wanted = Rules::new(&self.effective, &self.attachments);
-        if self.masquerade.as_ref().is_some_and(|rules| *rules != wanted) {
-            let problem = self.masquerade_by(wanted).err().map(|e| e.message);
-            self.warn("masquerade", problem);
-        }
-    }
-
-    fn masquerade_by(&mut self, rules: Rules) -> Result<(), Error> {
-        match rules.apply() {
-            Ok(()) => {
-                self.masquerade = Some(rules);
-                self.warn("host ports", None);
-            }
-            Err(e) if rules.was_asked_for() => {
-                return Err(Error::system(format!("masquerading: {e}")));
-            }
-            // Pods can do without host ports.
-            Err(e) => self.warn(
-                "host ports",
-                Some(format!("pods cannot be redirected to pods, as host ports do it: {e}")),
-            ),
-        }
-        Ok(())
-    }
-
-    /// Tells the pods the MTU of what leaves the node, when the uplink's has changed.
-    fn sync_pod_routes(&mut self) {
-        let Some(uplink_mtu) = self.facts.uplink.as_ref().map(|u| u.mtu) else { return };
-        let maker = Maker {
-            kernel: &self.kernel,
-            engine: &self.engine,
-            state: &self.effective,
-            uplink_mtu: Some(uplink_mtu),
-        };
-        for (name, live) in &mut self.live {
-            if let Err(e) = maker.update_routes(live) {
-                tracing::warn!("{name}: the MTU of the pod's routes: {e}");
             }
         }
     }
@@ -561,11 +242,6 @@ impl Node {
         };
         taken && matches!(self.kernel.link_by_name(&live.dev), Ok(Some(_)))
     }
-}
-
-/// Whether a route leads to another node.
-fn leaves_node(via: &Via) -> bool {
-    via.paths().iter().all(|v| matches!(v, Via::Tunnel(_) | Via::NextHop(_)))
 }
 
 /// Where the links of the XDP programs are pinned: apart for each network namespace, since interface

@@ -1,19 +1,22 @@
 //! What the node tells about itself.
 
+mod counters;
+mod learned;
+
+use learned::static_neighbor;
+
 use super::compile::{ageing, goes_natively, segment};
 use super::ports::{Live, Wanted, gateways};
 use super::{EMPTY, Node};
 use encap::{Mac, Prefix};
-use fastpath::{AttachMode, Attached, PortSnapshot, SocketStatistics};
-use podswitch_api::method::FdbFilter;
-use podswitch_api::state::{DEFAULT_SEGMENT, Neighbor, Port, PortLimits, Route, Segment, Tunnel};
+use fastpath::{AttachMode, Attached};
+use podswitch_api::state::{DEFAULT_SEGMENT, Port, PortLimits, Route, Segment, Tunnel};
 use podswitch_api::view::{
-    API_VERSION, Counters, FdbInfo, NeighborInfo, NeighborState, Oper, Origin, PortCounters,
-    PortInfo, PortRole, RouteInfo, SegmentInfo, Status, TunnelInfo, UplinkInfo, WorkerInfo,
+    API_VERSION, Oper, Origin, PortInfo, PortRole, RouteInfo, SegmentInfo, Status, TunnelInfo,
+    UplinkInfo, WorkerInfo,
 };
 use podswitch_api::{Attachment, Code, Encapsulation, Error, InterfaceAddr, Request, Response};
-use std::collections::BTreeMap;
-use switch::{DropReason, Location, PortId, SegmentId, TunnelId};
+use switch::{SegmentId, TunnelId};
 
 /// What an operator should know of how a port is attached.
 pub fn warnings(name: &str, attached: &Attached) -> Vec<String> {
@@ -298,229 +301,6 @@ impl Node {
             origin: Origin::Static,
             state: if up { Oper::Up } else { Oper::Down },
         }
-    }
-
-    fn neighbor_infos(&self) -> Vec<NeighborInfo> {
-        let mut out: Vec<NeighborInfo> =
-            self.effective.neighbors.iter().map(static_neighbor).collect();
-        for port in &self.effective.ports {
-            let mac = self.live.get(&port.name).map(|l| l.mac);
-            out.extend(port.ip.iter().map(|a| NeighborInfo {
-                ip: a.addr(),
-                mac,
-                port: Some(port.name.clone()),
-                tunnel: None,
-                origin: Origin::Local,
-                state: None,
-            }));
-        }
-        if let Some(uplink) = &self.facts.uplink {
-            let hops: BTreeMap<_, _> =
-                self.facts.next_hops.values().map(|h| (h.ip, h.mac)).collect();
-            out.extend(hops.into_iter().map(|(ip, mac)| NeighborInfo {
-                ip,
-                mac,
-                port: Some(uplink.name.clone()),
-                tunnel: None,
-                origin: Origin::Kernel,
-                state: None,
-            }));
-        }
-        out.extend(self.resolved_neighbors());
-        out
-    }
-
-    /// The hosts that the router resolved itself, or tries to.
-    fn resolved_neighbors(&self) -> impl Iterator<Item = NeighborInfo> + '_ {
-        use switch::tables::NeighborState as Known;
-        let now = self.engine.now().seconds();
-        self.table_ids.neighbors.entries(now).into_iter().map(move |n| {
-            let at = n.mac.and_then(|mac| self.fdb.lookup(n.segment, mac, now));
-            let segment = self.tables.segment(n.segment);
-            let (port, tunnel) = match at {
-                Some(Location::Port(id)) => (Some(self.port_name(id)), None),
-                Some(Location::Tunnel(id)) => {
-                    (None, self.tables.tunnel(id).map(|t| t.name.clone()))
-                }
-                None => (segment.map(|s| s.name.clone()), None),
-            };
-            let state = Some(match n.state {
-                Known::Incomplete => NeighborState::Incomplete,
-                Known::Reachable => NeighborState::Reachable,
-                Known::Stale => NeighborState::Stale,
-                Known::Failed => NeighborState::Failed,
-            });
-            NeighborInfo { ip: n.ip, mac: n.mac, port, tunnel, origin: Origin::Learned, state }
-        })
-    }
-
-    fn static_fdb(&self) -> Vec<FdbInfo> {
-        let mut out = Vec::new();
-        for segment in self.tables.segments.iter().flatten() {
-            for (&mac, &at) in &segment.statics {
-                let is_configured =
-                    self.effective.fdb.iter().any(|e| e.mac == mac && e.segment == segment.name);
-                let origin = if is_configured { Origin::Static } else { Origin::Local };
-                out.push(self.fdb_info(mac, segment.id, at, origin, None));
-            }
-        }
-        out
-    }
-
-    fn fdb_infos(&self, filter: &FdbFilter) -> Result<Vec<FdbInfo>, Error> {
-        let matches = self.fdb_matcher(filter)?;
-        let now = self.engine.now().seconds();
-        let learned = self.fdb.entries(now).into_iter().map(|e| {
-            let ageing = self.tables.segment(e.segment).map_or(0, |s| s.ageing);
-            let age = u64::from(ageing.saturating_sub(e.remaining));
-            (e.segment, e.mac, e.location, Origin::Learned, Some(age))
-        });
-        let mut out: Vec<FdbInfo> = learned
-            .filter(|&(segment, mac, at, ..)| matches(segment, mac, at))
-            .map(|(segment, mac, at, origin, age)| self.fdb_info(mac, segment, at, origin, age))
-            .collect();
-        out.extend(self.static_fdb().into_iter().filter(|f| {
-            filter.segment.as_ref().is_none_or(|s| *s == f.segment)
-                && filter.port.as_ref().is_none_or(|p| f.port.as_ref() == Some(p))
-                && filter.tunnel.as_ref().is_none_or(|t| f.tunnel.as_ref() == Some(t))
-        }));
-        out.sort_by(|a, b| (&a.segment, a.mac).cmp(&(&b.segment, b.mac)));
-        Ok(out)
-    }
-
-    fn fdb_info(
-        &self,
-        mac: Mac,
-        segment: SegmentId,
-        at: Location,
-        origin: Origin,
-        age: Option<u64>,
-    ) -> FdbInfo {
-        let (port, tunnel) = match at {
-            Location::Port(id) => (Some(self.port_name(id)), None),
-            Location::Tunnel(id) => (None, self.tables.tunnel(id).map(|t| t.name.clone())),
-        };
-        let segment = self.tables.segment(segment).map_or_else(String::new, |s| s.name.clone());
-        FdbInfo { mac, segment, port, tunnel, origin, age }
-    }
-
-    fn port_name(&self, id: PortId) -> String {
-        self.port_ids.name(id.0).unwrap_or("?").to_owned()
-    }
-
-    /// Which learned entries a filter means. A name that does not exist is an error, not an empty
-    /// answer.
-    pub(super) fn fdb_matcher(
-        &self,
-        filter: &FdbFilter,
-    ) -> Result<impl Fn(SegmentId, Mac, Location) -> bool + use<>, Error> {
-        let unknown = |kind: &str, name: &str| {
-            Error::new(Code::NotFound, format!("there is no {kind} {name:?}"))
-        };
-        let segment = match &filter.segment {
-            Some(s) => Some(self.table_ids.segments.get(s).ok_or_else(|| unknown("segment", s))?),
-            None => None,
-        };
-        let port = match &filter.port {
-            Some(p) => Some(self.live.get(p).ok_or_else(|| unknown("port", p))?.id),
-            None => None,
-        };
-        let tunnel = match &filter.tunnel {
-            Some(t) => Some(self.table_ids.tunnels.get(t).ok_or_else(|| unknown("tunnel", t))?),
-            None => None,
-        };
-        Ok(move |s: SegmentId, _: Mac, at: Location| {
-            segment.is_none_or(|id| s == SegmentId(id))
-                && port.is_none_or(|id| at == Location::Port(id))
-                && tunnel.is_none_or(|id| at == Location::Tunnel(TunnelId(id)))
-        })
-    }
-
-    /// Each port's counters since it was added. What ports counted that are removed by now is a
-    /// row of its own, so that the sum over all rows holds for the life of the daemon.
-    fn counters(&self) -> Counters {
-        let counters = self.engine.counters();
-        let mut removed = PortSnapshot::default();
-        let mut in_flight = 0;
-        let mut ports = Vec::new();
-        for (id, total) in &counters.ports {
-            in_flight += total.in_flight;
-            match self.live.iter().find(|(_, l)| l.id == *id) {
-                Some((name, live)) => {
-                    ports.push(row(name, &total.since(&live.baseline)));
-                    removed += &live.baseline;
-                }
-                None => removed += total,
-            }
-        }
-        let counted =
-            removed.rx_frames + removed.tx_frames + removed.originated + removed.dropped();
-        if counted > 0 {
-            ports.push(row(REMOVED, &removed));
-        }
-        let occurring = |name: &str| ports.iter().any(|p| p.drops.contains_key(name));
-        let reasons = DropReason::ALL.iter().filter(|r| occurring(r.name()));
-        let causes = MISSED.iter().filter(|m| ports.iter().any(|p| p.missed.contains_key(m.name)));
-        let reasons = reasons
-            .map(|r| (r.name().to_owned(), r.help().to_owned()))
-            .chain(causes.map(|m| (m.name.to_owned(), m.help.to_owned())))
-            .collect();
-        Counters { ports, in_flight, reasons }
-    }
-}
-
-/// The name of the row for ports that are no more. No port can have it.
-const REMOVED: &str = "(removed)";
-
-/// Why the kernel drops a frame that it was to hand over.
-struct Missed {
-    name: &'static str,
-    help: &'static str,
-    count: fn(&SocketStatistics) -> u64,
-}
-
-const MISSED: [Missed; 2] = [
-    Missed {
-        name: "ring_full",
-        help: "The worker did not empty the port's receive ring in time.",
-        count: |s| s.rx_ring_full,
-    },
-    Missed {
-        name: "no_buffer",
-        help: "No packet buffer was free for the port, or the frame needs more than it may have.",
-        count: |s| s.rx_dropped,
-    },
-];
-
-fn row(name: &str, c: &PortSnapshot) -> PortCounters {
-    let drops = DropReason::ALL.iter().zip(&c.drops).filter(|&(_, &n)| n > 0);
-    PortCounters {
-        port: name.to_owned(),
-        rx_frames: c.rx_frames,
-        rx_bytes: c.rx_bytes,
-        tx_frames: c.tx_frames,
-        tx_bytes: c.tx_bytes,
-        originated: c.originated,
-        not_learned: c.not_learned,
-        answered: c.answered,
-        asked: c.asked,
-        drops: drops.map(|(reason, &n)| (reason.name().to_owned(), n)).collect(),
-        missed: MISSED
-            .iter()
-            .map(|m| (m.name.to_owned(), (m.count)(&c.kernel)))
-            .filter(|(_, n)| *n > 0)
-            .collect(),
-    }
-}
-
-fn static_neighbor(n: &Neighbor) -> NeighborInfo {
-    NeighborInfo {
-        ip: n.ip,
-        mac: Some(n.mac),
-        port: n.port.clone(),
-        tunnel: n.tunnel.clone(),
-        origin: Origin::Static,
-        state: None,
     }
 }
 
