@@ -2,7 +2,9 @@
 
 use super::*;
 use crate::node::facts::{NextHopFacts, PortFacts, UplinkFacts};
+use podswitch_api::state::Via;
 use switch::DropReason;
+use switch::tables::{NextHop, SegmentPolicy, UnknownUnicast};
 
 const NODE: &str = r#"
     [node]

@@ -1,24 +1,26 @@
 //! From the desired state and the facts to the tables: a pure function.
 
+mod policy;
+mod routes;
+
 use super::facts::{Facts, UplinkFacts};
 use super::ids::Ids;
 use super::routes::Routes;
-use crate::names::stable_hash;
+use encap::Mac;
 use encap::tunnel::{LIMIT_LEN, OuterHeader};
-use encap::{Mac, Prefix};
 use hashbrown::{HashMap, HashSet};
 use podswitch_api::state::{
-    DEFAULT_SEGMENT, Dscp, Port as PortConfig, Segment as SegmentConfig, State,
-    Tunnel as TunnelConfig, TunnelMode, UnknownUnicast as Unknown, Via,
+    DEFAULT_SEGMENT, Port as PortConfig, Segment as SegmentConfig, State, Tunnel as TunnelConfig,
+    TunnelMode,
 };
 use podswitch_api::{Attachment, Encapsulation as Wanted};
+use policy::{buckets, outer_policy, segment_policy, storms};
 use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::IpAddr;
 use std::sync::Arc;
 use switch::tables::{
-    Egress, Encapsulation, Group, Guard, HostPort, Neighbor, Neighbors, NextHop, OuterPolicy,
-    PathMtu, Port, PortPolicy, Role, Router, Segment, SegmentPolicy, Slots, Storm, Tables,
-    TokenBucket, Tunnel, Underlay, UnknownUnicast, UplinkVlan,
+    Egress, Encapsulation, Guard, HostPort, Neighbor, Neighbors, PathMtu, Port, PortPolicy, Role,
+    Router, Segment, Slots, Storm, Tables, TokenBucket, Tunnel, Underlay, UplinkVlan,
 };
 use switch::waiting::Direction;
 use switch::{Location, PortId, SegmentId, TunnelId};
@@ -79,36 +81,6 @@ pub fn compile(state: &State, facts: &Facts, ids: &mut TableIds) -> Tables {
     Tables { fib, next_hops, ..tables }
 }
 
-/// The token buckets of a state: those of before where the rate is the same.
-fn storms(state: &State, before: &BTreeMap<String, Arc<Storm>>) -> BTreeMap<String, Arc<Storm>> {
-    let limits = state.ports.iter().filter_map(|p| Some((&p.name, p.storm_limit?)));
-    limits
-        .map(|(name, rate)| {
-            let kept = before.get(name).filter(|s| s.rate() == rate).cloned();
-            (name.clone(), kept.unwrap_or_else(|| Arc::new(Storm::new(rate))))
-        })
-        .collect()
-}
-
-/// The rate limits of a state: the buckets of before where rate and burst are the same.
-fn buckets(
-    state: &State,
-    before: &BTreeMap<(String, Direction), Arc<TokenBucket>>,
-) -> BTreeMap<(String, Direction), Arc<TokenBucket>> {
-    let limits = state.ports.iter().flat_map(|p| {
-        let to = (Direction::ToPort, p.ingress_rate, p.ingress_burst);
-        let from = (Direction::FromPort, p.egress_rate, p.egress_burst);
-        [to, from].map(|(direction, rate, burst)| ((p.name.clone(), direction), rate, burst))
-    });
-    limits
-        .filter_map(|(key, rate, burst)| {
-            let rate = rate?;
-            let kept = before.get(&key).filter(|b| b.is_of(rate, burst)).cloned();
-            Some((key, kept.unwrap_or_else(|| Arc::new(TokenBucket::new(rate, burst)))))
-        })
-        .collect()
-}
-
 /// The router's MAC address: derived from the node's first gateway address, so that it survives
 /// restarts and differs between nodes. A node without pod CIDRs has one that comes from no segment's
 /// gateway, since segments come and go with their pods.
@@ -121,19 +93,6 @@ pub fn router_mac(state: &State) -> Mac {
 pub fn ageing(state: &State, segment: &str) -> u32 {
     let own = state.segments.iter().find(|s| s.name == segment).and_then(|s| s.ageing);
     own.unwrap_or_else(|| state.switch_or_default().ageing)
-}
-
-/// What a segment floods and learns: as declared, else as by default.
-fn segment_policy(state: &State, name: &str) -> SegmentPolicy {
-    let declared = segment(state, name);
-    SegmentPolicy {
-        unknown_unicast: match declared.unknown_unicast {
-            Unknown::Flood => UnknownUnicast::Flood,
-            Unknown::Drop => UnknownUnicast::Drop,
-        },
-        suppress: declared.suppress,
-        fdb_limit: declared.fdb_limit,
-    }
 }
 
 /// A segment as declared; `default` need not be.
@@ -149,19 +108,6 @@ fn overhead(tunnel: &TunnelConfig) -> u32 {
         Some(Wanted::Vxlan { .. }) => ip + 8 + 8 + 14,
         _ if tunnel.encapsulation_limit.is_some() => ip + LIMIT_LEN as u32,
         _ => ip,
-    }
-}
-
-/// What the configuration leaves open of a tunnel's outer header.
-fn outer_policy(tunnel: &TunnelConfig) -> OuterPolicy {
-    let defaults = OuterPolicy::default();
-    OuterPolicy {
-        dont_fragment: tunnel.df,
-        dscp: match tunnel.dscp {
-            Dscp::Inherit => None,
-            Dscp::Fixed(dscp) => Some(dscp),
-        },
-        source_ports: tunnel.source_ports.map_or(defaults.source_ports, |[a, b]| a..=b),
     }
 }
 
@@ -443,134 +389,7 @@ impl Compiler<'_> {
         }
         underlay
     }
-
-    /// The routes, of which later ones win over earlier ones of the same prefix, and the groups of next
-    /// hops that they lead to.
-    fn routes(&self, tunnels: &[Tunnel]) -> (Vec<(Prefix, NextHop)>, Vec<Group>) {
-        let mut groups: Vec<Group> = Vec::new();
-        let mut routes: Vec<(Prefix, NextHop)> = Vec::new();
-        // Without a router, packets would leave in the name of nobody.
-        if !self.state.is_router() {
-            return (routes, groups);
-        }
-        if self.facts.host.is_some() {
-            // What no route of ours matches is for the node's kernel to decide.
-            for any in [IpAddr::V4(Ipv4Addr::UNSPECIFIED), IpAddr::V6(Ipv6Addr::UNSPECIFIED)] {
-                routes.extend(Prefix::new(any, 0).map(|p| (p, NextHop::Host)));
-            }
-        }
-        routes.extend(self.own_prefixes());
-        for route in &self.state.routes {
-            let hop = match &route.via {
-                Via::Multipath(paths) => self.multipath(paths, tunnels, &mut groups),
-                one => self.next_hop(one),
-            };
-            routes.extend(hop.map(|hop| (route.prefix, hop)));
-        }
-        for neighbor in &self.state.neighbors {
-            if let Some(name) = &neighbor.port
-                && self
-                    .state
-                    .ports
-                    .iter()
-                    .any(|p| p.name == *name && self.state.is_routed(&p.segment))
-                && let Some(port) = self.port_id(name)
-            {
-                let hop = NextHop::Local { port, mac: neighbor.mac };
-                routes.push((Prefix::host(neighbor.ip), hop));
-            }
-        }
-        for port in self.state.ports.iter().filter(|p| self.state.is_routed(&p.segment)) {
-            if let (Some(Attachment::Pod(pod)), Some(facts)) =
-                (port.attachment(), self.facts.ports.get(&port.name))
-            {
-                let hop = NextHop::Local { port: facts.id, mac: facts.mac };
-                routes.extend(pod.ip.iter().map(|a| (Prefix::host(a.addr()), hop)));
-            }
-        }
-        let gateways = self.state.gateways();
-        routes.extend(gateways.iter().map(|a| (Prefix::host(a.addr()), NextHop::Router)));
-        (routes, groups)
-    }
-
-    /// Where addresses of our own go that no pod has: somebody behind a bridged port may have one, else
-    /// nobody. The kernel would only send it back. Of segments that share a prefix, the first where
-    /// there may be somebody is asked.
-    fn own_prefixes(&self) -> BTreeMap<Prefix, NextHop> {
-        let mut out = BTreeMap::new();
-        for name in self.state.routed_segments() {
-            let asked = self.segment_id(name).filter(|_| self.resolves(name));
-            let hop = asked.map_or(NextHop::Unreachable, NextHop::Connected);
-            for prefix in self.state.prefixes_in(name) {
-                let known = out.entry(prefix).or_insert(hop);
-                if *known == NextHop::Unreachable {
-                    *known = hop;
-                }
-            }
-        }
-        out
-    }
-
-    /// The next hop of a multipath route: the group of those of its ways that can be used, or the
-    /// only one, or, when there is none, the first, to be dropped under the right name.
-    fn multipath(
-        &self,
-        paths: &[Via],
-        tunnels: &[Tunnel],
-        groups: &mut Vec<Group>,
-    ) -> Option<NextHop> {
-        let hops: Vec<(u64, NextHop)> = paths
-            .iter()
-            .filter_map(|p| Some((stable_hash(p.to_string().as_bytes()), self.next_hop(p)?)))
-            .collect();
-        let is_usable = |hop: &NextHop| match *hop {
-            NextHop::Tunnel(id) => tunnels.iter().any(|t| t.id == id && t.egress.is_some()),
-            NextHop::Direct { dst, .. } => dst.is_some(),
-            _ => true,
-        };
-        let usable: Vec<_> = hops.iter().copied().filter(|(_, hop)| is_usable(hop)).collect();
-        match &usable[..] {
-            [] => hops.first().map(|&(_, hop)| hop),
-            [(_, only)] => Some(*only),
-            _ => {
-                let group = Group::new(&usable);
-                let known = groups.iter().position(|g| *g == group);
-                let index = known.unwrap_or_else(|| {
-                    groups.push(group);
-                    groups.len() - 1
-                });
-                Some(NextHop::Group(index as u32))
-            }
-        }
-    }
-
-    fn next_hop(&self, via: &Via) -> Option<NextHop> {
-        Some(match via {
-            Via::Host => NextHop::Host,
-            Via::Blackhole => NextHop::Blackhole,
-            Via::Unreachable => NextHop::Unreachable,
-            Via::Multipath(paths) => self.next_hop(paths.first()?)?,
-            Via::Tunnel(name) => {
-                let config = self.state.tunnels.iter().find(|t| t.name == *name)?;
-                if goes_natively(config, self.facts) {
-                    self.direct(config.remote)?
-                } else {
-                    NextHop::Tunnel(self.tunnel_id(name)?)
-                }
-            }
-            Via::NextHop(ip) => self.direct(*ip)?,
-        })
-    }
-
-    /// Unencapsulated to a node or router of the underlay. Its address may be of the other family
-    /// than the packets': what matters is its MAC address.
-    fn direct(&self, ip: IpAddr) -> Option<NextHop> {
-        let uplink = self.facts.uplink.as_ref()?;
-        let dst = self.facts.next_hops.get(&ip).and_then(|h| h.mac);
-        Some(NextHop::Direct { port: uplink.id, src: uplink.mac, dst })
-    }
 }
 
 #[cfg(test)]
-#[path = "compile_tests.rs"]
 mod tests;
