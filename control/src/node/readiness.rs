@@ -22,11 +22,8 @@ impl Node {
                 format!("worker {worker} has ended: restart the daemon"),
             );
         }
-        if self.live.len() >= switch::ids::MAX_PORTS {
-            problem(
-                Unready::PortsExhausted,
-                format!("all {} ports are in use: remove pods", switch::ids::MAX_PORTS),
-            );
+        if let Some(message) = ports_exhausted(self.live.len()) {
+            problem(Unready::PortsExhausted, message);
         }
         if asked.allocate
             && let Err(e) = self.attachments.check(&self.desired)
@@ -179,5 +176,33 @@ impl Node {
                 differences.push(format!("there is no route to {}{via} on {ifname}", wanted.dst));
             }
         }
+    }
+}
+
+/// Why there is no port for another pod beside so many.
+fn ports_exhausted(live: usize) -> Option<String> {
+    let most = switch::ids::MAX_PORTS;
+    (live >= most).then(|| format!("all {most} ports are in use: remove pods"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::ports_exhausted;
+    use crate::node::ids::Ids;
+
+    /// STATUS says so exactly when ADD finds no identifier.
+    #[test]
+    fn ports_are_exhausted_when_no_identifier_is_left() {
+        let mut ids = Ids::default();
+        let mut next = |n: usize| {
+            let id = ids.get_or_allocate(&format!("pod{n}"));
+            id.filter(|&id| usize::from(id) < switch::ids::MAX_PORTS)
+        };
+        for n in 0..switch::ids::MAX_PORTS {
+            assert_eq!(ports_exhausted(n), None);
+            assert!(next(n).is_some(), "{n}");
+        }
+        assert!(ports_exhausted(switch::ids::MAX_PORTS).is_some_and(|m| m.contains("in use")));
+        assert_eq!(next(switch::ids::MAX_PORTS), None);
     }
 }
