@@ -52,7 +52,9 @@ class Tunnel:
         self.source_ports = range(first, last + 1)
         on_our_subnet = any(ipaddress.ip_address(self.remote) in ipaddress.ip_network(subnet)
                             for subnet in uplink.get("subnets", ()))
-        self.goes_natively = config.get("mode") == "cross-subnet" and on_our_subnet
+        # A peer that the kernel knows no route to may as well be behind a router.
+        is_routed = config["remote"] in facts["next_hops"]
+        self.goes_natively = config.get("mode") == "cross-subnet" and on_our_subnet and is_routed
         self.vni, self.port = config.get("vni"), config.get("port", 4789)
         self.segment = config.get("segment")
         given = config.get("local_mac"), config.get("remote_mac")

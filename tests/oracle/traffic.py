@@ -84,7 +84,7 @@ class Traffic:
     def payload(self):
         rng = self.rng
         length = rng.choice([0, 1, 8, 20, 20, 20, 64, 64, rng.randrange(200)])
-        if rng.random() < 0.03:  # about the MTUs there are
+        if rng.random() < (0.15 if self.nests else 0.03):  # about the MTUs there are
             edge = rng.choice([1300, 1400, 1450, 1480, 1500, 1500, 1500, 1500, 3840, 9000])
             length = max(0, edge + rng.randint(-90, 20))
         return bytes([rng.randrange(256)]) * length if length > 200 else rng.randbytes(length)
