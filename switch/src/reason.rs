@@ -60,6 +60,7 @@ reasons! {
     NoRoute "no_route" "No route matches the destination.";
     RouteBlackhole "route_blackhole" "The route says blackhole.";
     RouteUnreachable "route_unreachable" "The route says unreachable.";
+    RouteProhibited "route_prohibited" "The route says prohibited.";
     NeighborFailed "neighbor_failed" "The next hop did not answer when it was asked for its MAC address.";
     NeighborQueueFull "neighbor_queue_full" "A newer frame took its place while it waited for its next hop's MAC address.";
     Consumed "consumed" "An answer to a question of the router's own: it has done its work.";

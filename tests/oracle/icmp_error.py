@@ -7,9 +7,10 @@ import model
 import router
 import wire
 
-V4 = {"time exceeded": (11, 0), "network unreachable": (3, 0), "host unreachable": (3, 1), "too big": (3, 4)}
+V4 = {"time exceeded": (11, 0), "network unreachable": (3, 0), "host unreachable": (3, 1), "too big": (3, 4),
+      "prohibited": (3, 13)}
 V6 = {"time exceeded": (3, 0), "network unreachable": (1, 0), "host unreachable": (1, 3), "too big": (2, 0),
-      "parameter problem": (4, 0)}
+      "parameter problem": (4, 0), "prohibited": (1, 1)}
 HOPS = 64
 INTERNETWORK_CONTROL = 0xC0  # RFC 1812 section 4.3.2.5
 LONGEST_V4 = 576  # RFC 1812 section 4.3.2.3

@@ -247,7 +247,7 @@ class Model:
         return way[1] is not None
 
     def _via(self, via):
-        if via in ("host", "blackhole", "unreachable"):
+        if via in ("host", "blackhole", "unreachable", "prohibited"):
             return (via,)
         if via in self.tunnels:
             tunnel = self.tunnels[via]

@@ -274,7 +274,7 @@ def is_whole(state):
     """Whether all that is referred to is there: the engine refuses other states."""
     tunnels = {t["name"] for t in state.get("tunnel", [])}
     ports = {p["name"] for p in state.get("port", [])}
-    words = {"host", "blackhole", "unreachable"}
+    words = {"host", "blackhole", "unreachable", "prohibited"}
     listed = [v for r in state.get("route", []) for v in ([r["via"]] if isinstance(r["via"], str) else r["via"])]
     vias = {v for v in listed if not set(v) & set(".:")} - words
     refers = {f["port"] for f in state.get("fdb", []) if "port" in f}

@@ -243,6 +243,8 @@ def forward(switch, came_from, frame, version, may_wait=True):
         raise model.Drop("route_blackhole")
     if hop[0] == "unreachable":
         refuse("route_unreachable", "host unreachable")
+    if hop[0] == "prohibited":
+        refuse("route_prohibited", "prohibited")
     if hop[0] == "tunnel" and came_from == ("L3", hop[1]):
         raise model.Drop("nested_tunnel")
     if came_from == ("native",) and hop[0] not in ("local", "behind"):
@@ -302,7 +304,7 @@ def originate(switch, packet, may_wait=True):
             return resolve.hold(switch, wait.address, ("router",), bytes(14) + packet)
     if hop is not None and hop[0] in ("host", "router"):
         return to_host(switch, ("router",), bytes(14), packet)
-    if hop is None or hop[0] in ("blackhole", "unreachable"):
+    if hop is None or hop[0] in ("blackhole", "unreachable", "prohibited"):
         raise model.Drop("no_route")
     if len(packet) > mtu_towards(switch, hop):
         raise model.Drop("mtu_exceeded")

@@ -187,7 +187,7 @@ def add_routes(rng, state, facts):
     for prefix in rng.sample(PREFIXES, rng.randint(0, len(PREFIXES))):
         if prefix in own or prefix.split("/")[0] in pods:
             continue
-        choices = tunnels * 2 + ["blackhole", "unreachable"]
+        choices = tunnels * 2 + ["blackhole", "unreachable", "prohibited"]
         if state["node"]["gateway"]:
             choices.append("host")
         if facts["uplink"]:

@@ -100,12 +100,20 @@ fn unreachable_is_said_and_blackholes_are_silent() {
     ping(&pod.netns, &remote.ip4);
     node.daemon.cli("route add 172.20.0.0/16 unreachable");
     node.daemon.cli("route add 172.21.0.0/16 blackhole");
+    node.daemon.cli("route add 172.22.0.0/16 prohibited");
+    node.daemon.cli("route add 2001:db8:22::/48 prohibited");
 
     let said = complaint(&pod.netns, "172.20.0.1");
     assert!(said.contains("Unreachable"), "{said}");
+    // What the kernel's ping makes of code 13, and of ICMPv6's code 1.
+    let said = complaint(&pod.netns, "172.22.0.1");
+    assert!(said.contains("Packet filtered"), "{said}");
+    let said = complaint(&pod.netns, "2001:db8:22::1");
+    assert!(said.contains("prohibited"), "{said}");
     let said = complaint(&pod.netns, "172.21.0.1");
     assert!(!said.contains("From"), "{said}");
     let [counters, _] = cluster.finish();
     assert_eq!(counters.dropped("route_unreachable"), 1);
+    assert_eq!(counters.dropped("route_prohibited"), 2);
     assert_eq!(counters.dropped("route_blackhole"), 1);
 }

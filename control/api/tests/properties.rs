@@ -58,6 +58,7 @@ fn via() -> impl Strategy<Value = Via> {
         Just(Via::Host),
         Just(Via::Blackhole),
         Just(Via::Unreachable),
+        Just(Via::Prohibited),
         ip().prop_map(Via::NextHop),
         name().prop_map(|n| Via::from(n.as_str())),
     ];

@@ -298,7 +298,7 @@ pub enum Route {
     Add {
         /// The destination.
         prefix: Prefix,
-        /// A tunnel, an IP address, `host`, `blackhole` or `unreachable`; several tunnels or
+        /// A tunnel, an IP address, `host`, `blackhole`, `unreachable` or `prohibited`; several tunnels or
         /// addresses share the flows.
         #[arg(required = true)]
         via: Vec<Via>,

@@ -32,6 +32,8 @@ pub(super) enum Report {
     NetworkUnreachable,
     /// A route leads there, but the host is not to be reached.
     HostUnreachable,
+    /// An administrator forbids it.
+    Prohibited,
     /// The next hop takes packets of at most so many bytes (RFC 1191 section 4, RFC 8201).
     TooBig(u32),
     /// The octet at this place in the IPv6 packet, counted from its header, has a value with which it
@@ -223,6 +225,7 @@ fn v4(report: Report) -> (u8, u8, u16) {
     match report {
         Report::TimeExceeded => (message::TIME_EXCEEDED, 0, 0),
         Report::NetworkUnreachable => (message::UNREACHABLE, unreachable::NETWORK, 0),
+        Report::Prohibited => (message::UNREACHABLE, unreachable::PROHIBITED, 0),
         // What is only in IPv6 packets is no fault of one of IPv4.
         Report::HostUnreachable | Report::ParameterProblem(_) => {
             (message::UNREACHABLE, unreachable::HOST, 0)
@@ -241,6 +244,7 @@ fn v6(report: Report) -> (u8, u8, u32) {
         Report::TimeExceeded => (message::TIME_EXCEEDED, 0, 0),
         Report::NetworkUnreachable => (message::UNREACHABLE, unreachable::NO_ROUTE, 0),
         Report::HostUnreachable => (message::UNREACHABLE, unreachable::ADDRESS, 0),
+        Report::Prohibited => (message::UNREACHABLE, unreachable::PROHIBITED, 0),
         Report::TooBig(mtu) => (message::PACKET_TOO_BIG, 0, mtu.max(MIN_V6_MTU)),
         Report::ParameterProblem(at) => (message::PARAMETER_PROBLEM, 0, at),
     }

@@ -206,6 +206,7 @@ fn end<F: Frame>(
         NextHop::Unreachable => {
             refuse(DropReason::RouteUnreachable, Report::HostUnreachable, origin)
         }
+        NextHop::Prohibited => refuse(DropReason::RouteProhibited, Report::Prohibited, origin),
         // A group has no group among its members; the others are none of ours.
         _ => Err(DropReason::NoRoute),
     }

@@ -42,6 +42,8 @@ pub enum NextHop {
     Host,
     /// Dropped without a word.
     Blackhole,
-    /// Dropped; the sender is to be told.
+    /// Dropped; the sender is to be told that nobody is there.
     Unreachable,
+    /// Dropped; the sender is to be told that it is forbidden.
+    Prohibited,
 }

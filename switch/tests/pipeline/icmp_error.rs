@@ -53,6 +53,7 @@ fn each_fault_has_its_type_and_code() {
         ("203.0.113.1", "2001:db8:ffff::1", 64, DropReason::NoRoute, (3, 0), (1, 0)),
         ("10.252.0.1", "fd00:10:252::1", 64, DropReason::RouteUnreachable, (3, 1), (1, 3)),
         ("10.252.0.1", "fd00:10:252::1", 1, DropReason::RouteUnreachable, (3, 1), (1, 3)),
+        ("10.253.0.1", "fd00:10:253::1", 64, DropReason::RouteProhibited, (3, 13), (1, 1)),
     ] {
         for (dst, code) in [(v4, code4), (v6, code6)] {
             let frame = from_pod(&node, dst).ttl(ttl).udp((1, 2), b"a payload");

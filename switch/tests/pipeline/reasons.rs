@@ -163,6 +163,7 @@ fn example(reason: DropReason) -> By {
         DropReason::NoRoute => (pod, routed("203.0.113.1").udp((1, 2), b"")),
         DropReason::RouteBlackhole => (pod, routed("10.251.0.1").udp((1, 2), b"")),
         DropReason::RouteUnreachable => (pod, routed("10.252.0.1").udp((1, 2), b"")),
+        DropReason::RouteProhibited => (pod, routed("10.253.0.1").udp((1, 2), b"")),
         DropReason::NeighborUnresolved => (pod, routed("10.250.5.1").udp((1, 2), b"")),
         DropReason::MtuExceeded => (pod, routed("10.244.2.10").udp((1, 2), &[0; 9000])),
         DropReason::IcmpMalformed => (pod, flip(routed("10.244.1.1").echo(1, 1, b""), 36)),

@@ -139,6 +139,7 @@ fn routes_that_lead_nowhere() {
     for (v4, v6, reason) in [
         ("10.251.0.1", "fd00:10:251::1", DropReason::RouteBlackhole),
         ("10.252.0.1", "fd00:10:252::1", DropReason::RouteUnreachable),
+        ("10.253.0.1", "fd00:10:253::1", DropReason::RouteProhibited),
         ("203.0.113.1", "2001:db8:ffff::1", DropReason::NoRoute),
         ("10.250.5.1", "fd00:10:250:5::1", DropReason::NeighborUnresolved),
         ("10.250.6.1", "fd00:10:250:6::1", DropReason::NeighborUnresolved),

@@ -28,6 +28,8 @@ pub enum Via {
     Blackhole,
     /// `unreachable`: dropped, and the sender is told (ICMP).
     Unreachable,
+    /// `prohibited`: dropped, and the sender is told that an administrator forbids it (ICMP).
+    Prohibited,
     /// An IP address: unencapsulated, to this next hop on the underlay.
     NextHop(IpAddr),
     /// A tunnel's name.
@@ -63,6 +65,7 @@ impl From<&str> for Via {
             "host" => Via::Host,
             "blackhole" => Via::Blackhole,
             "unreachable" => Via::Unreachable,
+            "prohibited" => Via::Prohibited,
             s => match s.parse() {
                 Ok(ip) => Via::NextHop(ip),
                 Err(_) => Via::Tunnel(s.to_owned()),
@@ -85,6 +88,7 @@ impl fmt::Display for Via {
             Via::Host => f.write_str("host"),
             Via::Blackhole => f.write_str("blackhole"),
             Via::Unreachable => f.write_str("unreachable"),
+            Via::Prohibited => f.write_str("prohibited"),
             Via::NextHop(ip) => ip.fmt(f),
             Via::Tunnel(name) => f.write_str(name),
             Via::Multipath(paths) => {
@@ -114,7 +118,10 @@ impl<'de> Deserialize<'de> for Via {
             type Value = Via;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a tunnel's name, an IP address, \"host\", \"blackhole\", \"unreachable\", or an array of tunnels and addresses")
+                f.write_str(
+                    "a tunnel's name, an IP address, \"host\", \"blackhole\", \"unreachable\", \
+                     \"prohibited\", or an array of tunnels and addresses",
+                )
             }
 
             fn visit_str<E: serde::de::Error>(self, s: &str) -> Result<Via, E> {

@@ -44,7 +44,7 @@ fn via(check: &mut Check, at: At<'_>, state: &State, r: &Route, tunnels: &HashMa
         match path {
             Via::Tunnel(name) if !tunnels.contains_key(name.as_str()) => {
                 let expected = "a tunnel that exists, an IP address, \
-                                \"host\", \"blackhole\" or \"unreachable\"";
+                                \"host\", \"blackhole\", \"unreachable\" or \"prohibited\"";
                 check.wrong(at, "via", format_args!("{name:?}"), expected);
             }
             Via::NextHop(ip) => next_hop(check, at, state, r, *ip),

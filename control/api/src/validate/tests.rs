@@ -480,7 +480,7 @@ fn routes() {
         json!("node9"),
         &[
             "route \"10.244.2.0/24\".via = \"node9\": expected a tunnel that exists, an IP address, \
-         \"host\", \"blackhole\" or \"unreachable\"",
+         \"host\", \"blackhole\", \"unreachable\" or \"prohibited\"",
         ],
     );
     breaks(

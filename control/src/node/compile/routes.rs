@@ -117,6 +117,7 @@ impl Compiler<'_> {
             Via::Host => NextHop::Host,
             Via::Blackhole => NextHop::Blackhole,
             Via::Unreachable => NextHop::Unreachable,
+            Via::Prohibited => NextHop::Prohibited,
             Via::Multipath(paths) => self.next_hop(paths.first()?)?,
             Via::Tunnel(name) => {
                 let config = self.state.tunnels.iter().find(|t| t.name == *name)?;

@@ -168,6 +168,7 @@ impl Node {
         for (v4, v6, next_hop) in [
             ("10.251.0.0/16", "fd00:10:251::/48", NextHop::Blackhole),
             ("10.252.0.0/16", "fd00:10:252::/48", NextHop::Unreachable),
+            ("10.253.0.0/16", "fd00:10:253::/48", NextHop::Prohibited),
             ("198.18.0.0/15", "2001:2::/48", NextHop::Host),
         ] {
             net.route(v4, next_hop);
