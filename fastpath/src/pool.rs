@@ -147,7 +147,9 @@ impl Pool {
     #[inline]
     pub(crate) fn received(&mut self, socket: SocketId, piece: Piece) -> Option<Frame> {
         let (chunk, offset) = self.take_from(socket, piece)?;
-        Some(self.frame(chunk, offset, piece.len))
+        let frame = self.frame(chunk, offset, piece.len);
+        frame.prefetch();
+        Some(frame)
     }
 
     /// Hangs a further received piece behind `frame`; `last` remembers the end of the chain.
