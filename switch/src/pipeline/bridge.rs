@@ -1,7 +1,7 @@
 //! L2: a learning bridge (IEEE 802.1Q clause 8).
 
 use super::answer::{self, Owner};
-use super::{Context, NOWHERE, Origin, Verdict, defend, egress, guard, router, suppress};
+use super::{Context, Origin, Verdict, defend, egress, guard, router, suppress};
 use crate::frame::Frame;
 use crate::ids::{Location, SegmentId};
 use crate::reason::DropReason;
@@ -41,7 +41,7 @@ pub(super) fn forward<F: Frame>(
     {
         return Ok(Verdict::Defend(id, ip));
     }
-    match find(cx, segment, dst) {
+    match lookup(cx, segment, dst) {
         None if segment.policy.unknown_unicast == UnknownUnicast::Drop => {
             Err(DropReason::UnknownUnicast)
         }
@@ -121,33 +121,15 @@ fn reached_by(cx: &Context<'_>, router: &Router, segment: &Segment, ip: IpAddr) 
 /// Notes where the source is, unless that is configured: what is configured never moves.
 #[inline(always)]
 fn learn(cx: &Context<'_>, segment: &Segment, src: u64, from: Location) {
-    let station = Station::new(segment.id, src);
-    if cx.noted.get() == (station, from) {
+    if !segment.statics.is_empty() && segment.statics.contains_key(&Mac::from_u64(src)) {
         return;
     }
-    if segment.statics.is_empty() || !segment.statics.contains_key(&Mac::from_u64(src)) {
-        let limits =
-            || Limits { segment: segment.policy.fdb_limit, port: cx.port.policy.fdb_limit };
-        match cx.fdb.learn_within(station, from, cx.now, segment.ageing, limits) {
-            Learned::Known => {}
-            Learned::New | Learned::Moved => cx.found.set(NOWHERE),
-            Learned::Full | Learned::Limited => return cx.counters.not_learned.add(1),
-        }
+    let limits = || Limits { segment: segment.policy.fdb_limit, port: cx.port.policy.fdb_limit };
+    let station = Station::new(segment.id, src);
+    let learned = cx.fdb.learn_within(station, from, cx.now, segment.ageing, limits);
+    if matches!(learned, Learned::Full | Learned::Limited) {
+        cx.counters.not_learned.add(1);
     }
-    cx.noted.set((station, from));
-}
-
-/// [`lookup`] of a frame's destination, which often is that of the frame before.
-#[inline(always)]
-fn find(cx: &Context<'_>, segment: &Segment, mac: u64) -> Option<Location> {
-    let station = Station::new(segment.id, mac);
-    let (last, at) = cx.found.get();
-    if last == station {
-        return Some(at);
-    }
-    let found = lookup(cx, segment, mac)?;
-    cx.found.set((station, found));
-    Some(found)
 }
 
 /// Where an address, as in [`Mac::to_u64`], is: as configured, else as learned.

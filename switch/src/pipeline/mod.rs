@@ -33,7 +33,7 @@ use crate::counters::{PortCounters, WorkerCounters};
 use crate::frame::{Frame, Io};
 use crate::ids::{Location, PortId, SegmentId, TunnelId};
 use crate::reason::DropReason;
-use crate::tables::{Fdb, Fib, Port, Role, Segment, Station, Tables};
+use crate::tables::{Fdb, Fib, Port, Role, Segment, Tables};
 use defend::Defence;
 use encap::Mac;
 use encap::checksum::Sum;
@@ -122,11 +122,6 @@ struct Context<'a> {
     /// [`Worker::fates`] and [`Worker::others`].
     fates: &'a Cell<Vec<Option<PortId>>>,
     others: &'a Cell<VecDeque<Result<Verdict, DropReason>>>,
-    /// The source noted last in this batch, and where it was: nothing new can be learned of it. What
-    /// comes from a pod comes from one address.
-    noted: Cell<(Station, Location)>,
-    /// The destination found last in this batch, and where it is, as long as nothing was learned.
-    found: Cell<(Station, Location)>,
     /// Seconds.
     now: u32,
     /// Milliseconds.
@@ -141,8 +136,6 @@ struct Context<'a> {
 
 /// Frames of a batch that memory is set aside for beforehand.
 const USUAL_BATCH: usize = 256;
-/// Nobody, and so nowhere in particular.
-const NOWHERE: (Station, Location) = (Station::NOBODY, Location::Port(PortId(0)));
 /// Frames of a batch that are looked at before the first of them is forwarded.
 const AHEAD: usize = 32;
 /// What no frame has for a MAC address.
@@ -230,8 +223,6 @@ impl Worker {
             fates: &self.fates,
             others: &self.others,
             all: &self.counters,
-            noted: Cell::new(NOWHERE),
-            found: Cell::new(NOWHERE),
             now: now.seconds(),
             millis: now.0,
             router_mac: tables.router.as_ref().map_or(NO_MAC, |r| r.mac.to_u64()),

@@ -85,9 +85,6 @@ pub enum Learned {
 pub struct Station(u64);
 
 impl Station {
-    /// An address that no frame has for a source or a single destination: a group, of all bits.
-    pub const NOBODY: Station = Station(u64::MAX);
-
     /// A MAC address as in [`Mac::to_u64`].
     #[inline(always)]
     pub fn new(segment: SegmentId, mac: u64) -> Station {
