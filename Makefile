@@ -87,7 +87,7 @@ bench: setup ## the pipeline's cost in clocks and nanoseconds a packet, beside V
 
 .PHONY: bench-cni
 bench-cni: setup build ## ADD and DEL of the CNI plugin beside the reference bridge plugin's; ROUNDS (50), PODS (100)
-	/usr/bin/python3 benches/cni.py target/release $(ROUNDS) $(PODS)
+	/usr/bin/python3 benches/cni.py $${CARGO_TARGET_DIR:-target}/release $(ROUNDS) $(PODS)
 
 .PHONY: bench-rates
 bench-rates: setup build ## how exactly rate limits shape; SECONDS_EACH (5) a stream (as root)
@@ -133,7 +133,7 @@ loom: ## the lock-free tables under every interleaving of a few threads
 .PHONY: oracle
 oracle: setup ## compare PACKETS (1000000) random packets with the Python model, byte for byte
 	cargo build --release --locked -p podswitch-tests --bin replay
-	tests/oracle/run.py target/release/replay --packets $(PACKETS)
+	tests/oracle/run.py $${CARGO_TARGET_DIR:-target}/release/replay --packets $(PACKETS)
 
 .PHONY: clean-host
 clean-host: ## remove what killed demos and tests left on this machine
@@ -142,8 +142,8 @@ clean-host: ## remove what killed demos and tests left on this machine
 ##@ What an operator needs
 .PHONY: install
 install: build ## binaries, systemd unit and example configuration under PREFIX (/usr/local)
-	install -D -m 0755 target/release/podswitch $(DESTDIR)$(PREFIX)/sbin/podswitch
-	install -D -m 0755 target/release/podswitch-cni $(DESTDIR)$(PREFIX)/sbin/podswitch-cni
+	install -D -m 0755 $${CARGO_TARGET_DIR:-target}/release/podswitch $(DESTDIR)$(PREFIX)/sbin/podswitch
+	install -D -m 0755 $${CARGO_TARGET_DIR:-target}/release/podswitch-cni $(DESTDIR)$(PREFIX)/sbin/podswitch-cni
 	install -D -m 0644 docs/podswitch.example.toml $(DESTDIR)$(PREFIX)/share/doc/podswitch/podswitch.example.toml
 	install -d -m 0755 $(DESTDIR)/etc/systemd/system
 	sed 's|@PREFIX@|$(PREFIX)|g' deploy/podswitch.service > $(DESTDIR)/etc/systemd/system/podswitch.service

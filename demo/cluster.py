@@ -19,7 +19,8 @@ import tempfile
 from system import Failure, Namespace, bpf_pins, delete_namespace, run, stop, wait_until, wire
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-PODSWITCH = os.environ.get("PODSWITCH_BIN", os.path.join(ROOT, "target/release/podswitch"))
+TARGET = os.path.join(ROOT, os.environ.get("CARGO_TARGET_DIR", "target"))
+PODSWITCH = os.environ.get("PODSWITCH_BIN", os.path.join(TARGET, "release/podswitch"))
 PLUGIN = os.path.join(os.path.dirname(PODSWITCH), "podswitch-cni")
 WIRE4, WIRE6 = "192.0.2.254", "2001:db8::fe"
 OUTSIDE4 = "198.51.100.80"
