@@ -54,6 +54,36 @@ fn a_configuration_of_the_bridge_plugin_works_with_one_word_changed() {
     daemon.finish();
 }
 
+/// Addresses as they are written into the configuration, given out by the reference plugin `static`.
+#[test]
+fn addresses_of_the_static_plugin() {
+    let Some(lab) = Lab::new() else { return };
+    let node = lab.netns("node");
+    let daemon = Daemon::start(&lab, &node, NODE);
+    let mut conf = json!({
+        "cniVersion": "1.0.0", "name": "net", "type": "podswitch-cni", "isDefaultGateway": true,
+        "ipam": {"type": "static", "addresses": [
+            {"address": "10.244.1.77/24", "gateway": "10.244.1.1"},
+            {"address": "fd00:10:244:1::77/64", "gateway": "fd00:10:244:1::1"},
+        ]},
+    });
+    let pod = lab.netns("pod");
+    let result = call(&daemon, "ADD", &pod, &conf).run(&node).result();
+    let ips = result["ips"].as_array().expect("addresses");
+    let given: Vec<&str> = ips.iter().filter_map(|ip| ip["address"].as_str()).collect();
+    assert_eq!(given, ["10.244.1.77/24", "fd00:10:244:1::77/64"]);
+    for gateway in ["10.244.1.1", "fd00:10:244:1::1"] {
+        ping(&pod, gateway);
+    }
+    ping(&node, "10.244.1.77");
+    ping(&node, "fd00:10:244:1::77");
+    conf["prevResult"] = result;
+    call(&daemon, "CHECK", &pod, &conf).run(&node).silence();
+    call(&daemon, "DEL", &pod, &conf).run(&node).silence();
+    assert_eq!(pod.links(), ["lo"]);
+    daemon.finish();
+}
+
 #[test]
 fn a_hundred_at_once() {
     let Some(lab) = Lab::new() else { return };
