@@ -103,7 +103,7 @@ bench-e2e: setup ## podswitch beside other switches on real interfaces; ONLY=thr
 	  $$target/release/podswitch-bench-e2e --out $$target/bench-e2e $(addprefix --only ,$(ONLY)) $(BENCH_OPTIONS)
 
 # Settings of [switch], each beside the defaults and the kernel.
-SETTINGS := nice=0 spin=20 spin=100 busy_poll=20 ring=256 ring=512 ring=4096,frames=16384
+SETTINGS := nice=-20 spin=20 spin=100 busy_poll=20 ring=256 ring=512 ring=4096,frames=16384
 
 .PHONY: bench-settings
 bench-settings: ## what each setting of [switch] does to throughput, latency and TCP (as root)

@@ -12,9 +12,8 @@ pub struct EngineConfig {
     pub workers: usize,
     /// The CPU each worker is pinned to, by worker; not pinned when absent.
     pub cpus: Option<Vec<usize>>,
-    /// The workers' nice value, -20 to 19; 0 leaves them the process's. A worker that waits for its turn
-    /// behind the pods' processes loses their frames: with six processes on two CPUs one waited 12 to
-    /// 39 ms once in a hundred times with nice 0, 1 to 4 ms with -20.
+    /// The workers' nice value, -20 to 19; 0, the default, leaves them the process's. Below, a worker
+    /// waits less behind other processes, and interrupts the pods' more: see docs/performance.md.
     pub nice: i8,
     /// Buffers of a worker, 4096 bytes each. The kernel keeps about 140 bytes per buffer and
     /// port, so this decides what a port costs.
@@ -39,7 +38,7 @@ impl Default for EngineConfig {
         EngineConfig {
             workers: 1,
             cpus: None,
-            nice: -20,
+            nice: 0,
             frames_per_worker: 8192,
             pin_dir: None,
             spin: Duration::ZERO,

@@ -74,7 +74,6 @@ impl Machine {
 pub fn check(switch: &Switch, machine: &Machine) -> Vec<Finding> {
     let mut findings = vec![workers(switch, machine)];
     findings.extend(pinning(switch, machine));
-    findings.push(priority(switch));
     findings.extend(frequency(machine));
     findings.extend(jit(machine));
     findings.extend(huge_pages(machine));
@@ -123,16 +122,6 @@ fn pinning(switch: &Switch, machine: &Machine) -> Option<Finding> {
         "choose CPUs of different cores; thread_siblings_list in \
          /sys/devices/system/cpu/cpu*/topology tells which share one",
     ))
-}
-
-fn priority(switch: &Switch) -> Finding {
-    Finding::ok("priority", format!("workers have the nice value {}", switch.nice)).unless(
-        switch.nice > -10,
-        Level::Advice,
-        "a worker waits for its turn behind other processes for tens of milliseconds, in which frames \
-         are lost",
-        "set nice in [switch] to -20, its default",
-    )
 }
 
 fn frequency(machine: &Machine) -> Option<Finding> {
@@ -326,11 +315,6 @@ mod tests {
         assert_eq!(bad(&Switch { workers: 2, ..Switch::default() }, &ideal()), ["pinning"]);
         let many = Switch { workers: 9, ..Switch::default() };
         assert_eq!(bad(&many, &ideal()), ["workers", "pinning"]);
-    }
-
-    #[test]
-    fn workers_want_to_be_served_first() {
-        assert_eq!(bad(&Switch { nice: 0, ..Switch::default() }, &ideal()), ["priority"]);
     }
 
     #[test]

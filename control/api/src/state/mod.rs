@@ -208,7 +208,7 @@ pub struct Switch {
     /// The CPU of each worker, in order; empty: not pinned.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub cpus: Vec<u16>,
-    /// The workers' nice value: -20, the default, is served first, 19 last; 0: the daemon's own.
+    /// The workers' nice value: -20 is served first, 19 last; 0, the default: the daemon's own.
     pub nice: i8,
     /// Microseconds that a worker looks for more work before it sleeps.
     pub spin: u32,
@@ -235,7 +235,7 @@ impl Default for Switch {
             socket_group: None,
             workers: 1,
             cpus: Vec::new(),
-            nice: -20,
+            nice: 0,
             spin: 0,
             busy_poll: None,
             ring: 2048,
