@@ -8,6 +8,9 @@
 //! A socket that is seen with more than half of its buffers used gets a *target* of four times as
 //! many, up to the size of its ring; one whose backlog stays below an eighth of its target over a
 //! second halves it, and is not refilled until its traffic has brought it down to the new target.
+//! One whose ring stays full for a long time is offered more than the switch forwards: a deep queue delays
+//! every frame then and saves none, and more buffers go round than a cache holds. Its target is a burst
+//! until its queue has been seen short again (a *standing queue*, RFC 8289 section 3.1).
 //! One that falls silent altogether keeps what it holds; when a busy one is short because of that,
 //! [`crate::Engine::collect`] closes it and opens it again.
 //!
@@ -18,12 +21,20 @@
 use crate::frame::RX_CAPACITY;
 use crate::port::MAX_SEGMENTS;
 
-/// The least that a socket holds. A NAPI poll of a driver delivers up to 64 frames.
+/// The least that a socket holds.
 const MIN_FLOOR: u32 = 24;
+/// Frames that a NAPI poll of a driver delivers at most.
+const NAPI_POLL: u32 = 64;
 
 /// What a quiet socket holds while there is plenty. Measured: a sender of 10,000 frames a second lost
 /// 10 to 20 of them to a floor of 24 whenever the worker was woken on a busy machine.
 const BURST: u32 = 256;
+
+/// Batches in a row that find the ring full before its queue counts as standing: of 256 frames each,
+/// 16,384 frames, which no burst is that a ring could have held.
+const STANDING: u32 = 64;
+/// Batches that find the queue short weigh so many times as much.
+const RELIEF: u32 = 8;
 
 /// What the pool allows, and what is owed of it.
 #[derive(Clone, Copy, Debug)]
@@ -61,6 +72,10 @@ pub struct Fill {
     held: u32,
     /// The largest backlog since the last [`Fill::age`].
     peak: u32,
+    /// What a standing queue is cut to: a burst, of frames of the largest size a NAPI poll's.
+    shallow: u32,
+    /// Batches that found the ring full, less those that did not; up to twice [`STANDING`].
+    full: u32,
 }
 
 impl Fill {
@@ -69,7 +84,8 @@ impl Fill {
         // The kernel takes no frame of more pieces.
         let largest = frame.div_ceil(RX_CAPACITY).min(MAX_SEGMENTS) as u32;
         let floor = (largest + MIN_FLOOR / 2).max(MIN_FLOOR).min(ring);
-        Fill { floor, ceiling: ring, target: floor, held: 0, peak: 0 }
+        let shallow = BURST.max(largest * NAPI_POLL).min(ring);
+        Fill { floor, ceiling: ring, target: floor, held: 0, peak: 0, shallow, full: 0 }
     }
 
     /// `backlog` buffers were seen with frames in them, of which `taken` were taken.
@@ -77,7 +93,13 @@ impl Fill {
     pub fn received(&mut self, backlog: u32, taken: u32) {
         // Not when it is the pool that keeps the socket short.
         if backlog > self.held / 2 && self.held > self.target / 2 {
+            self.full = (self.full + 1).min(2 * STANDING);
             self.target = (self.held.max(self.target) * 4).min(self.ceiling);
+        } else {
+            self.full = self.full.saturating_sub(RELIEF);
+        }
+        if self.full >= STANDING {
+            self.target = self.target.min(self.shallow);
         }
         self.peak = self.peak.max(backlog);
         self.held = self.held.saturating_sub(taken);
@@ -160,6 +182,26 @@ mod tests {
         assert_eq!(fill.wanted(free, &budget), 0, "not before its traffic has brought it down");
         fill.received(2030, 2030);
         assert_eq!(fill.wanted(free, &budget), 2048 - 8, "it grows again");
+    }
+
+    /// A sender that is faster than the switch gets a short queue, and a long one for its next burst.
+    #[test]
+    fn a_standing_queue_is_cut_to_a_burst() {
+        let mut fill = Fill::new(2048, 1518);
+        let (mut free, mut budget) = (8192, Budget::new(8192));
+        budget.owe(0, fill.owed());
+        busy(&mut fill, &mut free, &mut budget, 32);
+        assert_eq!(fill.held, 2048, "a burst has the whole ring");
+        busy(&mut fill, &mut free, &mut budget, STANDING);
+        assert_eq!((fill.target, fill.held), (BURST, BURST));
+        busy(&mut fill, &mut free, &mut budget, 1000);
+        assert_eq!((fill.target, fill.held), (BURST, BURST), "as long as it lasts");
+        for _ in 0..2 * STANDING / RELIEF {
+            fill.received(10, 10);
+            fill.filled(10);
+        }
+        busy(&mut fill, &mut free, &mut budget, 12);
+        assert_eq!(fill.held, 2048, "it is over");
     }
 
     /// A steady flow whose backlog is small keeps the target, whatever its rate.
