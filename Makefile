@@ -42,6 +42,7 @@ FUZZ_SECONDS ?= 20
 PACKETS ?= 1000000
 ROUNDS ?= 50
 PODS ?= 100
+ROUTES ?= 1000 10000 100000
 SECONDS_EACH ?= 5
 KEEP ?= 0
 ONLY ?=
@@ -88,6 +89,10 @@ bench: setup ## the pipeline's cost in clocks and nanoseconds a packet, beside V
 .PHONY: bench-cni
 bench-cni: setup build ## ADD and DEL of the CNI plugin beside the reference bridge plugin's; ROUNDS (50), PODS (100)
 	/usr/bin/python3 benches/cni.py $${CARGO_TARGET_DIR:-target}/release $(ROUNDS) $(PODS)
+
+.PHONY: bench-routes
+bench-routes: setup build ## route changes a second at the control socket, among ROUTES (1000 10000 100000) routes (as root)
+	/usr/bin/python3 benches/routes.py $${CARGO_TARGET_DIR:-target}/release $(ROUTES)
 
 .PHONY: bench-rates
 bench-rates: setup build ## how exactly rate limits shape; SECONDS_EACH (5) a stream (as root)

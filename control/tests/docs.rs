@@ -207,6 +207,7 @@ fn every_method_and_code_has_its_place() {
             || method.ends_with(".add")
             || method.ends_with(".flush")
             || method.ends_with(".configure")
+            || method.ends_with(".update")
             || method.ends_with(".gc")
             || *method == "config.apply";
         assert_eq!(writes, minimal, "{method} is marked as what it is");

@@ -148,6 +148,27 @@ impl HostPort {
         first_error.map_or(Ok(()), Err)
     }
 
+    /// Adds some of the kernel's routes to pods, and removes others: what [`HostPort::sync_routes`] comes to
+    /// when only these differ, in a time that does not depend on how many there are.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn change_routes(
+        &self,
+        node: &Handle,
+        add: impl Iterator<Item = HostRoute>,
+        del: impl Iterator<Item = Prefix>,
+    ) -> Result<()> {
+        let removed = del.map(|prefix| match node.del_route(&self.route(&prefix.into())) {
+            Err(e) if e.is_not_found() => Ok(()),
+            result => result,
+        });
+        let added = add.map(|route| node.add_route(&self.route(&route)));
+        // All of them, whatever becomes of the first.
+        let results: Vec<Result<()>> = removed.chain(added).collect();
+        results.into_iter().collect()
+    }
+
     /// Removes the pair, and with it its addresses, routes and neighbours; nothing happens when
     /// it is gone already.
     pub fn delete(&self, node: &Handle) -> Result<()> {

@@ -27,6 +27,7 @@ impl State {
             Request::NeighborDel(by) => self.without::<Neighbor>(&by.ip.to_string()),
             Request::FdbDel(by) => self.without::<FdbEntry>(&fdb_key(by.mac, &by.segment)),
             Request::StatusGet(_)
+            | Request::RouteUpdate(_)
             | Request::CountersGet(_)
             | Request::ConfigGet(_)
             | Request::PortList(_)
@@ -37,7 +38,7 @@ impl State {
             | Request::FdbList(_)
             | Request::FdbFlush(_)
             | Request::NeighborFlush(_)
-            // Attachments are the runtime's, and no part of the desired state.
+            // What is announced is a routing protocol's, and attachments are the runtime's: no part of the desired state.
             | Request::AttachmentAdd(_)
             | Request::AttachmentConfigure(_)
             | Request::AttachmentDel(_)

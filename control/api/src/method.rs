@@ -39,6 +39,29 @@ pub struct ByPrefix {
     pub prefix: Prefix,
 }
 
+/// The parameters of `route.update`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct RouteUpdate {
+    /// Announced: in the place of what was announced for the same prefix.
+    pub add: Vec<Route>,
+    /// Withdrawn; nothing happens when it was not announced.
+    pub del: Vec<Prefix>,
+}
+
+/// The result of `route.update`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RouteUpdated {
+    /// Routes for prefixes that had not been announced.
+    pub added: usize,
+    /// Routes that were announced before, and lead to where they do now.
+    pub replaced: usize,
+    /// Routes that are not announced any more.
+    pub removed: usize,
+    /// Announced routes now.
+    pub announced: usize,
+}
+
 /// A static neighbour by its address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -199,6 +222,8 @@ methods! {
     RouteAdd "route.add" write (Route) -> RouteInfo;
     /// Removes a route.
     RouteDel "route.del" write (ByPrefix) -> Empty;
+    /// Announces and withdraws routes that are no part of the configuration.
+    RouteUpdate "route.update" write (RouteUpdate) -> RouteUpdated;
     /// All routes, those of local pods included.
     RouteList "route.list" read (Empty) -> Vec<RouteInfo>;
     /// Adds a static neighbour.

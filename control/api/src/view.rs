@@ -189,6 +189,8 @@ pub struct SegmentInfo {
 pub enum Origin {
     /// The configuration or the API.
     Static,
+    /// A routing protocol, by `route.update`.
+    Announced,
     /// Follows from a local pod or from the node's own addresses.
     Local,
     /// Learned from traffic.

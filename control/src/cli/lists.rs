@@ -8,6 +8,7 @@ use podswitch_api::view::{
     TunnelInfo,
 };
 
+use super::announce;
 use super::out::{list, or_dash, render, state, table};
 
 /// A response for people. An object that was added is shown like one that is listed; an object
@@ -22,6 +23,7 @@ pub fn show(response: Response) -> String {
         Response::TunnelList(t) => tunnels(&t),
         Response::RouteAdd(r) => routes(&[r]),
         Response::RouteList(r) => routes(&r),
+        Response::RouteUpdate(done) => announce::show(&done),
         Response::NeighborAdd(n) => neighbors(&[n]),
         Response::NeighborList(n) => neighbors(&n),
         Response::FdbAdd(e) => fdb(&[e]),
@@ -248,6 +250,7 @@ fn behind(port: Option<&String>, tunnel: Option<&String>) -> String {
 fn origin(origin: Origin) -> &'static str {
     match origin {
         Origin::Static => "static",
+        Origin::Announced => "announced",
         Origin::Local => "local",
         Origin::Learned => "learned",
         Origin::Kernel => "kernel",

@@ -11,6 +11,7 @@ use podswitch_api::state::{
 };
 use podswitch_api::{Client, InterfaceAddr, Request};
 
+use super::announce::Update;
 use super::out::{Failure, Out};
 use super::{Daemon, lists};
 
@@ -308,6 +309,12 @@ pub enum Route {
         /// The destination.
         prefix: Prefix,
     },
+    /// Announce and withdraw many routes, as a routing protocol does.
+    ///
+    /// Announced routes are no part of the configuration: no file keeps them, `apply` leaves them alone,
+    /// and they end with the daemon. Where the configuration has a route or a pod for the same prefix, they
+    /// stand back.
+    Update(Update),
     /// All routes, those of local pods included.
     #[command(visible_alias = "ls")]
     List,
@@ -320,6 +327,7 @@ impl Route {
                 Request::RouteAdd(state::Route { prefix, via: Via::of(via) })
             }
             Route::Del { prefix } => Request::RouteDel(ByPrefix { prefix }),
+            Route::Update(update) => return update.run(daemon, out),
             Route::List => Request::RouteList(Empty {}),
         };
         daemon.call(&request, out, lists::show)

@@ -7,6 +7,7 @@
 //! addresses, routes, neighbours) arrive as events and lead to new facts and new tables in the same
 //! way.
 
+mod announce;
 mod attach;
 mod compile;
 mod facts;
@@ -143,7 +144,7 @@ impl Node {
 
     /// Reads the facts again and, if they or the state have changed, publishes new tables.
     fn refresh(&mut self) {
-        match self.world.gather(&self.kernel, &self.effective, &self.live) {
+        match self.gather() {
             Ok(facts) => self.facts = facts,
             // The tables stay as they are; the next event or second tries again.
             Err(e) => {
@@ -169,6 +170,12 @@ impl Node {
         self.generation += 1;
         self.engine.publish(self.tables.clone());
         self.sync_host_routes();
+    }
+
+    /// Reads the facts that the state and what is announced depend on.
+    fn gather(&mut self) -> host::Result<Facts> {
+        let announced = self.table_ids.routes.vias();
+        self.world.gather(&self.kernel, &self.effective, announced, &self.live)
     }
 
     /// Notes what an operator should know under a key, or that it is well again.
@@ -267,6 +274,9 @@ impl Backend for Node {
             let flushed = self.table_ids.neighbors.flush(now, matches) as u64;
             return Ok(Response::NeighborFlush(Flushed { flushed }));
         }
+        if let Request::RouteUpdate(update) = request {
+            return self.update_routes(update).map(Response::RouteUpdate);
+        }
         let request = match self.call_attachment(request)? {
             ControlFlow::Break(response) => return Ok(response),
             ControlFlow::Continue(request) => request,
@@ -334,7 +344,7 @@ impl Backend for Node {
 impl Node {
     /// Publishes new tables if the facts have changed, or if they must anyway.
     fn refresh_if_changed(&mut self, must: bool) {
-        match self.world.gather(&self.kernel, &self.effective, &self.live) {
+        match self.gather() {
             Ok(facts) if !must && facts == self.facts => {}
             _ => self.refresh(),
         }

@@ -6,8 +6,8 @@ use host::HostRoute;
 use podswitch_api::state::Via;
 use podswitch_api::{Encapsulation, Error};
 
+use super::Node;
 use super::ports::{Live, Maker};
-use super::{Node, compile};
 use crate::masquerade::Rules;
 
 impl Node {
@@ -40,7 +40,7 @@ impl Node {
         }
         filter.vxlan.sort_unstable();
         filter.vxlan.dedup();
-        if self.effective.native_routing() {
+        if self.effective.native_routing_with(self.table_ids.routes.vias()) {
             filter.prefixes = self.effective.own_prefixes();
         }
         filter
@@ -51,14 +51,16 @@ impl Node {
         let Some(host) = self.live.values().find_map(Live::host_port) else { return };
         let local = self.effective.own_prefixes();
         let local = local.into_iter().map(|prefix| HostRoute { prefix, mtu: None });
-        let away = self.facts.uplink.as_ref().map(|u| compile::path_mtu(&self.effective, u.mtu));
-        let remote = self
-            .desired
-            .routes
-            .iter()
+        let away = self.mtu_away();
+        let announced = &self.table_ids.routes;
+        // Where the state has a route of the same prefix, an announced one stands back.
+        let announced = announced.announced().filter(|(prefix, _)| !announced.has(*prefix));
+        let configured = self.desired.routes.iter().map(|r| (r.prefix, &r.via));
+        let remote = announced
+            .chain(configured)
             // A default route of the switch must not become the node's own.
-            .filter(|r| r.prefix.len() > 0 && leaves_node(&r.via))
-            .map(|r| HostRoute { prefix: r.prefix, mtu: away });
+            .filter(|(prefix, via)| prefix.len() > 0 && leaves_node(via))
+            .map(|(prefix, _)| HostRoute { prefix, mtu: away });
         let routes: Vec<HostRoute> = local.chain(remote).collect();
         let problem = host.sync_routes(&self.kernel, &routes).err().map(|e| e.to_string());
         self.warn("routes", problem);
@@ -120,6 +122,6 @@ impl Node {
 }
 
 /// Whether a route leads to another node.
-fn leaves_node(via: &Via) -> bool {
+pub(super) fn leaves_node(via: &Via) -> bool {
     via.paths().iter().all(|v| matches!(v, Via::Tunnel(_) | Via::NextHop(_)))
 }

@@ -16,11 +16,13 @@ pub struct World {
 }
 
 impl World {
-    /// Reads the facts that a state depends on, and asks the kernel to resolve what it must.
-    pub fn gather(
+    /// Reads the facts that a state depends on, and routes beside it that lead to `announced`, and asks the
+    /// kernel to resolve what it must.
+    pub fn gather<'a>(
         &mut self,
         kernel: &Handle,
-        state: &State,
+        state: &'a State,
+        announced: impl Iterator<Item = &'a Via>,
         live: &BTreeMap<String, Live>,
     ) -> host::Result<Facts> {
         let mut facts = Facts::default();
@@ -42,7 +44,7 @@ impl World {
         }
         let mut wanted = BTreeSet::new();
         if let (Some(index), true) = (uplink_index, facts.uplink.is_some()) {
-            for destination in underlay_destinations(state) {
+            for destination in underlay_destinations(state, announced) {
                 if let Some(hop) = next_hop(kernel, index, destination)? {
                     wanted.insert((index, hop.ip));
                     facts.next_hops.insert(destination, hop);
@@ -103,10 +105,13 @@ impl World {
     }
 }
 
-/// The addresses of the underlay that a state sends to.
-fn underlay_destinations(state: &State) -> BTreeSet<IpAddr> {
-    let paths = state.routes.iter().flat_map(|r| r.via.paths());
-    let native = paths.filter_map(|via| match via {
+/// The addresses of the underlay that a state and routes beside it send to.
+fn underlay_destinations<'a>(
+    state: &'a State,
+    announced: impl Iterator<Item = &'a Via>,
+) -> BTreeSet<IpAddr> {
+    let vias = state.routes.iter().map(|r| &r.via).chain(announced);
+    let native = vias.flat_map(Via::paths).filter_map(|via| match via {
         Via::NextHop(ip) => Some(*ip),
         _ => None,
     });

@@ -105,6 +105,8 @@ impl Turn<'_> {
     fn carry_out(&mut self, request: Request) -> Result<podswitch_api::Response, Error> {
         let writes = request.writes();
         let method = request.method();
+        // A routing protocol's changes are many, and nothing that is kept.
+        let announces = matches!(request, Request::RouteUpdate(_));
         if writes {
             self.may_write(method)?;
         }
@@ -114,6 +116,7 @@ impl Turn<'_> {
             let took = start.elapsed().as_secs_f64() * 1e3;
             let who = self.peer.map_or_else(|| "an unknown user".to_owned(), |p| p.to_string());
             match &outcome {
+                Ok(_) if announces => tracing::debug!("{method} by {who}, in {took:.2} ms"),
                 Ok(_) => {
                     tracing::info!("{method} by {who}, in {took:.2} ms");
                     // Attachments are kept apart, before the answer is made.

@@ -10,7 +10,7 @@ use podswitch_api::attachment::{
     self, AttachmentAdd, AttachmentConfigure, AttachmentId, AttachmentIp, Checked, Problem,
     Readiness, Removed, Unready,
 };
-use podswitch_api::method::{Applied, Empty};
+use podswitch_api::method::{Applied, Empty, RouteUpdated};
 use podswitch_api::state::{self, Attachment, DEFAULT_SEGMENT, State, TunnelKind, VXLAN_PORT};
 use podswitch_api::view::{
     API_VERSION, Counters, FdbInfo, Flushed, NeighborInfo, Oper, Origin, PortCounters, PortInfo,
@@ -103,6 +103,12 @@ impl Memory {
             Request::TunnelAdd(t) => Response::TunnelAdd(tunnel(&t)),
             Request::RouteList(_) => Response::RouteList(routes(s)),
             Request::RouteAdd(r) => Response::RouteAdd(route(&r)),
+            Request::RouteUpdate(u) => Response::RouteUpdate(RouteUpdated {
+                added: u.add.len(),
+                removed: u.del.len(),
+                announced: u.add.len(),
+                ..RouteUpdated::default()
+            }),
             Request::NeighborList(_) => {
                 Response::NeighborList(s.neighbors.iter().map(neighbor).collect())
             }

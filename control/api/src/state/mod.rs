@@ -103,9 +103,14 @@ impl State {
     /// `[uplink] native_routing` says, else when a route has a plain next hop or a tunnel is for
     /// peers of other subnets only.
     pub fn native_routing(&self) -> bool {
+        self.native_routing_with(std::iter::empty())
+    }
+
+    /// The same with routes beside the state's, which lead there.
+    pub fn native_routing_with<'a>(&'a self, vias: impl Iterator<Item = &'a Via>) -> bool {
         let has_native = || {
-            let mut paths = self.routes.iter().flat_map(|r| r.via.paths());
-            paths.any(|via| matches!(via, Via::NextHop(_)))
+            let vias = self.routes.iter().map(|r| &r.via).chain(vias);
+            vias.flat_map(Via::paths).any(|via| matches!(via, Via::NextHop(_)))
                 || self.tunnels.iter().any(|t| t.mode == TunnelMode::CrossSubnet)
         };
         self.uplink.as_ref().is_some_and(|u| u.native_routing.unwrap_or_else(has_native))

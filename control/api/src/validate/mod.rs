@@ -16,6 +16,7 @@ use encap::Mac;
 
 use crate::diff::{Kind, Object};
 use crate::error::{FieldError, Place};
+use crate::method::RouteUpdate;
 use crate::state::State;
 
 /// The longest name of an interface in bytes: `IFNAMSIZ` less the terminating zero.
@@ -43,6 +44,20 @@ impl State {
         route::routes(&mut check, self);
         route::neighbors(&mut check, self);
         route::fdb(&mut check, self);
+        if check.errors.is_empty() { Ok(()) } else { Err(check.errors) }
+    }
+}
+
+impl RouteUpdate {
+    /// Whether these routes can be announced beside a state with such tunnels. It takes no longer the more
+    /// routes there are already.
+    pub fn validate(
+        &self,
+        state: &State,
+        tunnel_exists: &dyn Fn(&str) -> bool,
+    ) -> Result<(), Vec<FieldError>> {
+        let mut check = Check { errors: Vec::new() };
+        route::announced(&mut check, state, self, tunnel_exists);
         if check.errors.is_empty() { Ok(()) } else { Err(check.errors) }
     }
 }

@@ -1,13 +1,16 @@
 //! Rules for routes, static neighbours and static MAC addresses.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
 
 use encap::Prefix;
 
 use super::{At, Check};
 use crate::diff::Kind;
+use crate::method::RouteUpdate;
 use crate::state::{FdbEntry, Neighbor, Port, Route, State, Tunnel, Via};
+
+const NO_ROUTER: &str = "a [node] section, or a segment with a gateway: only a router routes";
 
 pub(super) fn routes(check: &mut Check, state: &State) {
     check.unique::<Route>(state, "prefix");
@@ -23,8 +26,7 @@ pub(super) fn routes(check: &mut Check, state: &State) {
         let name = r.prefix.to_string();
         let at = At { kind: Kind::Route, index: Some(i), name: &name };
         if !routes {
-            let expected = "a [node] section, or a segment with a gateway: only a router routes";
-            check.wrong(at, "", "", expected);
+            check.wrong(at, "", "", NO_ROUTER);
         } else if own.contains(&r.prefix) {
             check.wrong(at, "prefix", r.prefix, "a prefix other than the node's own pod CIDR");
         }
@@ -32,17 +34,49 @@ pub(super) fn routes(check: &mut Check, state: &State) {
             let expected = format!("a prefix other than the address of port {pod:?}");
             check.wrong(at, "prefix", r.prefix, expected);
         }
-        via(check, at, state, r, &tunnels);
+        via(check, at, state, r, &|name| tunnels.contains_key(name));
     }
 }
 
-fn via(check: &mut Check, at: At<'_>, state: &State, r: &Route, tunnels: &HashMap<&str, &Tunnel>) {
+/// Routes that are announced. They may well be for what the state has a route for, too: then they stand
+/// back.
+pub(super) fn announced(
+    check: &mut Check,
+    state: &State,
+    update: &RouteUpdate,
+    tunnel_exists: &dyn Fn(&str) -> bool,
+) {
+    let is_router = state.node.is_some() || state.is_router();
+    let mut seen = HashSet::with_capacity(update.add.len() + update.del.len());
+    for (i, route) in update.add.iter().enumerate() {
+        let at = At { kind: Kind::Route, index: Some(i), name: "" };
+        if !is_router {
+            check.wrong(at, "", "", NO_ROUTER);
+        }
+        if !seen.insert(route.prefix) {
+            check.wrong(at, "prefix", route.prefix, "each prefix once");
+        }
+        via(check, at, state, route, tunnel_exists);
+    }
+    for prefix in update.del.iter().filter(|p| seen.contains(*p)) {
+        let at = At { kind: Kind::Route, index: None, name: "" };
+        check.wrong(at, "del", prefix, "a prefix that is not in `add`, too");
+    }
+}
+
+fn via(
+    check: &mut Check,
+    at: At<'_>,
+    state: &State,
+    r: &Route,
+    tunnel_exists: &dyn Fn(&str) -> bool,
+) {
     if let Via::Multipath(paths) = &r.via {
         multipath(check, at, paths);
     }
     for path in r.via.paths() {
         match path {
-            Via::Tunnel(name) if !tunnels.contains_key(name.as_str()) => {
+            Via::Tunnel(name) if !tunnel_exists(name) => {
                 let expected = "a tunnel that exists, an IP address, \
                                 \"host\", \"blackhole\", \"unreachable\" or \"prohibited\"";
                 check.wrong(at, "via", format_args!("{name:?}"), expected);

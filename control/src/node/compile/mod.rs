@@ -40,7 +40,7 @@ pub struct TableIds {
     /// The neighbours that the router resolved, which outlive the tables too.
     pub neighbors: Arc<Neighbors>,
     /// The routes of the tables before, which share with the next ones all that stays.
-    routes: Routes,
+    pub(super) routes: Routes,
     /// Token buckets by port, which live on as long as their rate stays.
     storms: BTreeMap<String, Arc<Storm>>,
     buckets: BTreeMap<(String, Direction), Arc<TokenBucket>>,
@@ -62,7 +62,8 @@ pub fn compile(state: &State, facts: &Facts, ids: &mut TableIds) -> Tables {
     ids.buckets = buckets(state, &ids.buckets);
     let compiler = Compiler { state, facts, ids };
     let tunnels: Vec<Tunnel> = state.tunnels.iter().filter_map(|t| compiler.tunnel(t)).collect();
-    let (routes, groups) = compiler.routes(&tunnels);
+    let (routes, mut groups) = compiler.routes(&tunnels);
+    let announced = compiler.announced(&tunnels, &mut groups);
     let tables = Tables {
         shaped: ids.buckets.keys().any(|(_, direction)| *direction == Direction::ToPort),
         ports: slots(compiler.ports().into_iter().map(|p| (p.id.index(), p))),
@@ -77,7 +78,7 @@ pub fn compile(state: &State, facts: &Facts, ids: &mut TableIds) -> Tables {
         vlan: compiler.vlan(),
         ..Tables::default()
     };
-    let (fib, next_hops) = ids.routes.update(routes);
+    let (fib, next_hops) = ids.routes.update(routes, |via| announced[via]);
     Tables { fib, next_hops, ..tables }
 }
 

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use encap::Prefix;
+use hashbrown::HashMap;
 use podswitch_api::Attachment;
 use podswitch_api::state::Via;
 use switch::tables::{Group, NextHop, Tunnel};
@@ -24,15 +25,15 @@ impl Compiler<'_> {
         if self.facts.host.is_some() {
             // What no route of ours matches is for the node's kernel to decide.
             for any in [IpAddr::V4(Ipv4Addr::UNSPECIFIED), IpAddr::V6(Ipv6Addr::UNSPECIFIED)] {
-                routes.extend(Prefix::new(any, 0).map(|p| (p, NextHop::Host)));
+                // Unless a routing protocol knows better.
+                let default = Prefix::new(any, 0).ok();
+                let default = default.filter(|p| self.ids.routes.announced_via(*p).is_none());
+                routes.extend(default.map(|p| (p, NextHop::Host)));
             }
         }
         routes.extend(self.own_prefixes());
         for route in &self.state.routes {
-            let hop = match &route.via {
-                Via::Multipath(paths) => self.multipath(paths, tunnels, &mut groups),
-                one => self.next_hop(one),
-            };
+            let hop = self.hop(&route.via, tunnels, &mut groups);
             routes.extend(hop.map(|hop| (route.prefix, hop)));
         }
         for neighbor in &self.state.neighbors {
@@ -59,6 +60,31 @@ impl Compiler<'_> {
         let gateways = self.state.gateways();
         routes.extend(gateways.iter().map(|a| (Prefix::host(a.addr()), NextHop::Router)));
         (routes, groups)
+    }
+
+    /// Where announced routes lead. Those whose tunnel is gone lead nowhere, until it is back or they are
+    /// withdrawn.
+    pub(super) fn announced(
+        &self,
+        tunnels: &[Tunnel],
+        groups: &mut Vec<Group>,
+    ) -> HashMap<Via, NextHop> {
+        let is_router = self.state.is_router();
+        let mut vias: Vec<&Via> = self.ids.routes.vias().collect();
+        vias.sort_unstable();
+        vias.into_iter()
+            .map(|via| {
+                let hop = if is_router { self.hop(via, tunnels, groups) } else { None };
+                (via.clone(), hop.unwrap_or(NextHop::Unreachable))
+            })
+            .collect()
+    }
+
+    fn hop(&self, via: &Via, tunnels: &[Tunnel], groups: &mut Vec<Group>) -> Option<NextHop> {
+        match via {
+            Via::Multipath(paths) => self.multipath(paths, tunnels, groups),
+            one => self.next_hop(one),
+        }
     }
 
     /// Where addresses of our own go that no pod has: somebody behind a bridged port may have one, else

@@ -68,6 +68,7 @@ impl Node {
             Request::ConfigApply(_)
             | Request::FdbFlush(_)
             | Request::NeighborFlush(_)
+            | Request::RouteUpdate(_)
             | Request::AttachmentAdd(_)
             | Request::AttachmentConfigure(_)
             | Request::AttachmentDel(_)
@@ -263,6 +264,11 @@ impl Node {
         };
         let mut out: Vec<RouteInfo> =
             self.effective.routes.iter().map(|r| self.route_info(r)).collect();
+        let announced = self.table_ids.routes.announced().map(|(prefix, via)| {
+            let route = Route { prefix, via: via.clone() };
+            RouteInfo { origin: Origin::Announced, ..self.route_info(&route) }
+        });
+        out.extend(announced);
         if let Some(node) = &self.effective.node {
             let host = self.facts.host.as_ref().map(|_| node.host_interface.as_str());
             let gateways = node.gateways().map(|g| local(Prefix::host(g.addr()), host, None));
