@@ -19,6 +19,16 @@ use crate::veth::VethSpec;
 /// together ([`Handle::delete_link_group`]): "psw" in ASCII.
 pub const LINK_GROUP: u32 = 0x0070_7377;
 
+/// The smallest MTU of a link that carries IPv6 (RFC 8200 section 5), bytes.
+const IPV6_MTU_MIN: u32 = 1280;
+
+/// The kernel's metric of IPv6 routes that nothing is said about (`IP6_RT_PRIO_USER`); that of IPv4 is 0.
+const METRIC_IPV6: u32 = 1024;
+
+/// How many interfaces of a pod may have a route to the same destinations, when nothing is said about
+/// their metrics.
+const INTERFACES: u32 = 64;
+
 /// What a pod's interface shall be.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PodSpec {
@@ -114,7 +124,10 @@ impl PodInterface {
             peer_mac: Some(spec.mac),
         })?;
         let finish = || {
-            node.set_no_link_local(host.index)?;
+            // Below that MTU the kernel does no IPv6 on a link, and has nothing to turn off.
+            if spec.mtu >= IPV6_MTU_MIN {
+                node.set_no_link_local(host.index)?;
+            }
             let pod_index = netns.run(|| configure(spec))??;
             node.set_up(host.index)?;
             Ok(pod_index)
@@ -184,8 +197,25 @@ impl PodInterface {
     pub fn set_routes(&self, netns: &Path, routes: &[PodRoute]) -> Result<()> {
         Netns::open(netns)?.run(|| {
             let pod = Handle::current()?;
+            let there = pod.routes_of_all_tables(self.pod_index)?;
             for route in routes {
-                pod.replace_route(&kernel_route(route, self.pod_index))?;
+                let mut wanted = kernel_route(route, self.pod_index);
+                let is_it = |r: &&Route| {
+                    same_way(r, &wanted) && wanted.metric.is_none_or(|m| r.metric == Some(m))
+                };
+                match there.iter().find(is_it) {
+                    // What is replaced might be another interface's.
+                    Some(route) if shares_its_metric(route) => {
+                        pod.del_route(route)?;
+                        add_beside(&pod, wanted)?;
+                    }
+                    // With its own metric: another interface has the usual one, perhaps.
+                    Some(route) => {
+                        wanted.metric = route.metric;
+                        pod.replace_route(&wanted)?;
+                    }
+                    None => add_beside(&pod, wanted)?,
+                }
             }
             Ok(())
         })?
@@ -260,9 +290,50 @@ fn route(pod: &Handle, link: u32, spec: &PodSpec) -> Result<()> {
     let mut routes = spec.routes.clone();
     routes.sort_by_key(|route| route.via.is_some());
     for route in &routes {
-        pod.add_route(&kernel_route(route, link))?;
+        add_beside(pod, kernel_route(route, link))?;
     }
     Ok(())
+}
+
+/// Adds a route. Where another interface of the pod has one to the same destinations, and nothing was said
+/// about the metric, it gets the next one that is free: the earlier interface's goes on being used, and this
+/// one when that interface is gone.
+fn add_beside(pod: &Handle, mut route: Route) -> Result<()> {
+    let added = pod.add_route(&route);
+    if route.metric.is_some() || !added.as_ref().is_err_and(Error::is_exists) {
+        return added;
+    }
+    // Asked for twice, it is a mistake.
+    if let Some(link) = route.oif
+        && pod.routes_of_all_tables(link)?.iter().any(|r| same_way(r, &route))
+    {
+        return added;
+    }
+    if shares_its_metric(&route) {
+        return pod.append_route(&route);
+    }
+    let first = if route.prefix.is_ipv4() { 0 } else { METRIC_IPV6 };
+    for metric in first + 1..first + INTERFACES {
+        route.metric = Some(metric);
+        match pod.add_route(&route) {
+            Err(e) if e.is_exists() => {}
+            outcome => return outcome,
+        }
+    }
+    added
+}
+
+/// Whether a route on the link has the metric of other interfaces' to the same destinations: with IPv6 those
+/// with a larger one would not do for the gateway of a further route, which the kernel looks up by them.
+fn shares_its_metric(route: &Route) -> bool {
+    !route.prefix.is_ipv4()
+        && route.gateway.is_none()
+        && route.metric.is_none_or(|m| m == METRIC_IPV6)
+}
+
+/// Whether two routes over the same link are the same, whatever their metrics.
+fn same_way(one: &Route, other: &Route) -> bool {
+    one.prefix == other.prefix && one.gateway == other.gateway && one.table == other.table
 }
 
 fn kernel_route(route: &PodRoute, link: u32) -> Route {

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use crate::address::Address;
 use crate::error::Result;
+use crate::ethtool::Ethtool;
 use crate::handle::Handle;
 use crate::link::Link;
 use crate::netns::Netns;
@@ -14,6 +15,8 @@ use crate::route::Route;
 pub struct PodState {
     /// The interface.
     pub link: Link,
+    /// Whether packets go into it without their TCP and UDP checksums, for a device to fill in.
+    pub tx_checksum: bool,
     /// Its addresses.
     pub addresses: Vec<Address>,
     /// The routes over it, of all tables.
@@ -23,10 +26,12 @@ pub struct PodState {
 impl PodState {
     /// Reads the interface `ifname` of a namespace; none when there is none.
     pub fn read(netns: &Path, ifname: &str) -> Result<Option<PodState>> {
-        let pod = Handle::in_netns(&Netns::open(netns)?)?;
+        let netns = Netns::open(netns)?;
+        let pod = Handle::in_netns(&netns)?;
         let Some(link) = pod.link_by_name(ifname)? else { return Ok(None) };
+        let tx_checksum = Ethtool::in_netns(&netns)?.features(link.index)?.tx_checksum();
         let addresses = pod.addresses(Some(link.index))?;
         let routes = pod.routes_of_all_tables(link.index)?;
-        Ok(Some(PodState { link, addresses, routes }))
+        Ok(Some(PodState { link, tx_checksum, addresses, routes }))
     }
 }

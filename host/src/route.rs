@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use encap::Prefix;
-use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE};
+use netlink_packet_core::{NLM_F_APPEND, NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE};
 use netlink_packet_route::route::{
     RouteAddress, RouteAttribute, RouteFlags, RouteHeader, RouteMessage, RouteMetric,
     RouteProtocol, RouteScope, RouteType, RouteVia,
@@ -180,6 +180,13 @@ impl Handle {
     pub fn add_route(&self, route: &Route) -> Result<()> {
         let message = RouteNetlinkMessage::NewRoute(route.to_message());
         self.request(&message, NLM_F_CREATE | NLM_F_EXCL, || self.describe("add", route))?;
+        Ok(())
+    }
+
+    /// Adds a route behind those that there are for the prefix with the same metric.
+    pub fn append_route(&self, route: &Route) -> Result<()> {
+        let message = RouteNetlinkMessage::NewRoute(route.to_message());
+        self.request(&message, NLM_F_CREATE | NLM_F_APPEND, || self.describe("add", route))?;
         Ok(())
     }
 

@@ -171,6 +171,68 @@ fn what_fails_half_way_leaves_nothing() {
     assert_eq!(handle.link_by_index(made.host_index).unwrap().unwrap().name, made.host_name);
 }
 
+/// Two interfaces, each with default routes: the first one's are used, the other's when that is gone.
+/// A new MTU is given to each interface's own routes.
+#[test]
+fn a_second_interface_has_its_routes_behind_the_first_ones() {
+    if !root() {
+        return;
+    }
+    let (node, pod) = (TestNetns::new(), TestNetns::new());
+    let handle = node.handle();
+    let first = PodInterface::create(&handle, &spec(&pod)).unwrap();
+    let mut other = spec(&pod);
+    other.host_name = "pswother".into();
+    other.ifname = "net1".into();
+    other.mac = Mac([0x0a, 0x58, 10, 244, 1, 6]);
+    other.addresses = vec![(ip("10.244.1.6"), 24), (ip("fd00:10:244:1::6"), 64)];
+    let second = PodInterface::create(&handle, &other).unwrap();
+    let mtus = |dev: &str| -> Vec<(String, i64)> {
+        ["-4", "-6"]
+            .iter()
+            .flat_map(|family| {
+                let list = pod.json(&format!("{family} -details route show default dev {dev}"));
+                list.as_array().unwrap().clone()
+            })
+            .map(|r| {
+                let mtu = r["metrics"][0]["mtu"].as_i64().unwrap_or_default();
+                (r["gateway"].as_str().unwrap().to_owned(), mtu)
+            })
+            .collect()
+    };
+    let is =
+        |mtu4, mtu6| vec![("10.244.1.1".to_owned(), mtu4), ("fd00:10:244:1::1".to_owned(), mtu6)];
+    assert_eq!((mtus("eth0"), mtus("net1")), (is(1450, 1430), is(1450, 1430)));
+    let used = |to: &str| pod.json(&format!("route get {to}"))[0]["dev"].clone();
+    assert_eq!((used("192.0.2.1"), used("2001:db8::1")), ("eth0".into(), "eth0".into()));
+
+    for route in &mut other.routes {
+        route.mtu = Some(1400);
+    }
+    second.set_routes(pod.path().as_ref(), &other.routes).unwrap();
+    assert_eq!((mtus("eth0"), mtus("net1")), (is(1450, 1430), is(1400, 1400)));
+
+    assert!(first.delete(&handle).unwrap());
+    assert_eq!((used("192.0.2.1"), used("2001:db8::1")), ("net1".into(), "net1".into()));
+}
+
+/// The kernel does no IPv6 on such a link, and no more is asked of it.
+#[test]
+fn a_small_mtu_is_one_for_ipv4() {
+    if !root() {
+        return;
+    }
+    let (node, pod) = (TestNetns::new(), TestNetns::new());
+    let small = PodSpec {
+        addresses: vec![(ip("10.244.1.5"), 24)],
+        routes: vec![route("0.0.0.0/0", Some("10.244.1.1"), None)],
+        mtu: 68,
+        ..spec(&pod)
+    };
+    PodInterface::create(&node.handle(), &small).unwrap();
+    assert_eq!(find(&pod.json("link show"), "ifname", "eth0")["mtu"], 68);
+}
+
 #[test]
 fn a_pod_that_took_its_namespace_along_is_gone() {
     if !root() {

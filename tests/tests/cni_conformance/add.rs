@@ -6,6 +6,7 @@ crate::conformance!(all:
     a_name_that_is_taken_is_an_error,
     a_second_add_is_an_error_and_harms_nothing,
     one_container_has_several_interfaces,
+    each_interface_may_have_a_default_route,
     containers_are_added_at_the_same_time,
     a_hardware_address_is_honoured,
 );
@@ -25,7 +26,7 @@ mod cases {
     use std::time::{Duration, Instant};
 
     use podswitch_tests::{Netns, ping};
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     use crate::Ground;
     use crate::ground::{addresses, kernel};
@@ -115,6 +116,22 @@ mod cases {
         assert_eq!(kernel(&container, "eth0"), None);
         assert!(kernel(&container, "net1").is_some(), "the other one stays");
         call("DEL", "net1").run(&ground.node).silence();
+    }
+
+    pub fn each_interface_may_have_a_default_route(ground: &mut Ground) {
+        let container = ground.container("c1");
+        let call = |command, ifname, conf: Value| {
+            ground.call(command, &container, &conf).env("CNI_IFNAME", ifname).run(&ground.node)
+        };
+        let results = ["eth0", "net1"].map(|ifname| call("ADD", ifname, ground.conf()).result());
+        for (ifname, result) in ["eth0", "net1"].into_iter().zip(&results) {
+            let routes = container.ip(&format!("route show default dev {ifname}"));
+            assert!(routes.contains("10.244.1.1"), "{ifname}: {routes}");
+            call("CHECK", ifname, ground.after(result)).silence();
+        }
+        call("DEL", "eth0", ground.conf()).silence();
+        ping(&container, "10.244.1.1");
+        call("DEL", "net1", ground.conf()).silence();
     }
 
     pub fn containers_are_added_at_the_same_time(ground: &mut Ground) {
