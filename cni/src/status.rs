@@ -12,17 +12,21 @@ use crate::ipam::Delegate;
 /// Tells why ADD would fail, if it would.
 pub fn status(conf: &Conf, env: &Environment) -> Result<(), Error> {
     // What ADD would refuse of the configuration, whoever asks.
-    conf.interface()?;
+    let interface = conf.interface()?;
     let params = AttachmentStatus {
         network: conf.name.clone(),
         allocate: matches!(conf.ipam, Ipam::Node(_)),
+        masquerade: interface.masquerade,
     };
     let readiness =
         daemon::with(&conf.socket, |daemon| daemon.status(params.clone())).map_err(unavailable)?;
     if !readiness.problems.is_empty() {
         let limited = readiness.problems.iter().any(|p| match p.kind {
             Unready::NotForwarding | Unready::UplinkDown => true,
-            Unready::PortsExhausted | Unready::AddressesExhausted | Unready::NoPodCidr => false,
+            Unready::PortsExhausted
+            | Unready::AddressesExhausted
+            | Unready::NoPodCidr
+            | Unready::NoMasquerade => false,
         });
         let code = if limited { Code::LimitedConnectivity } else { Code::NotAvailable };
         let sentences: Vec<&str> = readiness.problems.iter().map(|p| p.message.as_str()).collect();

@@ -1,5 +1,6 @@
 //! A podswitch under test, in a network namespace.
 
+use std::ffi::OsStr;
 use std::fs::File;
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
@@ -66,6 +67,22 @@ impl Daemon {
     /// As there.
     #[track_caller]
     pub fn start_binary(binary: &Path, lab: &Lab, netns: &Netns, config: &str) -> Daemon {
+        Daemon::start_words(&[binary.as_os_str()], lab, netns, config)
+    }
+
+    /// As [`Daemon::start`], on a machine without the programs that a podswitch may execute, such as `nft`.
+    ///
+    /// # Panics
+    /// As there.
+    #[track_caller]
+    pub fn start_without_tools(lab: &Lab, netns: &Netns, config: &str) -> Daemon {
+        let binary = podswitch_path();
+        let words = ["env".as_ref(), "PATH=/nonexistent".as_ref(), binary.as_os_str()];
+        Daemon::start_words(&words, lab, netns, config)
+    }
+
+    #[track_caller]
+    fn start_words(command: &[&OsStr], lab: &Lab, netns: &Netns, config: &str) -> Daemon {
         let name = netns.name().rsplit('-').next().expect("rsplit gives at least one");
         let file = lab.write(&format!("{name}.toml"), &with_socket(config, &socket_of(lab, netns)));
         let notify_path = lab.folder().join(format!("{name}.notify"));
@@ -80,7 +97,7 @@ impl Daemon {
         let words = netns.words(&[]);
         let child = Command::new(&words[0])
             .args(&words[1..])
-            .arg(binary)
+            .args(command)
             .args(["run", "--config"])
             .arg(&file)
             .env("NOTIFY_SOCKET", &notify_path)

@@ -93,7 +93,8 @@ fn check(daemon: &Daemon, id: &AttachmentId, netns: &Netns) -> Vec<String> {
 
 #[track_caller]
 fn problems(daemon: &Daemon) -> Vec<Unready> {
-    let status = AttachmentStatus { network: "pod-network".into(), allocate: true };
+    let status =
+        AttachmentStatus { network: "pod-network".into(), allocate: true, masquerade: false };
     match call(daemon, Request::AttachmentStatus(status)) {
         Ok(Response::AttachmentStatus(r)) => r.problems.iter().map(|p| p.kind).collect(),
         other => panic!("attachment.status: {other:?}"),

@@ -314,6 +314,9 @@ pub struct AttachmentStatus {
     /// Whether the daemon is to allocate addresses.
     #[serde(default)]
     pub allocate: bool,
+    /// Whether what pods send to the world is to get the node's address.
+    #[serde(default)]
+    pub masquerade: bool,
 }
 
 /// Why `attachment.add` would fail now.
@@ -326,6 +329,8 @@ pub enum Unready {
     AddressesExhausted,
     /// The daemon has no prefix to allocate from.
     NoPodCidr,
+    /// Pods are to reach the world under the node's address, and the node's kernel cannot be told.
+    NoMasquerade,
     /// The switch does not forward: a worker has ended.
     NotForwarding,
     /// The uplink is down or gone: pods would not reach other nodes.

@@ -108,9 +108,11 @@ impl Attachment {
                 routes: Vec::new(),
                 mac: None,
             }),
-            Attachment::Status { network } => {
-                Request::AttachmentStatus(AttachmentStatus { network, allocate: true })
-            }
+            Attachment::Status { network } => Request::AttachmentStatus(AttachmentStatus {
+                network,
+                allocate: true,
+                masquerade: false,
+            }),
         };
         daemon.call(&request, out, lists::show)
     }

@@ -34,9 +34,19 @@ impl Rules {
         self.apply_by("nft")
     }
 
+    /// Tells whether the rules could be applied, and leaves the kernel as it is.
+    pub fn check(&self) -> io::Result<()> {
+        self.give_to("nft", &["-c"])
+    }
+
     /// As [`Rules::apply`], by a program of this name or path.
     pub(super) fn apply_by(&self, program: &str) -> io::Result<()> {
+        self.give_to(program, &[])
+    }
+
+    fn give_to(&self, program: &str, options: &[&str]) -> io::Result<()> {
         let mut nft = Command::new(program)
+            .args(options)
             .args(["-j", "-f", "-"])
             .stdin(Stdio::piped())
             .stdout(Stdio::null())

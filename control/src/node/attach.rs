@@ -68,6 +68,10 @@ impl Node {
             // It was asked for before, and the runtime has not heard the answer.
             return self.take_up(entry);
         }
+        let mtu = request.mtu.unwrap_or(ports::NODE_MTU);
+        if let Some(message) = self.ports_exhausted(mtu) {
+            return Err(Error::new(Code::Exhausted, message));
+        }
         let segment = segment_of(&request, &self.desired);
         let own = self.desired.node.as_ref().is_some_and(|n| n.gateway && n.segment == segment);
         let routed = request.gateway || own;

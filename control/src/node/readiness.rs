@@ -2,14 +2,24 @@
 
 use std::net::IpAddr;
 
+use fastpath::frame::RX_CAPACITY;
 use podswitch_api::attachment::{
     AttachmentCheck, AttachmentStatus, Checked, Problem, Readiness, Unready,
 };
 use switch::Location;
+use switch::ids::MAX_PORTS;
 
+use super::ports::NODE_MTU;
 use super::{Node, ports};
 use crate::attachment::{Entry, port_name};
 use crate::ipam::IpamError;
+use crate::masquerade::Rules;
+
+/// The part of a worker's buffers that is not promised to ports: some are under way, and the first ports hold
+/// more than they need while there is plenty, up to this part together (`fastpath/src/fill.rs`).
+const NOT_PROMISED: u32 = 4;
+/// Why there is no port for another pod, when it is not for buffers.
+pub(super) const NO_IDENTIFIER: &str = "all 4096 ports are in use: remove pods";
 
 impl Node {
     /// Why a pod could not be plugged in, or would have limited connectivity.
@@ -22,8 +32,13 @@ impl Node {
                 format!("worker {worker} has ended: restart the daemon"),
             );
         }
-        if let Some(message) = ports_exhausted(self.live.len()) {
+        if let Some(message) = self.ports_exhausted(NODE_MTU) {
             problem(Unready::PortsExhausted, message);
+        }
+        if asked.masquerade
+            && let Err(e) = Rules::new(&self.effective, &self.attachments).check()
+        {
+            problem(Unready::NoMasquerade, format!("masquerading: {e}"));
         }
         if asked.allocate
             && let Err(e) = self.attachments.check(&self.desired)
@@ -55,6 +70,18 @@ impl Node {
         Readiness { problems }
     }
 
+    /// Why there is no port for another pod with an interface of this MTU, in bytes.
+    pub(super) fn ports_exhausted(&self, mtu: u32) -> Option<String> {
+        let switch = self.desired.switch_or_default();
+        let taken = self.live.values().filter_map(|live| {
+            let queues = live.attached.as_ref()?.queues.len();
+            let sockets = u32::try_from(queues.div_ceil(switch.workers.into())).ok()?;
+            Some(buffers(live.mtu).min(switch.ring) * sockets)
+        });
+        let wanted = taken.sum::<u32>() + buffers(mtu).min(switch.ring);
+        ports_exhausted(self.live.len(), wanted, switch.frames)
+    }
+
     /// What differs between an attachment and what should be: every difference, a sentence each.
     pub(super) fn check(&self, asked: &AttachmentCheck) -> Checked {
         let Some(entry) = self.attachments.get(&asked.id()) else {
@@ -84,9 +111,15 @@ impl Node {
             differences.push(format!("port {name:?} is down: the interface {} is gone", live.dev));
         }
         match self.kernel.link_by_index(live.ifindex) {
-            Ok(Some(link)) if link.name == live.dev && link.up => {}
             Ok(Some(link)) if link.name == live.dev => {
-                differences.push(format!("the interface {} is down", live.dev));
+                if !link.up {
+                    differences.push(format!("the interface {} is down", live.dev));
+                }
+                if link.mtu < live.mtu {
+                    let (is, should) = (link.mtu, live.mtu);
+                    differences
+                        .push(format!("the MTU of {} is {is}, and should be {should}", live.dev));
+                }
             }
             _ => differences.push(format!("the interface {} does not exist", live.dev)),
         }
@@ -153,6 +186,12 @@ impl Node {
             differences
                 .push(format!("the MTU of {ifname} is {is}, and should be {should} at most"));
         }
+        // An AF_XDP socket gets packets as they are: those that TCP and UDP send would be wrong.
+        if found.tx_checksum {
+            differences.push(format!(
+                "transmit checksum offload of {ifname} is on, and should be off (`ethtool -K {ifname} tx off`)"
+            ));
+        }
         let own: Vec<_> = entry.ips.iter().map(|ip| ip.address).collect();
         for ip in if asked.ips.is_empty() { &own } else { &asked.ips } {
             let is_it = |a: &host::Address| a.ip == ip.addr() && a.prefix_len == ip.prefix().len();
@@ -179,15 +218,33 @@ impl Node {
     }
 }
 
-/// Why there is no port for another pod beside so many.
-fn ports_exhausted(live: usize) -> Option<String> {
-    let most = switch::ids::MAX_PORTS;
-    (live >= most).then(|| format!("all {most} ports are in use: remove pods"))
+/// Buffers that a worker keeps for what a port receives: those of its largest frame, and a few more
+/// (`fastpath/src/fill.rs`). `mtu` is in bytes.
+fn buffers(mtu: u32) -> u32 {
+    const LEAST: u32 = 24;
+    // With the Ethernet header and a VLAN tag.
+    let largest = (mtu + 18).div_ceil(RX_CAPACITY as u32);
+    (largest + LEAST / 2).max(LEAST)
+}
+
+/// Why there is no port for another pod beside so many, when a worker's `frames` buffers have to do for
+/// `wanted` of them.
+fn ports_exhausted(live: usize, wanted: u32, frames: u32) -> Option<String> {
+    if live >= MAX_PORTS {
+        Some(NO_IDENTIFIER.to_owned())
+    } else if wanted > frames - frames / NOT_PROMISED {
+        Some(format!(
+            "the {frames} packet buffers of a worker are too few for another port: remove pods, or raise \
+             [switch] frames"
+        ))
+    } else {
+        None
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::ports_exhausted;
+    use super::*;
     use crate::node::ids::Ids;
 
     /// STATUS says so exactly when ADD finds no identifier.
@@ -196,13 +253,24 @@ mod tests {
         let mut ids = Ids::default();
         let mut next = |n: usize| {
             let id = ids.get_or_allocate(&format!("pod{n}"));
-            id.filter(|&id| usize::from(id) < switch::ids::MAX_PORTS)
+            id.filter(|&id| usize::from(id) < MAX_PORTS)
         };
-        for n in 0..switch::ids::MAX_PORTS {
-            assert_eq!(ports_exhausted(n), None);
+        for n in 0..MAX_PORTS {
+            assert_eq!(ports_exhausted(n, 0, 8192), None);
             assert!(next(n).is_some(), "{n}");
         }
-        assert!(ports_exhausted(switch::ids::MAX_PORTS).is_some_and(|m| m.contains("in use")));
-        assert_eq!(next(switch::ids::MAX_PORTS), None);
+        let exhausted = ports_exhausted(MAX_PORTS, 0, 8192);
+        assert!(exhausted.is_some_and(|m| m.contains("in use")));
+        assert_eq!(next(MAX_PORTS), None);
+        assert!(NO_IDENTIFIER.contains(&MAX_PORTS.to_string()));
+    }
+
+    /// 203 pods and the node with the default of buffers, a quarter of which is left.
+    #[test]
+    fn ports_are_exhausted_when_buffers_are_too_few() {
+        assert_eq!((buffers(NODE_MTU), buffers(1500)), (30, 24));
+        assert_eq!(ports_exhausted(203, 204 * buffers(NODE_MTU), 8192), None);
+        let exhausted = ports_exhausted(204, 205 * buffers(NODE_MTU), 8192);
+        assert!(exhausted.is_some_and(|m| m.contains("[switch] frames")));
     }
 }

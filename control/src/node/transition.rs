@@ -2,13 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use podswitch_api::Error;
 use podswitch_api::diff::Change;
 use podswitch_api::state::State;
+use podswitch_api::{Code, Error};
 use switch::{Location, PortId, TunnelId};
 
 use super::ports::{Live, Maker, Wanted, wanted};
-use super::{Node, report};
+use super::{Node, readiness, report};
 use crate::attachment::Entry;
 
 impl Node {
@@ -123,11 +123,12 @@ impl Node {
         name: &str,
         spec: &Wanted,
     ) -> Result<(), Error> {
-        let id = self
-            .port_ids
-            .get_or_allocate(name)
-            .filter(|&id| usize::from(id) < switch::ids::MAX_PORTS)
-            .ok_or_else(|| Error::system("all port identifiers are in use"))?;
+        let id = self.port_ids.get_or_allocate(name);
+        let Some(id) = id.filter(|&id| usize::from(id) < switch::ids::MAX_PORTS) else {
+            // Else it would keep this one when others are free again.
+            self.port_ids.release(name);
+            return Err(Error::new(Code::Exhausted, readiness::NO_IDENTIFIER));
+        };
         let maker = Maker {
             kernel: &self.kernel,
             engine: &self.engine,

@@ -3,7 +3,7 @@
 crate::conformance!(all: a_later_plugin_may_change_the_interface);
 mod ours {
     crate::conformance!(ours, "bridge leaves out what came before it":
-        what_came_before_is_in_the_result);
+        what_came_before_is_in_the_result, what_came_before_must_be_a_result);
     use super::cases;
 }
 
@@ -40,6 +40,17 @@ mod cases {
             ground.run("CHECK", &container, &ground.after(&result)).silence();
         }
         ground.run("DEL", &container, &ground.after(&result)).silence();
+    }
+
+    pub fn what_came_before_must_be_a_result(ground: &mut Ground) {
+        let container = ground.container("c1");
+        for before in [json!({"ips": "x"}), json!({"interfaces": {}}), json!([])] {
+            let mut conf = ground.conf();
+            conf["prevResult"] = before;
+            let text = ground.run("ADD", &container, &conf).fails_with(6);
+            assert!(text.contains("prevResult"), "{text}");
+            assert_eq!(kernel(&container, "eth0"), None);
+        }
     }
 
     pub fn a_later_plugin_may_change_the_interface(ground: &mut Ground) {

@@ -12,7 +12,7 @@ mod delegated {
 }
 mod ours {
     crate::conformance!(ours, "bridge's own plugins cannot be asked for these":
-        the_difference_is_named, the_daemon_is_missing);
+        the_difference_is_named, what_spoils_packets_is_named, the_daemon_is_missing);
     use super::cases;
 }
 
@@ -74,6 +74,23 @@ mod cases {
         container.ip("route del default");
         let text = ground.run("CHECK", &container, &ground.after(&result)).fails_with(103);
         assert!(text.contains("0.0.0.0/0"), "{text}");
+        ground.del(&container);
+    }
+
+    /// With these, ping works and TCP does not.
+    pub fn what_spoils_packets_is_named(ground: &mut Ground) {
+        let container = ground.container("c1");
+        let result = ground.add(&container);
+        let check = ground.call("CHECK", &container, &ground.after(&result));
+        container.sh("ethtool -K eth0 tx on");
+        let text = check.run(&ground.node).fails_with(103);
+        assert!(text.contains("ethtool -K eth0 tx off"), "{text}");
+        container.sh("ethtool -K eth0 tx off");
+        check.run(&ground.node).silence();
+        let dev = result["interfaces"][0]["name"].as_str().expect("the node's end");
+        ground.node.ip(&format!("link set {dev} mtu 1400"));
+        let text = check.run(&ground.node).fails_with(103);
+        assert!(text.contains(&format!("the MTU of {dev} is 1400")), "{text}");
         ground.del(&container);
     }
 

@@ -3,12 +3,15 @@
 crate::conformance!(own_ipam, "Debian's plugins end at 1.0.0":
     ready_is_silence,
     exhausted_addresses,
+    exhausted_ports,
+    masquerading_that_is_impossible,
     the_daemon_is_missing,
     it_is_there_from_1_1_0_on,
 );
 
 mod cases {
-    use podswitch_tests::Daemon;
+    use podswitch_tests::{Daemon, Netns, ping};
+    use serde_json::json;
 
     use crate::Ground;
 
@@ -34,6 +37,52 @@ mod cases {
         ground.del(&other);
         ground.del(&one);
         ground.bare("STATUS", &ground.conf()).run(&ground.node).silence();
+    }
+
+    /// 1024 buffers do for 25 ports, one of which is the node's, and for a few frames that are under way.
+    pub fn exhausted_ports(ground: &mut Ground) {
+        ground.daemon.take().expect("a daemon").finish();
+        let config = crate::ground::NODE.replace("[switch]\n", "[switch]\nframes = 1024\n");
+        ground.daemon = Some(Daemon::start(&ground.lab, &ground.node, &config));
+        let status = ground.bare("STATUS", &ground.conf());
+        let pods: Vec<Netns> = (0..24).map(|n| ground.container(&format!("c{n}"))).collect();
+        for pod in &pods {
+            status.run(&ground.node).silence();
+            ground.add(pod);
+        }
+        // Those that there are work, each and after each other.
+        pods.iter().for_each(|pod| ping(pod, "10.244.1.1"));
+        let text = status.run(&ground.node).fails_with(50);
+        assert!(text.contains("[switch] frames"), "{text}");
+        let one_more = ground.container("more");
+        let text = ground.run("ADD", &one_more, &ground.conf()).fails_with(102);
+        assert!(text.contains("[switch] frames"), "{text}");
+        ground.del(&one_more);
+        ground.del(&pods[0]);
+        status.run(&ground.node).silence();
+        ground.add(&one_more);
+        pods[1..].iter().chain([&one_more]).for_each(|pod| ground.del(pod));
+    }
+
+    /// Without `nft` pods can be plugged in, but for those that ask for `ipMasq`.
+    pub fn masquerading_that_is_impossible(ground: &mut Ground) {
+        let mut asking = ground.conf();
+        asking["ipMasq"] = json!(true);
+        ground.bare("STATUS", &asking).run(&ground.node).silence();
+        ground.daemon.take().expect("a daemon").finish();
+        let daemon = Daemon::start_without_tools(&ground.lab, &ground.node, crate::ground::NODE);
+        ground.daemon = Some(daemon);
+        ground.bare("STATUS", &ground.conf()).run(&ground.node).silence();
+        let text = ground.bare("STATUS", &asking).run(&ground.node).fails_with(50);
+        assert!(text.contains("install the package nftables"), "{text}");
+        let (one, other) = (ground.container("c1"), ground.container("c2"));
+        let text = ground.run("ADD", &one, &asking).fails_with(5);
+        assert!(text.contains("install the package nftables"), "{text}");
+        assert_eq!(crate::ground::kernel(&one, "eth0"), None);
+        ground.run("DEL", &one, &asking).silence();
+        ground.add(&other);
+        ping(&other, "10.244.1.1");
+        ground.del(&other);
     }
 
     pub fn the_daemon_is_missing(ground: &mut Ground) {
