@@ -68,11 +68,7 @@ fn newest_of(plugin: &Path) -> Result<&'static str, String> {
 /// Refuses to touch another's configuration; one that does not exist is as good as ours.
 pub fn check_ours(path: &Path) -> Result<(), Failure> {
     let Ok(text) = fs::read(path) else { return Ok(()) };
-    let ours = serde_json::from_slice::<Value>(&text)
-        .ok()
-        .and_then(|list| list["plugins"].as_array().cloned())
-        .is_some_and(|plugins| plugins.iter().any(|p| p["type"] == PLUGIN));
-    if ours {
+    if names_us(&text) {
         return Ok(());
     }
     Err(Failure::Runtime(format!(
@@ -82,14 +78,34 @@ pub fn check_ours(path: &Path) -> Result<(), Failure> {
     )))
 }
 
+/// Whether a configuration, of one plugin or a list of them, names ours.
+fn names_us(text: &[u8]) -> bool {
+    let Ok(conf) = serde_json::from_slice::<Value>(text) else { return false };
+    let is_ours = |plugin: &Value| plugin["type"] == PLUGIN;
+    is_ours(&conf) || conf["plugins"].as_array().is_some_and(|list| list.iter().any(is_ours))
+}
+
 /// The first configuration of the folder, if it is not `name`: runtimes use that one.
 pub fn first_before(folder: &Path, name: &str) -> Option<PathBuf> {
-    let mut names: Vec<String> = fs::read_dir(folder)
-        .ok()?
+    let first = names_in(folder).into_iter().next()?;
+    (first != name).then(|| folder.join(first))
+}
+
+/// The first other configuration of the folder than `name` that names our plugin.
+pub fn other_of_ours(folder: &Path, name: &str) -> Option<PathBuf> {
+    let others = names_in(folder).into_iter().filter(|other| other != name);
+    let mut others = others.map(|other| folder.join(other));
+    others.find(|path| fs::read(path).is_ok_and(|text| names_us(&text)))
+}
+
+/// The configurations of a folder, in the order in which runtimes read them.
+fn names_in(folder: &Path) -> Vec<String> {
+    let Ok(files) = fs::read_dir(folder) else { return Vec::new() };
+    let mut names: Vec<String> = files
         .filter_map(|file| file.ok()?.file_name().into_string().ok())
         .filter(|n| [".conf", ".conflist", ".json"].iter().any(|end| n.ends_with(end)))
         .filter(|n| !n.starts_with('.'))
         .collect();
     names.sort();
-    names.into_iter().next().filter(|first| first != name).map(|first| folder.join(first))
+    names
 }

@@ -112,7 +112,7 @@ impl Cni {
     pub(super) fn run(self, daemon: &Daemon, out: &Out) -> Result<(), Failure> {
         let (done, verbs) = match self {
             Cni::Install(install) => (install.run(&daemon.socket)?, ["installed", "there already"]),
-            Cni::Uninstall(uninstall) => (uninstall.run()?, ["removed", "not there"]),
+            Cni::Uninstall(uninstall) => (uninstall.run()?, ["removed", "unchanged"]),
         };
         if out.json {
             return out.json(&done);
@@ -172,11 +172,20 @@ impl Uninstall {
         let (binary_path, conf_path) = (self.places.binary(), self.places.conf());
         conflist::check_ours(&conf_path)?;
         let conf = place::remove(&conf_path)?;
-        let binary = !self.keep_binary && place::remove(&binary_path)?;
+        let other = conflist::other_of_ours(&self.places.conf_dir, &self.places.name);
+        let binary = !self.keep_binary && other.is_none() && place::remove(&binary_path)?;
+        let notes = other.into_iter().filter(|_| !self.keep_binary).map(|other| {
+            format!(
+                "{} stays, as {} names it, too: remove that with --name first",
+                binary_path.display(),
+                other.display()
+            )
+        });
+        let notes = notes.collect();
         Ok(Done {
             binary: File { path: binary_path, changed: binary },
             conf: File { path: conf_path, changed: conf },
-            notes: Vec::new(),
+            notes,
         })
     }
 }

@@ -90,6 +90,29 @@ fn installed_twice_and_uninstalled_twice() {
     assert!(!again.binary.changed && !again.conf.changed);
 }
 
+/// A runtime that reads a configuration must find the plugin that it names.
+#[test]
+fn the_plugin_stays_while_a_configuration_names_it() {
+    let folder = Folder::new("cni-two");
+    folder.portmap(r#"["1.0.0"]"#);
+    folder.install().run(default()).unwrap();
+    let places = || Places { name: "20-other.conflist".to_owned(), ..folder.places() };
+    Install { places: places(), ..folder.install() }.run(default()).unwrap();
+    let done = Uninstall { places: folder.places(), keep_binary: false }.run().unwrap();
+    assert!(done.conf.changed && !done.binary.changed);
+    assert!(done.notes[0].contains("20-other.conflist"), "{:?}", done.notes);
+    assert!(places().binary().exists() && places().conf().exists());
+    // As operators write it who come from the bridge plugin.
+    fs::remove_file(places().conf()).unwrap();
+    let plain = folder.places().conf_dir.join("30-plain.conf");
+    fs::write(&plain, r#"{"name":"x","type":"podswitch-cni"}"#).unwrap();
+    let done = Uninstall { places: places(), keep_binary: false }.run().unwrap();
+    assert!(!done.binary.changed && done.notes[0].contains("30-plain.conf"), "{:?}", done.notes);
+    fs::remove_file(&plain).unwrap();
+    let done = Uninstall { places: places(), keep_binary: false }.run().unwrap();
+    assert!(done.binary.changed && done.notes.is_empty());
+}
+
 #[test]
 fn the_version_is_the_newest_that_both_speak_and_the_socket_is_told() {
     let folder = Folder::new("cni-version");
