@@ -30,6 +30,10 @@ pub fn add(conf: &Conf, env: &Environment) -> Result<Value, Error> {
         );
     }
     let previous = conf.prev_result()?;
+    if let Some(previous) = previous {
+        // What is kept must be a result.
+        Received::read(&Value::Object(previous.clone()), "prevResult")?;
+    }
     let own_dns = conf.dns()?;
     let netns = absolute(&env.netns)?;
     if Container::open(&netns)?.has(&env.ifname)? {

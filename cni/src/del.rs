@@ -66,8 +66,9 @@ fn without_daemon(conf: &Conf, env: &Environment, why: &ClientError) -> Result<(
     })?;
     netns::remove_ours(&env.netns, &env.ifname)?;
     eprintln!("podswitch-cni: {why}; what is left is removed when the daemon returns");
-    // It may have returned just before the note was there.
-    if Daemon::connect(&conf.socket).and_then(|mut daemon| daemon.del(id)).is_ok()
+    // It may have returned just before the note was there. One that hangs reads it when it goes on.
+    if !matches!(why, ClientError::Timeout { .. })
+        && Daemon::connect(&conf.socket).and_then(|mut daemon| daemon.del(id)).is_ok()
         && let Err(e) = note.withdraw()
     {
         eprintln!("podswitch-cni: withdrawing the note: {e}");

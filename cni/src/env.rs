@@ -182,12 +182,15 @@ fn check_container_id(id: &str) -> Result<(), Error> {
     Err(invalid("CNI_CONTAINERID", &format!("{}{expected}", shown(id))))
 }
 
-/// What the kernel takes for an interface's name (`dev_valid_name`).
+/// What the kernel takes for an interface's name (`dev_valid_name`), and for the name that it shall have:
+/// `%` stands for a number that is free, and settings of all interfaces have the place of two names.
 fn check_ifname(name: &str) -> Result<(), Error> {
     let expected = if name.len() > IFNAME_MAX {
         format!("expected at most {IFNAME_MAX} bytes")
     } else if name == "." || name == ".." {
         "expected neither `.` nor `..`".to_owned()
+    } else if name == "all" || name == "default" || name.contains('%') {
+        "expected neither `all` nor `default`, and no `%`".to_owned()
     } else if name.chars().any(|c| c == '/' || c == ':' || c.is_whitespace() || c.is_control()) {
         "expected no `/`, `:`, blank or control character".to_owned()
     } else {
@@ -263,7 +266,19 @@ mod tests {
         for id in ["a", "0", "A_.-z", "a..b"] {
             assert!(with("CNI_CONTAINERID", id).is_ok(), "{id:?}");
         }
-        for name in [".", "..", "a/b", "a:b", "a b", "a\tb", "0123456789abcdef", "a\u{a0}b"] {
+        for name in [
+            ".",
+            "..",
+            "a/b",
+            "a:b",
+            "a b",
+            "a\tb",
+            "0123456789abcdef",
+            "a\u{a0}b",
+            "all",
+            "default",
+            "eth%d",
+        ] {
             assert!(with("CNI_IFNAME", name).is_err(), "{name:?}");
         }
         for name in ["eth0", "0123456789abcde", "...", "ä", "net-1.5"] {

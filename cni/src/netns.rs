@@ -10,7 +10,7 @@ use crate::error::{Code, Error};
 /// A container's namespace, told apart from the node's own.
 #[derive(Debug)]
 pub struct Container {
-    netns: Netns,
+    handle: Handle,
 }
 
 impl Container {
@@ -28,12 +28,17 @@ impl Container {
                 "{path} is the network namespace of the node itself: expected the container's"
             )));
         }
-        Ok(Container { netns })
+        // Only who enters it learns that it is a namespace of another kind.
+        let handle = Handle::in_netns(&netns).map_err(|e| match e {
+            host::Error::Invalid { .. } => invalid(e.to_string()),
+            e => Error::from(e),
+        })?;
+        Ok(Container { handle })
     }
 
     /// Whether it has an interface of this name.
     pub fn has(&self, ifname: &str) -> Result<bool, Error> {
-        Ok(Handle::in_netns(&self.netns)?.link_by_name(ifname)?.is_some())
+        Ok(self.handle.link_by_name(ifname)?.is_some())
     }
 }
 

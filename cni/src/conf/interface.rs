@@ -28,6 +28,12 @@ pub(super) const KEYS: &[&str] = &[
     "vlanTrunk",
 ];
 
+/// The key that is read here under the name `key`: Go, which the reference plugins are written in, takes
+/// small letters for capitals in the names of keys.
+pub(super) fn key_of(key: &str) -> Option<&'static str> {
+    KEYS.iter().copied().find(|known| known.eq_ignore_ascii_case(key))
+}
+
 /// The largest VLAN identifier (IEEE 802.1Q: 4095 is reserved).
 const VLAN_MAX: i64 = 4094;
 
@@ -53,7 +59,7 @@ pub struct Interface {
 /// The keys as the reference bridge plugin has them. Those of `null` and those that are absent are
 /// the same, as in Go.
 #[derive(Default, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", expecting = "an object")]
 struct Raw {
     bridge: Option<String>,
     is_gateway: Option<bool>,
@@ -77,8 +83,15 @@ struct Raw {
 
 impl Interface {
     pub(super) fn read(document: &Map<String, Value>, ipam: &Ipam) -> Result<Interface, Error> {
-        let mut keys = document.clone();
-        keys.retain(|key, _| KEYS.contains(&key.as_str()));
+        let mut keys = Map::new();
+        for (key, value) in document {
+            // Where there are several, the one that is written as it should be.
+            if let Some(known) =
+                key_of(key).filter(|known| known == key || !document.contains_key(*known))
+            {
+                keys.insert(known.to_owned(), value.clone());
+            }
+        }
         let raw: Raw = decode(&Value::Object(keys), "")?;
 
         let set = |flag: Option<bool>| flag.unwrap_or(false);
@@ -216,6 +229,14 @@ mod tests {
         let error = read(json!({"isGateway": "yes"}), &host_local()).unwrap_err();
         assert_eq!(error.code, Code::Decode);
         assert!(error.details.starts_with("isGateway: invalid type"), "{}", error.details);
+    }
+
+    #[test]
+    fn keys_are_known_by_their_letters() {
+        let conf = json!({"ISGATEWAY": true, "ipmasq": true, "MTU": 1400, "mtu": 1450});
+        let conf = read(conf, &host_local()).unwrap();
+        assert!(conf.gateway && conf.masquerade);
+        assert_eq!(conf.mtu, Some(1450));
     }
 
     #[test]

@@ -26,6 +26,7 @@ pub enum Ipam {
 }
 
 #[derive(Deserialize)]
+#[serde(expecting = "an object")]
 pub(super) struct Raw {
     r#type: Option<String>,
     routes: Option<serde_json::Value>,

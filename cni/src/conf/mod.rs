@@ -49,7 +49,7 @@ pub struct Conf {
 }
 
 #[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", expecting = "an object")]
 struct Common {
     name: Option<String>,
     ipam: Option<ipam::Raw>,
@@ -143,6 +143,7 @@ impl Conf {
     /// [`Code::InvalidConfig`] when the key is missing: it must not be mistaken for "none".
     pub fn valid_attachments(&self) -> Result<Vec<ValidAttachment>, Error> {
         #[derive(Deserialize)]
+        #[serde(expecting = "an object")]
         struct Attachment {
             #[serde(rename = "containerID")]
             container_id: String,
@@ -189,7 +190,7 @@ impl Conf {
                 "socket",
                 "type",
             ];
-            COMMON.contains(&key) || interface::KEYS.contains(&key) || key.starts_with("cni.dev/")
+            COMMON.contains(&key) || interface::key_of(key).is_some() || key.starts_with("cni.dev/")
         };
         self.document.keys().map(String::as_str).filter(|key| !known(key)).collect()
     }
@@ -255,6 +256,10 @@ mod tests {
         is(
             r#"{"cniVersion":"1.0.0","name":"n","ipam":{"type":[]}}"#,
             "ipam.type: invalid type: sequence, expected a string",
+        );
+        is(
+            r#"{"cniVersion":"1.0.0","name":"n","ipam":5}"#,
+            "ipam: invalid type: integer `5`, expected an object",
         );
         assert_eq!(parse(&"[".repeat(100_000)).unwrap_err().code, Code::Decode);
         is("[]", "the standard input is not a JSON object");

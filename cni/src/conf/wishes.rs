@@ -4,6 +4,7 @@
 use std::net::IpAddr;
 
 use encap::Mac;
+use podswitch_api::InterfaceAddr;
 use podswitch_api::attachment::RateLimit;
 use serde::Deserialize;
 use serde_json::{Map, Value};
@@ -27,7 +28,7 @@ pub struct Wishes {
 }
 
 #[derive(Default, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", expecting = "an object")]
 struct RuntimeConfig {
     mac: Option<String>,
     ips: Option<Vec<String>>,
@@ -36,11 +37,13 @@ struct RuntimeConfig {
 }
 
 #[derive(Default, Deserialize)]
+#[serde(expecting = "an object")]
 struct Args {
     cni: Option<CniArgs>,
 }
 
 #[derive(Default, Deserialize)]
+#[serde(expecting = "an object")]
 struct CniArgs {
     mac: Option<String>,
     ips: Option<Vec<String>>,
@@ -49,7 +52,7 @@ struct CniArgs {
 /// The keys of the reference bandwidth plugin: bits per second, and bits. containerd writes them with a
 /// capital, which those who read JSON as Go does never notice.
 #[derive(Default, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", expecting = "an object")]
 struct Bandwidth {
     #[serde(alias = "IngressRate")]
     ingress_rate: Option<u64>,
@@ -68,28 +71,21 @@ impl Wishes {
         let cni = cni.unwrap_or_default();
         let environment = EnvironmentArgs::parse(args)?;
 
-        let mac = first([
-            ("runtimeConfig.mac", runtime.mac),
-            ("args.cni.mac", cni.mac),
-            ("MAC of CNI_ARGS", environment.mac),
-        ]);
+        let mac = first([("runtimeConfig.mac", runtime.mac), ("args.cni.mac", cni.mac)]);
         let mac = mac
             .map(|(key, text)| text.parse().map_err(|_| invalid(key, text, "a MAC address")))
-            .transpose()?;
+            .transpose()?
+            .or(environment.mac);
 
         let (key, ips) = match (runtime.ips, cni.ips) {
             (Some(ips), _) => ("runtimeConfig.ips", ips),
-            (None, Some(ips)) => ("args.cni.ips", ips),
-            (None, None) => ("IP of CNI_ARGS", environment.ip.into_iter().collect()),
+            (None, ips) => ("args.cni.ips", ips.unwrap_or_default()),
         };
         let ips = ips
             .iter()
-            .map(|text| {
-                // With or without the length of a prefix, which the daemon knows better.
-                let address = text.split('/').next().unwrap_or(text);
-                address.parse().map_err(|_| invalid(key, text, "an IP address"))
-            })
-            .collect::<Result<_, _>>()?;
+            .map(|text| address(text).ok_or_else(|| invalid(key, text, "an IP address")))
+            .collect::<Result<Vec<_>, _>>()?;
+        let ips = if ips.is_empty() { environment.ip.into_iter().collect() } else { ips };
 
         let bandwidth = match runtime.bandwidth {
             Some(bandwidth) => bandwidth,
@@ -103,6 +99,12 @@ impl Wishes {
             port_mappings: runtime.port_mappings.is_some_and(|p| !p.is_empty()),
         })
     }
+}
+
+/// An address, with or without the length of a prefix, which the daemon knows better.
+fn address(text: &str) -> Option<IpAddr> {
+    let with_length = || text.parse::<InterfaceAddr>().ok().map(|a| a.addr());
+    text.parse().ok().or_else(with_length)
 }
 
 /// The object under a key; `null` and nothing are an empty one.
@@ -138,8 +140,8 @@ fn rate(which: &str, rate: Option<u64>, burst: Option<u64>) -> Result<Option<Rat
 /// `CNI_ARGS`: pairs `KEY=VALUE` with semicolons between them.
 #[derive(Debug, Default, PartialEq)]
 struct EnvironmentArgs {
-    mac: Option<String>,
-    ip: Option<String>,
+    mac: Option<Mac>,
+    ip: Option<IpAddr>,
 }
 
 impl EnvironmentArgs {
@@ -154,8 +156,19 @@ impl EnvironmentArgs {
                 return refuse(format!("CNI_ARGS: {:?}: expected KEY=VALUE", short()));
             };
             match key {
-                "MAC" => args.mac = Some(value.to_owned()),
-                "IP" => args.ip = Some(value.to_owned()).filter(|ip| !ip.is_empty()),
+                "MAC" | "IP" if value.is_empty() => {}
+                "MAC" => match value.parse() {
+                    Ok(mac) => args.mac = Some(mac),
+                    Err(_) => {
+                        return refuse(format!("CNI_ARGS: {:?}: expected a MAC address", short()));
+                    }
+                },
+                "IP" => match address(value) {
+                    Some(ip) => args.ip = Some(ip),
+                    None => {
+                        return refuse(format!("CNI_ARGS: {:?}: expected an IP address", short()));
+                    }
+                },
                 "IgnoreUnknown" => match value.to_ascii_lowercase().as_str() {
                     "1" | "true" => ignore_unknown = true,
                     "0" | "false" => ignore_unknown = false,
@@ -247,9 +260,19 @@ mod tests {
             (json!({"runtimeConfig": {"ips": [5]}}), Code::Decode),
             (json!({"runtimeConfig": {"bandwidth": {"ingressRate": -5}}}), Code::Decode),
             (json!({"args": 5}), Code::Decode),
+            (json!({"runtimeConfig": []}), Code::Decode),
         ] {
             assert_eq!(read(conf.clone(), "").unwrap_err().code, code, "{conf}");
         }
-        assert!(read(json!({}), "MAC=zz").is_err());
+        for ips in ["10.0.0.1/33", "10.0.0.1/x", "10.0.0.1/", " 10.0.0.1", "::1/129"] {
+            let error = read(json!({"runtimeConfig": {"ips": [ips]}}), "").unwrap_err();
+            assert_eq!(error.code, Code::InvalidConfig, "{ips:?}");
+        }
+        for args in ["MAC=zz", "MAC=02-00-00-00-00-01", "IP=10.0.0", "IP=10.0.0.1/33"] {
+            let error = read(json!({}), args).unwrap_err();
+            assert_eq!(error.code, Code::InvalidEnvironment, "{args}");
+            assert!(error.details.starts_with(&format!("CNI_ARGS: {args:?}: ")), "{error}");
+        }
+        assert_eq!(read(json!({}), "MAC=;IP="), Ok(Wishes::default()));
     }
 }
