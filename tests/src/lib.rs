@@ -27,7 +27,7 @@ pub use counters::Counters;
 pub use daemon::{Daemon, podswitch, podswitch_path};
 pub use hosts::{BRIDGE, Hosts, Links, hush};
 pub use lab::Lab;
-pub use netns::{Netns, join};
+pub use netns::{Netns, join, node_and_outside};
 pub use nodes::{Node, Pod, TwoNodes, Way};
 pub use peers::{
     Capture, exchange, frames_of, hex, iperf, iperf_udp, ping, ping_sized, send_frames, tool,

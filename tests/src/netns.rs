@@ -10,6 +10,7 @@ use std::time::Duration;
 use nix::sched::{CloneFlags, setns};
 
 use crate::command::{Background, Finished, run};
+use crate::lab::Lab;
 use crate::rates::receives;
 
 /// A network namespace. Dropping its last clone kills what runs in it and removes it with all its
@@ -185,4 +186,16 @@ pub fn join(one: &Netns, one_dev: &str, other: &Netns, other_dev: &str) {
     one.ip(&format!("link add {one_dev} type veth peer name {other_dev} netns {peer}"));
     one.ip(&format!("link set {one_dev} up"));
     other.ip(&format!("link set {other_dev} up"));
+}
+
+/// A node whose kernel forwards, and a machine beyond it: `up0` of the node with 192.0.2.1/24 leads to `eth0` of
+/// the other with 192.0.2.9/24, which has no routes to pods.
+#[track_caller]
+pub fn node_and_outside(lab: &Lab) -> [Netns; 2] {
+    let (node, outside) = (lab.netns("node"), lab.netns("outside"));
+    join(&node, "up0", &outside, "eth0");
+    node.ip("address add 192.0.2.1/24 dev up0");
+    outside.ip("address add 192.0.2.9/24 dev eth0");
+    node.sysctl("net.ipv4.ip_forward", "1");
+    [node, outside]
 }

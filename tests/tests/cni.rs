@@ -6,7 +6,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use podswitch_tests::cni::{Call, List, REFERENCE, plugin_path};
-use podswitch_tests::{Daemon, Lab, Netns, join, ping, podswitch, wait_until};
+use podswitch_tests::{Daemon, Lab, Netns, node_and_outside, ping, podswitch, wait_until};
 use serde_json::{Value, json};
 
 const NODE: &str = "[node]\nname = \"node1\"\npod_cidrs = [\"10.244.1.0/24\", \
@@ -177,11 +177,7 @@ fn killed_in_the_middle_of_add() {
 #[test]
 fn installed_and_used_as_a_runtime_does() {
     let Some(lab) = Lab::new() else { return };
-    let (node, outside) = (lab.netns("node"), lab.netns("outside"));
-    join(&node, "up0", &outside, "eth0");
-    node.ip("address add 192.0.2.1/24 dev up0");
-    outside.ip("address add 192.0.2.9/24 dev eth0");
-    node.sysctl("net.ipv4.ip_forward", "1");
+    let [node, outside] = node_and_outside(&lab);
     let daemon = Daemon::start(&lab, &node, NODE);
     let (bin, conf) = (lab.folder().join("bin"), lab.folder().join("net.d"));
     std::fs::create_dir(&bin).expect("a new folder");

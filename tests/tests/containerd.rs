@@ -47,6 +47,14 @@ impl Worker {
         Worker { runtime, node, config, links }
     }
 
+    /// A node without others: its uplink leads nowhere.
+    fn alone(lab: &Lab) -> Worker {
+        let netns = lab.netns("n1");
+        netns.ip("link add uplink0 type veth peer name wire0");
+        netns.ip("link set uplink0 up");
+        Worker::start(lab, &netns, 1)
+    }
+
     /// The containers that the daemon has attached.
     fn attached(&self) -> BTreeSet<String> {
         let mut client = Client::connect(self.node.daemon.socket()).expect("the daemon listens");
@@ -172,10 +180,7 @@ fn pods_of_two_nodes_outlive_restarts_of_everything() {
 #[test]
 fn killed_in_the_middle_of_an_add() {
     let Some(lab) = Lab::new() else { return };
-    let netns = lab.netns("n1");
-    netns.ip("link add uplink0 type veth peer name wire0");
-    netns.ip("link set uplink0 up");
-    let mut worker = Worker::start(&lab, &netns, 1);
+    let mut worker = Worker::alone(&lab);
     let empty = worker.footprint();
 
     for delay in [60, 150, 300] {
@@ -188,7 +193,7 @@ fn killed_in_the_middle_of_an_add() {
         worker.runtime.remove(&known);
     }
     let pod = worker.runtime.run_pod(&json!({}));
-    gc(&worker, &netns, &[&pod.id]);
+    gc(&worker, &[&pod.id]);
     assert_eq!(worker.attached(), BTreeSet::from([pod.id.clone()]));
 
     for delay in [60, 150, 300] {
@@ -219,7 +224,7 @@ fn killed_in_the_middle_of_an_add() {
 }
 
 /// The plugin's GC, as runtimes call it that know of it.
-fn gc(worker: &Worker, netns: &Netns, valid: &[&String]) {
+fn gc(worker: &Worker, valid: &[&String]) {
     let list: Vec<Value> =
         valid.iter().map(|id| json!({"containerID": id, "ifname": "eth0"})).collect();
     let conf = json!({
@@ -227,7 +232,7 @@ fn gc(worker: &Worker, netns: &Netns, valid: &[&String]) {
         "socket": worker.node.daemon.socket(), "cni.dev/valid-attachments": list,
     });
     let mut plugin = Command::new("nsenter")
-        .arg(format!("--net={}", netns.path()))
+        .arg(format!("--net={}", worker.node.netns.path()))
         .arg(plugin_path())
         .envs([("CNI_COMMAND", "GC"), ("CNI_PATH", "/usr/lib/cni")])
         .stdin(Stdio::piped())
@@ -242,10 +247,7 @@ fn gc(worker: &Worker, netns: &Netns, valid: &[&String]) {
 #[test]
 fn a_hundred_pods_up_and_down() {
     let Some(lab) = Lab::new() else { return };
-    let netns = lab.netns("n1");
-    netns.ip("link add uplink0 type veth peer name wire0");
-    netns.ip("link set uplink0 up");
-    let mut worker = Worker::start(&lab, &netns, 1);
+    let mut worker = Worker::alone(&lab);
     let empty = worker.footprint();
     let start = Instant::now();
     let pods = worker.runtime.run_pods(100, &json!({}));

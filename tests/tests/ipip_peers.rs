@@ -27,6 +27,17 @@ fn node(lab: &Lab, wire: &Wire, remote: &str, more: &str) -> (Netns, Netns, Daem
     (us, pod, daemon)
 }
 
+/// Packets of every kind, of both families, between pod and peer: each has these outer headers on the wire.
+fn exchange_through_tunnel(lab: &Lab, wire: &Wire, [pod, peer]: [&Netns; 2], outer: &str) {
+    let tap = wire.tap();
+    exchange((pod, "10.244.1.5"), (peer, "10.244.2.5"));
+    exchange((pod, "fd00:10:244:1::5"), (peer, "fd00:10:244:2::5"));
+    let seen = tap.end(lab);
+    for inner in ["ip:tcp", "ip:udp", "ip:icmp", "ipv6:tcp", "ipv6:udp", "ipv6:icmpv6"] {
+        seen.assert_seen(&format!("eth:ethertype:{outer}:{inner}"));
+    }
+}
+
 /// Both families of pods over one family of the underlay, with this encapsulation limit in the packets
 /// of both ends.
 fn over(ours: &str, theirs: &str, outer: &str, limit: Option<u8>) {
@@ -46,13 +57,7 @@ fn over(ours: &str, theirs: &str, outer: &str, limit: Option<u8>) {
     peer.ip("-6 route add fd00:10:244:1::/64 dev tun0 src fd00:10:244:2::5");
     let (_us, pod, daemon) = node(&lab, &wire, theirs, &more);
 
-    let tap = wire.tap();
-    exchange((&pod, "10.244.1.5"), (&peer, "10.244.2.5"));
-    exchange((&pod, "fd00:10:244:1::5"), (&peer, "fd00:10:244:2::5"));
-    let seen = tap.end(&lab);
-    for inner in ["ip:tcp", "ip:udp", "ip:icmp", "ipv6:tcp", "ipv6:udp", "ipv6:icmpv6"] {
-        seen.assert_seen(&format!("eth:ethertype:{outer}:{inner}"));
-    }
+    exchange_through_tunnel(&lab, &wire, [&pod, &peer], outer);
     daemon.finish();
 }
 
@@ -95,13 +100,7 @@ fn to_bpf_over(ours: &str, theirs: &str, outer: &str) {
     let (us, pod, daemon) = node(&lab, &wire, theirs, "");
     ping(&us, theirs);
 
-    let tap = wire.tap();
-    exchange((&pod, "10.244.1.5"), (&peer, "10.244.2.5"));
-    exchange((&pod, "fd00:10:244:1::5"), (&peer, "fd00:10:244:2::5"));
-    let seen = tap.end(&lab);
-    for inner in ["ip:tcp", "ip:udp", "ip:icmp", "ipv6:tcp", "ipv6:udp", "ipv6:icmpv6"] {
-        seen.assert_seen(&format!("eth:ethertype:{outer}:{inner}"));
-    }
+    exchange_through_tunnel(&lab, &wire, [&pod, &peer], outer);
     daemon.finish();
 }
 

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use podswitch_tests::cni::{REFERENCE, plugin_path};
-use podswitch_tests::{Daemon, Finished, Lab, Netns, join, ping, run, tool};
+use podswitch_tests::{Daemon, Finished, Lab, Netns, node_and_outside, ping, run, tool};
 use serde_json::{Value, json};
 
 const NODE: &str = "[switch]\nworkers = 1\n[node]\nname = \"node1\"\n\
@@ -97,11 +97,7 @@ impl Drop for Podman {
 #[test]
 fn containers_come_and_go() {
     let Some(lab) = Lab::new() else { return };
-    let (node, outside) = (lab.netns("node"), lab.netns("outside"));
-    join(&node, "up0", &outside, "eth0");
-    node.ip("address add 192.0.2.1/24 dev up0");
-    outside.ip("address add 192.0.2.9/24 dev eth0");
-    node.sysctl("net.ipv4.ip_forward", "1");
+    let [node, outside] = node_and_outside(&lab);
     let daemon = Daemon::start(&lab, &node, NODE);
     let list = json!({"cniVersion": "1.0.0", "name": "podswitch", "plugins": [
         {"type": "podswitch-cni", "socket": daemon.socket(), "ipMasq": true,
