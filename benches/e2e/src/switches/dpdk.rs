@@ -3,18 +3,13 @@
 
 use std::time::Duration;
 
-use podswitch_tests::{Background, Lab, Netns};
+use podswitch_tests::Lab;
 
-use super::{Running, Switch, find, signal};
+use super::{Running, Stoppable, Switch, find};
 use crate::SWITCH_CPU;
 use crate::site::{Route, Site};
 
 pub struct Testpmd;
-
-struct Started {
-    netns: Netns,
-    _process: Background,
-}
 
 impl Switch for Testpmd {
     fn name(&self) -> &str {
@@ -50,16 +45,6 @@ impl Switch for Testpmd {
             let why = said.lines().rfind(|l| l.contains("rror") || l.contains("ailed"));
             return Err(why.map_or_else(|| super::last_line(&said), |l| l.trim().to_owned()));
         }
-        Ok(Box::new(Started { netns: site.switch.clone(), _process: process }))
-    }
-}
-
-impl Running for Started {
-    fn pause(&self) {
-        signal(&self.netns, "-STOP");
-    }
-
-    fn resume(&self) {
-        signal(&self.netns, "-CONT");
+        Ok(Box::new(Stoppable::new(&site.switch, None, [process])))
     }
 }

@@ -8,7 +8,7 @@ mod vpp;
 
 pub use podswitch::Podswitch;
 
-use podswitch_tests::{Lab, Netns};
+use podswitch_tests::{Background, Lab, Netns};
 
 use crate::Options;
 use crate::site::{Route, Site};
@@ -26,6 +26,38 @@ pub trait Running {
     }
     /// Ends well, if there is anything to check.
     fn finish(self: Box<Self>) {}
+}
+
+/// A switch of processes in a namespace of its own that look for work all the time: they are stopped while
+/// others are measured.
+struct Stoppable {
+    netns: Netns,
+    entrance: Option<String>,
+    _processes: Vec<Background>,
+}
+
+impl Stoppable {
+    fn new(
+        netns: &Netns,
+        entrance: Option<String>,
+        processes: impl Into<Vec<Background>>,
+    ) -> Stoppable {
+        Stoppable { netns: netns.clone(), entrance, _processes: processes.into() }
+    }
+}
+
+impl Running for Stoppable {
+    fn pause(&self) {
+        signal(&self.netns, "-STOP");
+    }
+
+    fn resume(&self) {
+        signal(&self.netns, "-CONT");
+    }
+
+    fn entrance(&self) -> Option<String> {
+        self.entrance.clone()
+    }
 }
 
 /// A switch that can be started.

@@ -1,19 +1,13 @@
 //! Open vSwitch with its userspace datapath on afxdp ports, as Documentation/intro/install/afxdp.rst
 //! of its sources sets it up.
 
-use podswitch_tests::{Background, Lab, Netns};
+use podswitch_tests::Lab;
 
-use super::{Running, Switch, find, signal, try_all};
+use super::{Running, Stoppable, Switch, find, try_all};
 use crate::SWITCH_CPU;
 use crate::site::{FAR_POD, POD, Route, Site, UNDERLAY, VNI, VTEP};
 
 pub struct Ovs;
-
-struct Started {
-    netns: Netns,
-    entrance: Option<String>,
-    _processes: [Background; 2],
-}
 
 impl Switch for Ovs {
     fn name(&self) -> &str {
@@ -97,8 +91,7 @@ impl Switch for Ovs {
                 &port("brx", far_dev(route)),
             )?),
         };
-        let netns = switch.clone();
-        Ok(Box::new(Started { netns, entrance, _processes: [server, daemon] }))
+        Ok(Box::new(Stoppable::new(switch, entrance, [server, daemon])))
     }
 }
 
@@ -184,19 +177,5 @@ impl Ovs {
         lines.push(format!("{ofctl} --names add-flow br0 {flow}"));
         try_all(&site.switch, &lines)?;
         Ok(entrance.unwrap_or_else(|| site.switch.mac("brx")))
-    }
-}
-
-impl Running for Started {
-    fn pause(&self) {
-        signal(&self.netns, "-STOP");
-    }
-
-    fn resume(&self) {
-        signal(&self.netns, "-CONT");
-    }
-
-    fn entrance(&self) -> Option<String> {
-        self.entrance.clone()
     }
 }

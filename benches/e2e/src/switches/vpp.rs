@@ -2,19 +2,13 @@
 
 use std::time::Duration;
 
-use podswitch_tests::{Background, Lab, Netns, run};
+use podswitch_tests::{Lab, run};
 
-use super::{Running, Switch, find, last_line, signal};
+use super::{Running, Stoppable, Switch, find, last_line};
 use crate::SWITCH_CPU;
 use crate::site::{FAR_POD, GATEWAY, Route, Site, UNDERLAY};
 
 pub struct Vpp;
-
-struct Started {
-    netns: Netns,
-    entrance: Option<String>,
-    _process: Background,
-}
 
 impl Switch for Vpp {
     fn name(&self) -> &str {
@@ -68,20 +62,6 @@ impl Switch for Vpp {
             let word = address.and_then(|a| a.split_whitespace().next());
             entrance = Some(word.ok_or("VPP does not tell the address of in0")?.to_owned());
         }
-        Ok(Box::new(Started { netns: site.switch.clone(), entrance, _process: process }))
-    }
-}
-
-impl Running for Started {
-    fn pause(&self) {
-        signal(&self.netns, "-STOP");
-    }
-
-    fn resume(&self) {
-        signal(&self.netns, "-CONT");
-    }
-
-    fn entrance(&self) -> Option<String> {
-        self.entrance.clone()
+        Ok(Box::new(Stoppable::new(&site.switch, entrance, [process])))
     }
 }
