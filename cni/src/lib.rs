@@ -72,8 +72,9 @@ fn attempt(
     if command == Command::Version {
         return versions(&bytes).map(Some);
     }
+    // Also for errors of the rest of the configuration.
+    *version = conf::version_of(&bytes).unwrap_or(*version);
     let conf = Conf::parse(bytes, &env)?;
-    *version = conf.version;
     let outcome = carry_out(command, &conf, &env);
     log::append(&conf, &env, command, start.elapsed(), outcome.as_ref().map(|_| ()));
     outcome
@@ -156,6 +157,9 @@ mod tests {
         let output = answer.output.unwrap();
         assert_eq!((&output["cniVersion"], &output["code"]), (&json!("0.4.0"), &json!(1)));
         assert_eq!(output["details"], "cniVersion = \"0.4.0\": STATUS is there from 1.1.0 on");
+        for conf in [r#"{"cniVersion":"0.4.0","name":"-"}"#, r#"{"cniVersion":"0.4.0","ipam":5}"#] {
+            assert_eq!(call(&env, conf).output.unwrap()["cniVersion"], "0.4.0", "{conf}");
+        }
         let unknown = call(&env, r#"{"cniVersion":"7.0.0","name":"n"}"#).output.unwrap();
         assert_eq!((&unknown["cniVersion"], &unknown["code"]), (&json!("1.1.0"), &json!(1)));
     }

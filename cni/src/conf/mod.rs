@@ -196,6 +196,16 @@ impl Conf {
     }
 }
 
+/// The version that a configuration asks for, if it is one of ours, whatever else is in it.
+pub fn version_of(bytes: &[u8]) -> Option<Version> {
+    #[derive(Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Asked {
+        cni_version: String,
+    }
+    Version::parse(&serde_json::from_slice::<Asked>(bytes).ok()?.cni_version)
+}
+
 /// The version that the document asks for. Without one it is 0.1.0, as libcni has it, which is
 /// none of ours.
 fn version(document: &Map<String, Value>) -> Result<Version, Error> {

@@ -38,7 +38,7 @@ pub enum ClientError {
         socket: PathBuf,
     },
     /// The daemon does not answer in time.
-    #[error("the daemon at {} did not answer within {} s", socket.display(), after.as_secs_f32())]
+    #[error("the daemon at {} did not answer within {:.1} s", socket.display(), after.as_secs_f32())]
     Timeout {
         /// The socket.
         socket: PathBuf,

@@ -88,6 +88,8 @@ mod cases {
             let error = ground.run("ADD", &container, &conf).error();
             assert_eq!(error["cniVersion"], version);
             assert!(error["details"].as_str().expect("a sentence").contains("vlan = 5000"));
+            conf["name"] = json!("-");
+            assert_eq!(ground.run("ADD", &container, &conf).error()["cniVersion"], version);
         }
     }
 }
