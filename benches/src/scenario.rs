@@ -113,7 +113,7 @@ pub(crate) fn fib(n: u32, value: impl Fn(u32) -> u32) -> Fib {
 pub(crate) fn tables() -> Tables {
     let port = |id: PortId, role| {
         let (name, policy) = (format!("port{id}"), PortPolicy::default());
-        Some(Arc::new(Port { id, name, role, max_frame: 9014, mtu: 9000, policy }))
+        Some(Arc::new(Port { id, name, role, max_frame: 9014, mtu: 9000, offload: false, policy }))
     };
     let segment = Segment {
         id: SEGMENT,

@@ -18,6 +18,9 @@ pub const RX_CAPACITY: usize = CHUNK - HEADROOM;
 #[repr(C)]
 pub(crate) struct Link {
     pub next: *mut Link,
+    /// In the first link of a chain: the link where the frame's bytes end, so that appending needs
+    /// not walk there. Elsewhere without meaning.
+    last: *mut Link,
     pub offset: u16,
     pub len: u16,
 }
@@ -33,10 +36,15 @@ pub struct Frame {
     /// The second segment. A frame that was truncated may own chunks beyond `tail`.
     next: *mut Link,
     /// Bytes in the first segment.
-    len: u32,
+    len: u16,
+    /// [`switch::Frame::gso_size`].
+    gso_size: u16,
     /// Bytes in the further segments.
     tail: u32,
 }
+
+/// A frame is handed on in three registers' worth: batches are arrays of them.
+const _: () = assert!(size_of::<Frame>() == 24);
 
 // SAFETY: a frame is the only owner of its chunks, and nothing in it refers to the thread it came
 // from; whatever carries it to another thread orders the accesses of the two.
@@ -79,7 +87,7 @@ impl Frame {
     /// from `data` on.
     pub(crate) unsafe fn new(data: NonNull<u8>, len: u32) -> Frame {
         debug_assert!((data.as_ptr().addr() & (CHUNK - 1)) + len as usize <= CHUNK);
-        Frame { data, next: std::ptr::null_mut(), len, tail: 0 }
+        Frame { data, next: std::ptr::null_mut(), len: len as u16, gso_size: 0, tail: 0 }
     }
 
     /// Begins to load the headers, which another core has just written: by the time that a batch is
@@ -107,33 +115,67 @@ impl Frame {
         next
     }
 
-    /// Hangs a further segment of `len` bytes behind the last one. `last` is where that one's link
-    /// is, none when there is only the first segment.
+    /// Hangs a further segment of `len` bytes behind the last one.
     ///
     /// # Safety
     ///
     /// `chunk` is the start of a chunk of the frame's mapping, the frame's own from here on, whose
     /// bytes from `offset` to `offset + len` are the segment and do not reach into the link.
-    /// `last` is what the call before left there.
-    pub(crate) unsafe fn append(
-        &mut self,
-        last: &mut Option<NonNull<Link>>,
-        chunk: NonNull<u8>,
-        offset: u16,
-        len: u16,
-    ) {
+    pub(crate) unsafe fn append_chunk(&mut self, chunk: NonNull<u8>, offset: u16, len: u16) {
         debug_assert!(usize::from(offset) >= size_of::<Link>());
         debug_assert!(usize::from(offset) + usize::from(len) <= CHUNK);
-        let link: NonNull<Link> = chunk.cast();
+        let link: *mut Link = chunk.as_ptr().cast();
+        let null = std::ptr::null_mut();
         // SAFETY: by contract the chunk is ours, it is aligned to a page, and a link fits.
-        unsafe { link.write(Link { next: std::ptr::null_mut(), offset, len }) };
-        match *last {
-            // SAFETY: the link of the segment before, in a chunk that the frame owns.
-            Some(last) => unsafe { (*last.as_ptr()).next = link.as_ptr() },
-            None => self.next = link.as_ptr(),
+        unsafe { link.write(Link { next: null, last: null, offset, len }) };
+        // SAFETY: a chain of one link, in a chunk that the frame owns from here on.
+        unsafe { self.append_chain(link, link, u32::from(len)) };
+    }
+
+    /// Hangs a chain of `len` bytes behind the last segment.
+    ///
+    /// # Safety
+    ///
+    /// `first` is a link whose chunk, and those of the links behind it, become the frame's own. Its
+    /// bytes end with the link `last`; what is behind that one holds none.
+    unsafe fn append_chain(&mut self, first: *mut Link, last: *mut Link, len: u32) {
+        // Where the frame's own bytes end.
+        let end: *mut *mut Link = if self.tail == 0 {
+            &raw mut self.next
+        } else {
+            // SAFETY: there are bytes in further segments, so that `next` is the first link, whose
+            // `last` is the link where they end. Both are in chunks that the frame owns.
+            unsafe { &raw mut (*(*self.next).last).next }
+        };
+        // SAFETY: a place in the frame or in a link of its own, as above. What was there are chunks
+        // that a truncated frame left behind, mostly none: they go behind all others.
+        unsafe {
+            let left = end.replace(first);
+            if !left.is_null() {
+                let mut at = last;
+                while !(*at).next.is_null() {
+                    at = (*at).next;
+                }
+                (*at).next = left;
+            }
+            (*self.next).last = last;
         }
-        *last = Some(link);
-        self.tail += u32::from(len);
+        self.tail += len;
+    }
+
+    /// Notes where the frame ends that has just lost some, but not all, of its further segments.
+    #[cold]
+    fn end_tail(&mut self) {
+        let (mut at, mut left) = (self.next, self.tail);
+        // SAFETY: bytes are left, so that a link follows, in a chunk that the frame owns.
+        unsafe {
+            while u32::from((*at).len) < left {
+                left -= u32::from((*at).len);
+                at = (*at).next;
+            }
+            (*at).len = left as u16;
+            (*self.next).last = at;
+        }
     }
 
     /// The segments behind the first one.
@@ -159,6 +201,23 @@ impl Frame {
         bytes
     }
 
+    /// Makes room for a link before the first byte.
+    ///
+    /// # Panics
+    ///
+    /// When the chunk has no room behind the last byte either.
+    #[cold]
+    fn move_up(&mut self) {
+        let by = size_of::<Link>() - self.offset();
+        assert!(usize::from(self.len) + size_of::<Link>() <= CHUNK, "a frame that fills its chunk");
+        // SAFETY: the bytes stay within the chunk, as just asserted, which this frame alone owns.
+        unsafe {
+            let to = self.data.add(by);
+            to.copy_from(self.data, usize::from(self.len));
+            self.data = to;
+        }
+    }
+
     fn offset(&self) -> usize {
         self.data.as_ptr().addr() & (CHUNK - 1)
     }
@@ -170,19 +229,19 @@ impl switch::Frame for Frame {
         // SAFETY: by the contract of `new`, kept by every method: `len` bytes from `data` lie in
         // a chunk that is mapped and that this frame alone owns. Memory of the kernel's making is
         // initialized, as is an anonymous mapping.
-        unsafe { core::slice::from_raw_parts(self.data.as_ptr(), self.len as usize) }
+        unsafe { core::slice::from_raw_parts(self.data.as_ptr(), usize::from(self.len)) }
     }
 
     #[inline]
     fn bytes_mut(&mut self) -> &mut [u8] {
         // SAFETY: as in `bytes`; the exclusive borrow of the frame is the exclusive borrow of its
         // chunk.
-        unsafe { core::slice::from_raw_parts_mut(self.data.as_ptr(), self.len as usize) }
+        unsafe { core::slice::from_raw_parts_mut(self.data.as_ptr(), usize::from(self.len)) }
     }
 
     #[inline]
     fn len(&self) -> usize {
-        self.len as usize + self.tail as usize
+        usize::from(self.len) + self.tail as usize
     }
 
     fn for_each_segment(&self, mut f: impl FnMut(&[u8])) {
@@ -202,17 +261,17 @@ impl switch::Frame for Frame {
         }
         // SAFETY: `n` is at most the distance to the start of the chunk.
         self.data = unsafe { self.data.sub(n) };
-        self.len += n as u32;
+        self.len += n as u16;
         Ok(())
     }
 
     #[inline]
     fn pull(&mut self, n: usize) {
-        let n = n.min(self.len as usize);
+        let n = n.min(usize::from(self.len));
         // SAFETY: `n` is at most the length of the segment, so that `data` stays within the chunk
         // or one past its end, with no byte left.
         self.data = unsafe { self.data.add(n) };
-        self.len -= n as u32;
+        self.len -= n as u16;
         if self.len == 0 && self.offset() == 0 && n > 0 {
             // One past the end of this chunk is the start of the next one, which is not ours.
             // SAFETY: `n` > 0 bytes were pulled, so that the byte before is in our chunk.
@@ -222,12 +281,13 @@ impl switch::Frame for Frame {
 
     #[inline]
     fn truncate(&mut self, len: usize) {
-        let first = self.len as usize;
+        let first = usize::from(self.len);
         if len <= first {
-            self.len = len as u32;
+            self.len = len as u16;
             self.tail = 0;
-        } else {
-            self.tail = self.tail.min((len - first).min(u32::MAX as usize) as u32);
+        } else if len - first < self.tail as usize {
+            self.tail = (len - first) as u32;
+            self.end_tail();
         }
     }
 
@@ -236,8 +296,38 @@ impl switch::Frame for Frame {
         if self.tail != 0 || len > CHUNK - self.offset() {
             return Err(NoHeadroom);
         }
-        self.len = len as u32;
+        self.len = len as u16;
         Ok(())
+    }
+
+    #[inline]
+    fn gso_size(&self) -> u16 {
+        self.gso_size
+    }
+
+    #[inline]
+    fn set_gso_size(&mut self, size: u16) {
+        self.gso_size = size;
+    }
+
+    fn append(&mut self, mut next: Frame) {
+        // The link goes to the start of the chunk, where headers were.
+        if next.offset() < size_of::<Link>() {
+            next.move_up();
+        }
+        let (offset, len) = (next.offset() as u16, next.len);
+        let link: *mut Link = next.data.as_ptr().wrapping_sub(usize::from(offset)).cast();
+        let tail = next.tail;
+        // SAFETY: where `tail` is not 0 there is a first link, in a chunk that `next` owns.
+        let last = if tail == 0 { link } else { unsafe { (*next.next).last } };
+        let behind = next.into_next();
+        // SAFETY: the start of the chunk that was `next`'s first, aligned to a page; its bytes leave
+        // room for the link. The chunks of `next` are this frame's from here on, since it was taken
+        // apart, and its bytes end where they ended before.
+        unsafe {
+            link.write(Link { next: behind, last: std::ptr::null_mut(), offset, len });
+            self.append_chain(link, last, u32::from(len) + tail);
+        }
     }
 }
 
@@ -247,6 +337,7 @@ impl core::fmt::Debug for Frame {
             .field("offset", &self.offset())
             .field("len", &self.len)
             .field("tail", &self.tail)
+            .field("gso_size", &self.gso_size)
             .finish()
     }
 }

@@ -106,13 +106,13 @@ impl Pool {
         let first = frame.bytes();
         let mut copy = self.frame(chunk, frame.headroom() as u32, first.len() as u32);
         copy.bytes_mut().copy_from_slice(first);
-        let mut last = None;
+        copy.set_gso_size(frame.gso_size());
         for segment in frame.tail() {
             let Some(chunk) = self.free.pop() else {
                 self.discard(copy);
                 return None;
             };
-            self.append(&mut copy, &mut last, chunk, segment);
+            self.append(&mut copy, chunk, segment);
         }
         Some(copy)
     }
@@ -123,13 +123,12 @@ impl Pool {
         let chunk = self.free.pop()?;
         let mut frame = self.frame(chunk, HEADROOM as u32, first.len() as u32);
         frame.bytes_mut().copy_from_slice(first);
-        let mut last = None;
         for segment in rest.chunks(RX_CAPACITY) {
             let Some(chunk) = self.free.pop() else {
                 self.discard(frame);
                 return None;
             };
-            self.append(&mut frame, &mut last, chunk, segment);
+            self.append(&mut frame, chunk, segment);
         }
         Some(frame)
     }
@@ -152,14 +151,12 @@ impl Pool {
         Some(frame)
     }
 
-    /// Hangs a further received piece behind `frame`; `last` remembers the end of the chain.
-    /// False when `socket` did not hold the chunk.
+    /// Hangs a further received piece behind `frame`. False when `socket` did not hold the chunk.
     pub(crate) fn received_more(
         &mut self,
         socket: SocketId,
         piece: Piece,
         frame: &mut Frame,
-        last: &mut Option<NonNull<Link>>,
     ) -> bool {
         let Some((chunk, offset)) = self.take_from(socket, piece) else {
             return false;
@@ -170,7 +167,7 @@ impl Pool {
         }
         // SAFETY: the chunk was just taken from its holder, `take_from` saw that the piece lies
         // within it, and it leaves room for the link.
-        unsafe { frame.append(last, self.chunk(chunk), offset as u16, piece.len as u16) };
+        unsafe { frame.append_chunk(self.chunk(chunk), offset as u16, piece.len as u16) };
         true
     }
 
@@ -268,13 +265,7 @@ impl Pool {
     }
 
     /// Hangs a copy of `bytes` behind `frame`, in a chunk that was popped from the free list.
-    fn append(
-        &mut self,
-        frame: &mut Frame,
-        last: &mut Option<NonNull<Link>>,
-        chunk: u32,
-        bytes: &[u8],
-    ) {
+    fn append(&mut self, frame: &mut Frame, chunk: u32, bytes: &[u8]) {
         assert!(bytes.len() <= RX_CAPACITY);
         let chunk = self.chunk(chunk);
         // SAFETY: nobody else has the chunk; the bytes fit behind the headroom, as asserted, which
@@ -282,7 +273,7 @@ impl Pool {
         unsafe {
             let to = chunk.add(HEADROOM);
             to.copy_from_nonoverlapping(NonNull::from(bytes).cast(), bytes.len());
-            frame.append(last, chunk, HEADROOM as u16, bytes.len() as u16);
+            frame.append_chunk(chunk, HEADROOM as u16, bytes.len() as u16);
         }
     }
 

@@ -84,8 +84,7 @@ fn chunks_go_through_the_kernel_and_back() {
     let (a, b) = (pool.lend(S).unwrap(), pool.lend(S).unwrap());
     let piece = |address: u64, len| Piece { address: address + HEADROOM as u64, len };
     let mut f = pool.received(S, piece(a, 3840)).unwrap();
-    let mut last = None;
-    assert!(pool.received_more(S, piece(b, 100), &mut f, &mut last));
+    assert!(pool.received_more(S, piece(b, 100), &mut f));
     assert_eq!(f.len(), 3940);
     f.push(50).unwrap();
     let mut sent = Vec::new();
@@ -140,6 +139,80 @@ fn empty_and_truncated_frames_transmit_no_empty_piece() {
     assert_eq!(sent[1..], [(10, false)]);
     pool.reclaim(S);
     assert_eq!(pool.available(), 8);
+}
+
+/// Appends frames of these lengths, the headers of each pulled off, and says what should result.
+fn appended(pool: &mut Pool, lens: &[usize]) -> (Frame, Vec<u8>) {
+    let mut whole = pool.frame_from(&bytes(lens[0])).unwrap();
+    let mut expected = bytes(lens[0]);
+    for &len in &lens[1..] {
+        let mut next = pool.frame_from(&bytes(len)).unwrap();
+        next.pull(54);
+        whole.append(next);
+        expected.extend_from_slice(&bytes(len)[54..]);
+    }
+    (whole, expected)
+}
+
+#[test]
+fn frames_are_hung_behind_one_another() {
+    let mut pool = Pool::new(64).unwrap();
+    for lens in [&[1514; 5][..], &[9014, 1514, 9014, 60], &[60, 20_000], &[20_000, 60, 3841]] {
+        let (mut f, expected) = appended(&mut pool, lens);
+        f.set_gso_size(1460);
+        assert_eq!(f.len(), expected.len());
+        assert_eq!(f.to_vec(), expected);
+        let copy = pool.duplicate(&f).unwrap();
+        assert_eq!((copy.gso_size(), copy.to_vec()), (1460, expected.clone()));
+        let mut sent = 0;
+        let pieces = f.pieces();
+        pool.transmit(S, f, |p, more| {
+            sent += p.len as usize;
+            assert_eq!(more, sent < expected.len());
+        });
+        assert_eq!((sent, pieces as u32), (expected.len(), pool.reclaim(S)));
+        pool.discard(copy);
+        assert_eq!(pool.available(), 64);
+    }
+}
+
+#[test]
+fn what_was_cut_off_stays_off_when_a_frame_grows_again() {
+    let mut pool = Pool::new(64).unwrap();
+    // Within the first segment, at its end, and in each further one; both of the frame that grows
+    // and of the one that is hung behind it.
+    for cut in [100, RX_CAPACITY, RX_CAPACITY + 1, 2 * RX_CAPACITY, 2 * RX_CAPACITY + 7] {
+        let mut f = pool.frame_from(&bytes(3 * RX_CAPACITY)).unwrap();
+        f.truncate(cut);
+        let mut expected = bytes(cut);
+        for _ in 0..2 {
+            let mut next = pool.frame_from(&bytes(3 * RX_CAPACITY)).unwrap();
+            next.truncate(cut);
+            f.append(next);
+            expected.extend_from_slice(&bytes(cut));
+        }
+        assert_eq!(f.to_vec(), expected);
+        f.truncate(expected.len() - 1);
+        assert_eq!(f.to_vec(), &expected[..expected.len() - 1]);
+        let mut sent = 0;
+        pool.transmit(S, f, |p, _| sent += p.len as usize);
+        assert_eq!(sent, expected.len() - 1);
+        pool.reclaim(S);
+        assert_eq!(pool.available(), 64, "cut at {cut}");
+    }
+}
+
+#[test]
+fn a_frame_without_headroom_makes_room_to_be_appended() {
+    let mut pool = Pool::new(4).unwrap();
+    let mut f = pool.frame_from(&bytes(60)).unwrap();
+    let mut next = pool.frame_from(&bytes(1000)).unwrap();
+    next.push(HEADROOM).unwrap();
+    let expected = [f.to_vec(), next.to_vec()].concat();
+    f.append(next);
+    assert_eq!(f.to_vec(), expected);
+    pool.discard(f);
+    assert_eq!(pool.available(), 4);
 }
 
 #[test]

@@ -131,11 +131,10 @@ impl PortSocket {
         let ends = |&i: &u32| self.socket.rx.peek(i).options & CONTINUES == 0;
         let end = (n..available).find(ends)?;
         let mut frame = pool.received(self.id, piece(self.socket.rx.peek(n)));
-        let mut last = None;
         for i in n + 1..=end {
             let next = piece(self.socket.rx.peek(i));
             let whole = match &mut frame {
-                Some(frame) => pool.received_more(self.id, next, frame, &mut last),
+                Some(frame) => pool.received_more(self.id, next, frame),
                 None => {
                     pool.completed(self.id, next.address);
                     false

@@ -67,6 +67,27 @@ pub trait Frame: Sized {
     /// Makes a single-segment frame exactly `len` bytes long; the bytes beyond the old length are
     /// undefined until written. Fails when the buffer is too small.
     fn resize(&mut self, len: usize) -> Result<(), NoHeadroom>;
+
+    /// Bytes of payload in each packet that this frame stands for, but for the last one, which may
+    /// have fewer; 0 of an ordinary frame, which is one packet.
+    ///
+    /// A frame that is not 0 here is a *superpacket*: TCP (TSO) or UDP (USO) over IPv4 or IPv6, with
+    /// one set of headers, whose TCP or UDP checksum is partial: the sum of the pseudo-header,
+    /// folded and not complemented, as virtio 1.3 section 5.1.6.2 has it for
+    /// VIRTIO_NET_HDR_F_NEEDS_CSUM. No ordinary frame has a partial checksum.
+    fn gso_size(&self) -> u16;
+
+    /// Makes the frame a superpacket, or, with 0, an ordinary frame; its bytes stay as they are.
+    fn set_gso_size(&mut self, size: u16);
+
+    /// Hangs the bytes of `next`, all of them from its head on, behind the last one of this frame,
+    /// without a copy.
+    ///
+    /// # Panics
+    ///
+    /// An implementation may want 32 bytes of a buffer of `next` for itself, before the first byte or
+    /// behind the last one of the first segment: where headers were pulled off they are.
+    fn append(&mut self, next: Self);
 }
 
 /// What the pipeline needs from the world: buffers, and somewhere to put its frames.

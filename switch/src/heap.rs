@@ -16,6 +16,7 @@ pub struct HeapFrame {
     buffer: Vec<u8>,
     head: usize,
     more: Vec<Vec<u8>>,
+    gso_size: u16,
 }
 
 impl HeapFrame {
@@ -24,7 +25,13 @@ impl HeapFrame {
         let (first, rest) = bytes.split_at(bytes.len().min(SEGMENT));
         let mut buffer = vec![0; HEADROOM];
         buffer.extend_from_slice(first);
-        HeapFrame { buffer, head: HEADROOM, more: rest.chunks(SEGMENT).map(Vec::from).collect() }
+        let more = rest.chunks(SEGMENT).map(Vec::from).collect();
+        HeapFrame { buffer, head: HEADROOM, more, gso_size: 0 }
+    }
+
+    /// A superpacket of these bytes: see [`Frame::gso_size`].
+    pub fn superpacket(bytes: &[u8], gso_size: u16) -> HeapFrame {
+        HeapFrame { gso_size, ..HeapFrame::new(bytes) }
     }
 
     /// All bytes of the frame, segments joined.
@@ -84,6 +91,19 @@ impl Frame for HeapFrame {
         self.buffer.resize(self.head + len, 0);
         Ok(())
     }
+
+    fn gso_size(&self) -> u16 {
+        self.gso_size
+    }
+
+    fn set_gso_size(&mut self, size: u16) {
+        self.gso_size = size;
+    }
+
+    fn append(&mut self, next: HeapFrame) {
+        self.more.push(next.bytes().to_vec());
+        self.more.extend(next.more);
+    }
 }
 
 /// A world of heap frames: what was sent, and how many frames were dropped.
@@ -91,6 +111,8 @@ impl Frame for HeapFrame {
 pub struct HeapIo {
     /// What the engine sent, in order.
     pub sent: Vec<(PortId, Vec<u8>)>,
+    /// [`Frame::gso_size`] of each of them.
+    pub gso_sizes: Vec<u16>,
     /// How many frames it gave back as dropped.
     pub discarded: u64,
     /// How many more frames may be allocated or copied.
@@ -102,7 +124,8 @@ pub struct HeapIo {
 impl Default for HeapIo {
     fn default() -> HeapIo {
         let waiting = Waiting::new(1024);
-        HeapIo { sent: Vec::new(), discarded: 0, budget: usize::MAX, waiting }
+        let (sent, gso_sizes) = (Vec::new(), Vec::new());
+        HeapIo { sent, gso_sizes, discarded: 0, budget: usize::MAX, waiting }
     }
 }
 
@@ -111,6 +134,7 @@ impl Io for HeapIo {
 
     fn send(&mut self, port: PortId, frame: HeapFrame) {
         self.sent.push((port, frame.to_vec()));
+        self.gso_sizes.push(frame.gso_size);
     }
 
     fn discard(&mut self, _: HeapFrame) {
@@ -124,7 +148,7 @@ impl Io for HeapIo {
 
     fn duplicate(&mut self, frame: &HeapFrame) -> Option<HeapFrame> {
         self.budget = self.budget.checked_sub(1)?;
-        Some(HeapFrame::new(&frame.to_vec()))
+        Some(frame.clone())
     }
 
     fn waiting(&mut self) -> &mut Waiting<HeapFrame> {

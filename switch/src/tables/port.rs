@@ -20,6 +20,8 @@ pub struct Port {
     pub max_frame: u32,
     /// The largest IP packet that is routed out of it, in bytes.
     pub mtu: u32,
+    /// Whether it takes superpackets whole: see [`crate::Frame::gso_size`].
+    pub offload: bool,
     /// What may pass through it.
     pub policy: PortPolicy,
 }

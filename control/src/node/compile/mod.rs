@@ -199,6 +199,7 @@ impl Compiler<'_> {
             max_frame: mtu + LINK_OVERHEAD,
             policy: PortPolicy::default(),
             mtu,
+            offload: false,
         };
         let mut ports = Vec::new();
         for config in &self.state.ports {

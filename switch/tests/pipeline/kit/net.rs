@@ -40,7 +40,7 @@ impl Net {
         let id = PortId(self.tables.ports.len() as u16);
         let (name, policy) = (format!("port{id}"), PortPolicy::default());
         let (max_frame, mtu) = (MAX_FRAME, MAX_FRAME - 14);
-        let port = Port { id, name, role, max_frame, mtu, policy };
+        let port = Port { id, name, role, max_frame, mtu, offload: false, policy };
         self.tables.ports.push(Some(Arc::new(port)));
         id
     }
