@@ -23,6 +23,7 @@ pub mod ip;
 pub mod ipv4;
 pub mod ipv6;
 pub mod ndisc;
+pub mod offload;
 pub mod tcp;
 pub mod tunnel;
 pub mod udp;

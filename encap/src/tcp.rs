@@ -16,6 +16,7 @@ mod field {
     pub const FLAGS: usize = 13;
     pub const WINDOW: Field = 14..16;
     pub const CHECKSUM: Field = 16..18;
+    pub const URGENT: Field = 18..20;
     pub const OPTIONS: usize = 20;
 }
 
@@ -123,6 +124,13 @@ impl<T: AsRef<[u8]>> View<T> {
         wire::read_u16(self.bytes(), field::CHECKSUM)
     }
 
+    /// Urgent pointer, significant with [`flag::URG`]: from the sequence number to the octet behind
+    /// the urgent data (RFC 6093 section 3.1).
+    #[inline]
+    pub fn urgent(&self) -> u16 {
+        wire::read_u16(self.bytes(), field::URGENT)
+    }
+
     /// What follows the header, clipped to the buffer.
     #[inline]
     pub fn payload(&self) -> &[u8] {
@@ -179,6 +187,30 @@ impl<T: AsRef<[u8]> + AsMut<[u8]>> View<T> {
     #[inline]
     pub fn set_dst_port(&mut self, port: u16) {
         wire::write_u16(self.buffer.as_mut(), field::DST_PORT, port);
+    }
+
+    /// Sets the sequence number; here and below, the checksum must be filled after.
+    #[inline]
+    pub fn set_sequence(&mut self, sequence: u32) {
+        wire::write_u32(self.buffer.as_mut(), field::SEQUENCE, sequence);
+    }
+
+    /// Sets the control bits, see [`flag`].
+    #[inline]
+    pub fn set_flags(&mut self, flags: u8) {
+        wire::write_u8(self.buffer.as_mut(), field::FLAGS, flags);
+    }
+
+    /// Sets the urgent pointer.
+    #[inline]
+    pub fn set_urgent(&mut self, urgent: u16) {
+        wire::write_u16(self.buffer.as_mut(), field::URGENT, urgent);
+    }
+
+    /// Sets the checksum.
+    #[inline]
+    pub fn set_checksum(&mut self, checksum: u16) {
+        wire::write_u16(self.buffer.as_mut(), field::CHECKSUM, checksum);
     }
 
     /// Lowers the MSS option to `limit` bytes where it is above, and updates the checksum. Returns
