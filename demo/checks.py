@@ -121,17 +121,19 @@ def drops(node):
 
 
 def every_frame_is_accounted_for(node):
-    """received + originated = sent + dropped + in flight, of one moment's counters."""
-    with screen.step(f"{node.name}: received + originated = sent + dropped + in flight") as outcome:
+    """received + originated = sent + coalesced + dropped + in flight, of one moment's counters."""
+    with screen.step(f"{node.name}: received + originated = sent + coalesced + dropped + in flight") as outcome:
         counters = node.json("show", "counters")
         ports = counters["ports"]
-        received, made, sent = (
-            sum(port[key] for port in ports) for key in ("rx_frames", "originated", "tx_frames")
-        )  # fmt: skip
+        received, made, sent, merged = (
+            sum(port[key] for port in ports)
+            for key in ("rx_frames", "originated", "tx_frames", "coalesced")
+        )
         dropped = sum(sum(port.get("drops", {}).values()) for port in ports)
-        outcome.note = f"{received} + {made} = {sent} + {dropped} + {counters['in_flight']}"
-        if received + made != sent + dropped + counters["in_flight"]:
-            raise Failure(f"{node.name}: {received} + {made} frames in, {sent} + {dropped} + {counters['in_flight']} out")
+        out = f"{sent} + {merged} + {dropped} + {counters['in_flight']}"
+        outcome.note = f"{received} + {made} = {out}"
+        if received + made != sent + merged + dropped + counters["in_flight"]:
+            raise Failure(f"{node.name}: {received} + {made} frames in, {out} out")
 
 
 def _tool(name):

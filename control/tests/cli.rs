@@ -167,9 +167,9 @@ fn what_is_shown() {
     assert_eq!(prints(s, &words("show status")), status);
     assert_eq!(
         prints(s, &words("show counters")),
-        "PORT  RX FRAMES  RX BYTES  TX FRAMES  TX BYTES  ORIGINATED  DROPPED  MISSED  NOT LEARNED\n\
-         eth1       1000     64000        990     63360           0       10       0            0\n\
-         received 1000 + originated 0 = sent 990 + dropped 10 + in flight 0\n"
+        "PORT  RX FRAMES  RX BYTES  TX FRAMES  TX BYTES  ORIGINATED  COALESCED  DROPPED  MISSED  NOT LEARNED\n\
+         eth1       1000     64000        990     63360           0          0       10       0            0\n\
+         received 1000 + originated 0 = sent 990 + coalesced 0 + dropped 10 + in flight 0\n"
     );
     assert_eq!(
         prints(s, &words("show drops")),

@@ -5,8 +5,8 @@ use switch::{DropReason, PortCounters, PortId};
 /// One port's counters, added up over the workers, each as of a moment between two rounds of its
 /// loop.
 ///
-/// At every moment: `rx_frames + originated` added up over all ports equals `tx_frames + drops +
-/// in_flight` added up over all ports.
+/// At every moment: `rx_frames + originated` added up over all ports equals `tx_frames + coalesced +
+/// drops + in_flight` added up over all ports.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PortSnapshot {
     /// Frames received.
@@ -19,6 +19,8 @@ pub struct PortSnapshot {
     pub tx_bytes: u64,
     /// Frames made by the switch while it processed frames of this port.
     pub originated: u64,
+    /// Frames of this port that were sent as part of a superpacket that another one began.
+    pub coalesced: u64,
     /// Frames whose source address could not be learned; what became of them is counted apart.
     pub not_learned: u64,
     /// ARP, neighbour discovery and echo requests that the switch answered itself.
@@ -46,6 +48,7 @@ impl PortSnapshot {
         self.tx_frames += counters.tx_frames.get();
         self.tx_bytes += counters.tx_bytes.get();
         self.originated += counters.originated.get();
+        self.coalesced += counters.coalesced.get();
         self.not_learned += counters.not_learned.get();
         self.answered += counters.answered.get();
         self.asked += counters.asked.get();
@@ -75,6 +78,7 @@ impl PortSnapshot {
             tx_frames: self.tx_frames - earlier.tx_frames,
             tx_bytes: self.tx_bytes - earlier.tx_bytes,
             originated: self.originated - earlier.originated,
+            coalesced: self.coalesced - earlier.coalesced,
             not_learned: self.not_learned - earlier.not_learned,
             answered: self.answered - earlier.answered,
             asked: self.asked - earlier.asked,
@@ -94,6 +98,7 @@ impl core::ops::AddAssign<&PortSnapshot> for PortSnapshot {
         self.tx_frames += o.tx_frames;
         self.tx_bytes += o.tx_bytes;
         self.originated += o.originated;
+        self.coalesced += o.coalesced;
         self.not_learned += o.not_learned;
         self.answered += o.answered;
         self.asked += o.asked;

@@ -1,9 +1,10 @@
 //! Counters: each worker writes its own, readers add them up.
 //!
 //! For every worker and at every moment between two batches:
-//! `received + originated = sent + dropped (by reason) + in flight`, where *originated* are
-//! frames that the switch itself made (copies for flooding, replies), and *in flight* are frames
-//! that sit in a transmit queue or wait for a neighbour or a rate limit.
+//! `received + originated = sent + coalesced + dropped (by reason) + in flight`, where *originated* are
+//! frames that the switch itself made (copies for flooding, replies, the packets of a superpacket but
+//! one), *coalesced* are frames that became part of another one, and *in flight* are frames that sit in a
+//! transmit queue or wait for a neighbour or a rate limit.
 
 use crate::ids::PortId;
 use crate::reason::DropReason;
@@ -51,6 +52,8 @@ pub struct PortCounters {
     pub tx_bytes: Counter,
     /// Frames made by the switch while it processed frames of this port: copies and replies.
     pub originated: Counter,
+    /// Frames of this port that were sent as part of a superpacket that another one began.
+    pub coalesced: Counter,
     /// Frames whose source address could not be learned, because the table is full or a limit is
     /// reached. They are forwarded all the same, and counted as what became of them.
     pub not_learned: Counter,
@@ -70,6 +73,7 @@ impl Default for PortCounters {
             tx_frames: Counter::default(),
             tx_bytes: Counter::default(),
             originated: Counter::default(),
+            coalesced: Counter::default(),
             not_learned: Counter::default(),
             answered: Counter::default(),
             asked: Counter::default(),

@@ -17,6 +17,8 @@ pub struct HeapFrame {
     head: usize,
     more: Vec<Vec<u8>>,
     gso_size: u16,
+    /// How many frames it was made of.
+    parts: u64,
 }
 
 impl HeapFrame {
@@ -26,7 +28,7 @@ impl HeapFrame {
         let mut buffer = vec![0; HEADROOM];
         buffer.extend_from_slice(first);
         let more = rest.chunks(SEGMENT).map(Vec::from).collect();
-        HeapFrame { buffer, head: HEADROOM, more, gso_size: 0 }
+        HeapFrame { buffer, head: HEADROOM, more, gso_size: 0, parts: 1 }
     }
 
     /// A superpacket of these bytes: see [`Frame::gso_size`].
@@ -101,6 +103,7 @@ impl Frame for HeapFrame {
     }
 
     fn append(&mut self, next: HeapFrame) {
+        self.parts += next.parts;
         self.more.push(next.bytes().to_vec());
         self.more.extend(next.more);
     }
@@ -113,6 +116,8 @@ pub struct HeapIo {
     pub sent: Vec<(PortId, Vec<u8>)>,
     /// [`Frame::gso_size`] of each of them.
     pub gso_sizes: Vec<u16>,
+    /// Of how many frames those were made that it sent or gave back.
+    pub parts: u64,
     /// How many frames it gave back as dropped.
     pub discarded: u64,
     /// How many more frames may be allocated or copied.
@@ -125,7 +130,7 @@ impl Default for HeapIo {
     fn default() -> HeapIo {
         let waiting = Waiting::new(1024);
         let (sent, gso_sizes) = (Vec::new(), Vec::new());
-        HeapIo { sent, gso_sizes, discarded: 0, budget: usize::MAX, waiting }
+        HeapIo { sent, gso_sizes, parts: 0, discarded: 0, budget: usize::MAX, waiting }
     }
 }
 
@@ -133,11 +138,13 @@ impl Io for HeapIo {
     type Frame = HeapFrame;
 
     fn send(&mut self, port: PortId, frame: HeapFrame) {
+        self.parts += frame.parts;
         self.sent.push((port, frame.to_vec()));
         self.gso_sizes.push(frame.gso_size);
     }
 
-    fn discard(&mut self, _: HeapFrame) {
+    fn discard(&mut self, frame: HeapFrame) {
+        self.parts += frame.parts;
         self.discarded += 1;
     }
 
@@ -148,7 +155,7 @@ impl Io for HeapIo {
 
     fn duplicate(&mut self, frame: &HeapFrame) -> Option<HeapFrame> {
         self.budget = self.budget.checked_sub(1)?;
-        Some(frame.clone())
+        Some(HeapFrame { parts: 1, ..frame.clone() })
     }
 
     fn waiting(&mut self) -> &mut Waiting<HeapFrame> {

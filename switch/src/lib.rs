@@ -9,6 +9,7 @@ pub mod counters;
 pub mod frame;
 pub mod heap;
 pub mod ids;
+pub mod offload;
 pub mod pipeline;
 pub mod publish;
 pub mod reason;

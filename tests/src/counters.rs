@@ -59,7 +59,7 @@ impl Counters {
         self.0["in_flight"].as_u64().expect("counters tell what is in flight")
     }
 
-    /// Whether received + originated = sent + dropped + in flight.
+    /// Whether received + originated = sent + coalesced + dropped + in flight.
     pub fn is_conserved(&self) -> bool {
         let (came, went) = self.balance();
         came == went
@@ -70,11 +70,11 @@ impl Counters {
         let dropped: u64 = self.drops().values().sum();
         (
             self.total("rx_frames") + self.total("originated"),
-            self.total("tx_frames") + dropped + self.in_flight(),
+            self.total("tx_frames") + self.total("coalesced") + dropped + self.in_flight(),
         )
     }
 
-    /// Asserts that received + originated = sent + dropped + in flight.
+    /// Asserts that received + originated = sent + coalesced + dropped + in flight.
     #[track_caller]
     pub fn assert_conserved(&self) {
         let (came, went) = self.balance();

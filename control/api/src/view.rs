@@ -322,7 +322,7 @@ pub struct Flushed {
 }
 
 /// The result of `counters.get`. At every moment
-/// `rx + originated = tx + dropped + in flight`, summed over all ports.
+/// `rx + originated = tx + coalesced + dropped + in flight`, summed over all ports.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Counters {
     /// The ports, the uplink and the host port included.
@@ -347,8 +347,13 @@ pub struct PortCounters {
     pub tx_frames: u64,
     /// Bytes handed to the interface.
     pub tx_bytes: u64,
-    /// Frames that the switch made while it handled this port's: copies and replies.
+    /// Frames that the switch made while it handled this port's: copies, replies, fragments, and the
+    /// packets of superpackets.
     pub originated: u64,
+    /// Frames of this port that were sent as part of a superpacket that another one began, to a port
+    /// that takes such.
+    #[serde(default)]
+    pub coalesced: u64,
     /// Frames whose source MAC address could not be learned, because the table is full or a
     /// `fdb_limit` is reached. They are forwarded all the same, and no part of the sum.
     #[serde(default)]

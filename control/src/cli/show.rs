@@ -107,6 +107,7 @@ fn counters(c: &Counters) -> String {
         "TX FRAMES",
         "TX BYTES",
         "ORIGINATED",
+        "COALESCED",
         "DROPPED",
         "MISSED",
         "NOT LEARNED",
@@ -119,22 +120,25 @@ fn counters(c: &Counters) -> String {
             Cell::new(p.tx_frames),
             Cell::new(p.tx_bytes),
             Cell::new(p.originated),
+            Cell::new(p.coalesced),
             Cell::new(p.dropped()),
             Cell::new(p.missed()),
             Cell::new(p.not_learned),
         ]);
     }
-    format!("{}\n{}", render(table, &[1, 2, 3, 4, 5, 6, 7, 8]), sum(c))
+    format!("{}\n{}", render(table, &[1, 2, 3, 4, 5, 6, 7, 8, 9]), sum(c))
 }
 
-/// The books: what came in and was made is what went out, was dropped, or is still queued.
+/// The books: what came in and was made is what went out, alone or as part of another frame, was dropped,
+/// or is still queued.
 fn sum(c: &Counters) -> String {
     let all = |f: fn(&PortCounters) -> u64| c.ports.iter().map(f).sum::<u64>();
     let (rx, originated) = (all(|p| p.rx_frames), all(|p| p.originated));
-    let (tx, dropped) = (all(|p| p.tx_frames), all(PortCounters::dropped));
+    let (tx, coalesced) = (all(|p| p.tx_frames), all(|p| p.coalesced));
+    let (dropped, in_flight) = (all(PortCounters::dropped), c.in_flight);
     format!(
-        "received {rx} + originated {originated} = sent {tx} + dropped {dropped} + in flight {}",
-        c.in_flight
+        "received {rx} + originated {originated} = \
+         sent {tx} + coalesced {coalesced} + dropped {dropped} + in flight {in_flight}"
     )
 }
 

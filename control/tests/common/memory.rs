@@ -356,6 +356,7 @@ fn counters(s: &State) -> Counters {
         tx_frames: 990,
         tx_bytes: 63360,
         originated: 0,
+        coalesced: 0,
         not_learned: 0,
         answered: 0,
         asked: 0,

@@ -187,7 +187,7 @@ pub fn assert_conserved(counters: &Counters) {
     let (mut came, mut went) = (0, 0);
     for (id, p) in &counters.ports {
         came += p.rx_frames + p.originated;
-        went += p.tx_frames + p.dropped() + p.in_flight;
+        went += p.tx_frames + p.coalesced + p.dropped() + p.in_flight;
         eprintln!(
             "port {id}: rx {} tx {} dropped {} in flight {} kernel {:?}",
             p.rx_frames,

@@ -1,6 +1,7 @@
 //! L2: a learning bridge (IEEE 802.1Q clause 8).
 
 use super::answer::{self, Owner};
+use super::segment::Step;
 use super::{Context, Origin, Verdict, defend, egress, guard, router, suppress};
 use crate::frame::Frame;
 use crate::ids::{Location, SegmentId};
@@ -51,6 +52,7 @@ pub(super) fn forward<F: Frame>(
         Some(Location::Tunnel(_)) if matches!(from, Location::Tunnel(_)) => {
             Err(DropReason::SplitHorizon)
         }
+        Some(_) if frame.gso_size() != 0 => Ok(Verdict::Segment(Step::Bridge(id, from))),
         Some(to) => egress::to_location(cx, frame, to).map(Verdict::Send),
     }
 }
@@ -97,6 +99,9 @@ fn to_group<F: Frame>(
     if segment.policy.suppress && suppress::answer(segment, frame, ethertype, from)? {
         cx.counters.answered.add(1);
         return egress::to_location(cx, frame, from).map(Verdict::Send);
+    }
+    if frame.gso_size() != 0 {
+        return Ok(Verdict::Segment(Step::Bridge(segment.id, from)));
     }
     if cx.port.policy.storm.as_ref().is_some_and(|storm| !storm.admit(cx.millis)) {
         return Err(DropReason::Storm);

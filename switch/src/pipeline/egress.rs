@@ -1,6 +1,6 @@
 //! Out of a port, or into a tunnel.
 
-use super::{Context, sum_from};
+use super::{Context, segment, sum_from};
 use crate::frame::Frame;
 use crate::ids::{Location, PortId, TunnelId};
 use crate::reason::DropReason;
@@ -20,7 +20,10 @@ pub(super) fn to_port<F: Frame>(
     port: PortId,
 ) -> Result<PortId, DropReason> {
     let max = cx.tables.port(port).ok_or(DropReason::PortDown)?.max_frame;
-    if frame.len() > max as usize { Err(DropReason::MtuExceeded) } else { Ok(port) }
+    if frame.len() > max as usize && !segment::fits(frame, max as usize) {
+        return Err(DropReason::MtuExceeded);
+    }
+    Ok(port)
 }
 
 /// To a member of a segment: the port it leaves through.

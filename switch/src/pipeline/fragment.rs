@@ -10,7 +10,7 @@ use encap::ipv4;
 
 /// The longest frame that a piece makes: it fits any buffer, wherever its head is. Where the MTU is
 /// larger, pieces are smaller than they could be.
-const MAX_FRAME: usize = 3072;
+pub(super) const MAX_FRAME: usize = 3072;
 /// Data of a fragment, but for the last one's, comes in units of so many bytes.
 const UNIT: usize = 8;
 

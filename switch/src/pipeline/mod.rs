@@ -8,12 +8,14 @@
 //!     bridge::forward      L2: check the source, learn, then port, tunnel, router or flood
 //!     router::forward      L3: answer, or look up, count the hop down, rewrite
 //!     egress::*            out of a port, or into a tunnel
+//!   coalesce::send         where there are ports with offload: TCP segments merged, superpackets cut up
 //!   conclude   the verdict carried out: sent, flooded, fragmented, or dropped and counted
 //!     icmp_error::send     the sender told why
 //! ```
 
 mod answer;
 mod bridge;
+mod coalesce;
 mod defend;
 mod egress;
 mod fragment;
@@ -24,6 +26,7 @@ mod nesting;
 mod relay;
 mod resolve;
 mod router;
+mod segment;
 mod shape;
 mod suppress;
 mod underlay;
@@ -32,14 +35,15 @@ mod vlan;
 use crate::counters::{PortCounters, WorkerCounters};
 use crate::frame::{Frame, Io};
 use crate::ids::{Location, PortId, SegmentId, TunnelId};
+use crate::offload::sum_from;
 use crate::reason::DropReason;
 use crate::tables::{Fdb, Fib, Port, Role, Segment, Tables};
 use defend::Defence;
 use encap::Mac;
-use encap::checksum::Sum;
 use icmp_error::{Limiter, Refusal, Report};
 pub use resolve::{MAX_HELD, MAX_PENDING};
 use resolve::{Resolver, Wait};
+use segment::Step;
 use shape::{Limits, Shaper};
 use std::cell::Cell;
 use std::collections::VecDeque;
@@ -99,6 +103,8 @@ enum Verdict {
     Flood(SegmentId, Location),
     /// It is sent in pieces of at most so many bytes, each of them routed like any packet.
     Fragment(u32, Origin),
+    /// It is a superpacket where packets are wanted: they go on one by one.
+    Segment(Step),
     /// It is dropped, and its sender told.
     Refuse(Refusal),
     /// It waits until its next hop's MAC address is known.
@@ -267,6 +273,13 @@ impl Context<'_> {
             }
             Role::Uplink => batch.iter_mut().for_each(|f| note(underlay::forward(self, f))),
         }
+        if self.tables.offload {
+            coalesce::send(self, batch, &fates, &mut others, out);
+            fates.clear();
+            self.fates.set(fates);
+            self.others.set(others);
+            return;
+        }
         let mut frames = batch.drain(..);
         for run in fates.chunk_by(|a, b| a == b) {
             let frames = frames.by_ref().take(run.len());
@@ -296,22 +309,46 @@ impl Context<'_> {
 
     /// Carries a verdict out. Out of line: nearly every frame is simply sent.
     #[inline(never)]
-    fn conclude<I: Io>(&self, verdict: Result<Verdict, DropReason>, frame: I::Frame, io: &mut I) {
+    fn conclude<I: Io>(
+        &self,
+        verdict: Result<Verdict, DropReason>,
+        mut frame: I::Frame,
+        io: &mut I,
+    ) {
         match verdict {
-            Ok(Verdict::Send(port)) => io.send(port, frame),
+            Ok(Verdict::Send(port)) => self.send(port, frame, io),
             Ok(Verdict::Flood(segment, from)) => self.flood(segment, from, frame, io),
             Ok(Verdict::Resolve(wait)) => resolve::hold(self, wait, frame, io),
             Ok(Verdict::Defend(segment, ip)) => {
                 defend::announce(self, segment, ip, io);
                 self.drop(DropReason::GatewayConflict, frame, io);
             }
+            Ok(Verdict::Fragment(_, origin)) if frame.gso_size() != 0 => {
+                segment::send(self, frame, Step::Route(origin), io);
+            }
             Ok(Verdict::Fragment(mtu, origin)) => fragment::send(self, frame, mtu, origin, io),
+            Ok(Verdict::Segment(step)) => segment::send(self, frame, step, io),
             Ok(Verdict::Refuse(refusal)) => {
+                if frame.gso_size() != 0 {
+                    segment::to_first(&mut frame);
+                }
                 icmp_error::send(self, &refusal, &frame, io);
                 self.drop(refusal.reason, frame, io);
             }
             Err(reason) => self.drop(reason, frame, io),
         }
+    }
+
+    /// Sends a frame, a superpacket as its packets unless the port takes it whole.
+    fn send<I: Io>(&self, port: PortId, frame: I::Frame, io: &mut I) {
+        if frame.gso_size() != 0 && !self.takes_superpackets(port) {
+            return segment::send(self, frame, Step::Send(port), io);
+        }
+        io.send(port, frame);
+    }
+
+    fn takes_superpackets(&self, port: PortId) -> bool {
+        self.tables.port(port).is_some_and(|port| port.offload)
     }
 
     fn drop<I: Io>(&self, reason: DropReason, frame: I::Frame, io: &mut I) {
@@ -323,6 +360,9 @@ impl Context<'_> {
     /// itself to the last one. What came through a tunnel goes to no tunnel: every node of the
     /// segment has had it from its sender (split horizon).
     fn flood<I: Io>(&self, segment: SegmentId, from: Location, frame: I::Frame, io: &mut I) {
+        if frame.gso_size() != 0 {
+            return segment::send(self, frame, Step::Flood(segment, from), io);
+        }
         let members = self.tables.segment(segment).map_or(&[][..], |s: &Segment| &s.flood);
         let from_tunnel = matches!(from, Location::Tunnel(_));
         let mut targets = members
@@ -361,14 +401,4 @@ fn touch<F: Frame>(fib: &Fib, frames: &[F]) {
             core::hint::black_box(fib.lookup_v4(u32::from_be_bytes(*dst)));
         }
     }
-}
-
-/// Adds all bytes of the frame from `start` on, over all segments, to a checksum.
-fn sum_from<F: Frame>(frame: &F, start: usize, mut sum: Sum) -> Sum {
-    let mut skip = start;
-    frame.for_each_segment(|segment| {
-        sum = sum.bytes(segment.get(skip..).unwrap_or(&[]));
-        skip = skip.saturating_sub(segment.len());
-    });
-    sum
 }

@@ -2,6 +2,7 @@
 
 use super::answer::Owner;
 use super::icmp_error::{Refusal, Report};
+use super::segment::{self, Step};
 use super::{Context, Origin, Verdict, answer, egress, mtu, nesting, resolve};
 use crate::frame::Frame;
 use crate::ids::{Location, PortId, TunnelId};
@@ -33,6 +34,15 @@ struct Packet {
 struct Size {
     len: usize,
     may_fragment: bool,
+}
+
+/// What a next hop takes.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Takes {
+    /// Whatever a port does with it.
+    Frames,
+    /// Packets, to put headers before them: a superpacket is cut up first.
+    Packets,
 }
 
 impl Packet {
@@ -105,7 +115,7 @@ fn route<F: Frame>(
     }
     match *hop {
         NextHop::Local { port, mac } => {
-            pass_on(cx, frame, packet, origin, mtu::of_port(cx, port), |frame| {
+            pass_on(cx, frame, packet, origin, mtu::of_port(cx, port), Takes::Frames, |frame| {
                 ethernet::rewrite(frame.bytes_mut(), mac, cx.router);
                 Ok(port)
             })
@@ -119,12 +129,16 @@ fn route<F: Frame>(
             into_tunnel(cx, frame, id, origin)
         }
         NextHop::Tunnel(id) => {
-            pass_on(cx, frame, packet, origin, mtu::of_tunnel(cx, id), |frame| {
+            pass_on(cx, frame, packet, origin, mtu::of_tunnel(cx, id), Takes::Packets, |frame| {
                 egress::to_tunnel(cx, frame, id)
             })
         }
         NextHop::Direct { .. } | NextHop::Behind { .. } => {
-            pass_on(cx, frame, packet, origin, mtu::of_next_hop(cx, hop), |frame| {
+            let takes = match hop {
+                NextHop::Direct { .. } => Takes::Frames,
+                _ => Takes::Packets,
+            };
+            pass_on(cx, frame, packet, origin, mtu::of_next_hop(cx, hop), takes, |frame| {
                 leave(cx, frame, hop)
             })
         }
@@ -145,7 +159,9 @@ fn into_tunnel<F: Frame>(
     let packet = check_v6(&frame.bytes()[HEADER_LEN..], frame.len() - HEADER_LEN)?;
     let mtu = mtu::of_tunnel(cx, id);
     let Some(limit) = nesting::limit(cx, frame, id) else {
-        return pass_on(cx, frame, packet, origin, mtu, |f| egress::to_tunnel(cx, f, id));
+        return pass_on(cx, frame, packet, origin, mtu, Takes::Packets, |f| {
+            egress::to_tunnel(cx, f, id)
+        });
     };
     if packet.hops < 2 {
         return refuse(DropReason::TtlExceeded, Report::TimeExceeded, origin);
@@ -155,7 +171,9 @@ fn into_tunnel<F: Frame>(
         return refuse(DropReason::EncapsulationLimit, report, origin);
     };
     let mtu = mtu.map(|mtu| nesting::mtu(cx, id, mtu));
-    pass_on(cx, frame, packet, origin, mtu, |f| egress::to_limited_tunnel(cx, f, id, left))
+    pass_on(cx, frame, packet, origin, mtu, Takes::Packets, |f| {
+        egress::to_limited_tunnel(cx, f, id, left)
+    })
 }
 
 /// Sends on a packet that is small enough and has hops left. What is refused is quoted as it came:
@@ -167,14 +185,18 @@ fn pass_on<F: Frame>(
     packet: Packet,
     origin: Origin,
     mtu: Result<u32, DropReason>,
+    takes: Takes,
     leave: impl FnOnce(&mut F) -> Result<PortId, DropReason>,
 ) -> Result<Verdict, DropReason> {
     if packet.hops < 2 {
         return refuse(DropReason::TtlExceeded, Report::TimeExceeded, origin);
     }
     let mtu = mtu?;
-    if packet.len > mtu as usize {
+    if packet.len > mtu as usize && !segment::packet_fits(frame, mtu) {
         return too_large(packet.size(), mtu, origin);
+    }
+    if takes == Takes::Packets && frame.gso_size() != 0 {
+        return Ok(Verdict::Segment(Step::Route(origin)));
     }
     if cx.clamp_mss {
         mtu::clamp_mss(cx, frame, origin, mtu);
@@ -454,7 +476,7 @@ fn to_host<F: Frame>(
         return Ok(Verdict::Refuse(Refusal { reason, report, origin }));
     }
     let mtu = mtu::of_port(cx, host.port)?;
-    if size.len > mtu as usize {
+    if size.len > mtu as usize && !segment::packet_fits(frame, mtu) {
         return too_large(size, mtu, origin);
     }
     ethernet::rewrite(frame.bytes_mut(), host.mac, cx.router);

@@ -44,6 +44,8 @@ pub struct Tables {
     pub ports: Slots<Port>,
     /// Whether a port limits the rate of what goes to it: if none does, nobody looks for it.
     pub shaped: bool,
+    /// Whether a port takes superpackets: if none does, there are none.
+    pub offload: bool,
     /// Segments by [`SegmentId`].
     pub segments: Slots<Segment>,
     /// Tunnels by [`TunnelId`].

@@ -11,6 +11,7 @@ mod kit;
 mod limits;
 mod mtu;
 mod nesting;
+mod offload;
 mod outer;
 mod property;
 mod reasons;

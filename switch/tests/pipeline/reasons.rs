@@ -146,6 +146,14 @@ fn example(reason: DropReason) -> By {
             frame.bytes_mut()[..256].copy_from_slice(&bytes[..256]);
             return By::Pipeline(lab.process(pod, vec![frame]).drops);
         }
+        DropReason::OffloadInvalid => {
+            // What no TAP port lets in: a superpacket of ICMP.
+            let frame = HeapFrame::superpacket(&routed("10.244.1.11").echo(1, 1, &[0; 100]), 10);
+            lab.tables.offload = true;
+            std::sync::Arc::make_mut(lab.tables.ports[pod.index()].as_mut().unwrap()).offload =
+                true;
+            return By::Pipeline(lab.process(pod, vec![frame]).drops);
+        }
         DropReason::GatewayConflict => {
             let claim = (node.a.mac, [10, 244, 1, 1].into());
             (pod, arp_request(claim, Mac::BROADCAST, [10, 244, 1, 1].into()))

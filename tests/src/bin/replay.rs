@@ -162,12 +162,12 @@ impl Lab {
         all.filter(|(_, counts)| counts.iter().any(|&n| n > 0)).collect()
     }
 
-    /// Received and originated frames, less those that were dropped or wait.
+    /// Received and originated frames, less those that became part of another one, were dropped or wait.
     fn balance(&self) -> u64 {
         let ports = self.counters.ports();
         let all = |count: fn(&PortCounters) -> u64| ports.iter().map(count).sum::<u64>();
         let came = all(|p| p.rx_frames.get() + p.originated.get());
-        came - all(PortCounters::dropped) - all(|p| p.held.get())
+        came - all(|p| p.coalesced.get()) - all(PortCounters::dropped) - all(|p| p.held.get())
     }
 }
 

@@ -64,9 +64,11 @@ pub fn compile(state: &State, facts: &Facts, ids: &mut TableIds) -> Tables {
     let tunnels: Vec<Tunnel> = state.tunnels.iter().filter_map(|t| compiler.tunnel(t)).collect();
     let (routes, mut groups) = compiler.routes(&tunnels);
     let announced = compiler.announced(&tunnels, &mut groups);
+    let ports = compiler.ports();
     let tables = Tables {
+        offload: ports.iter().any(|port| port.offload),
         shaped: ids.buckets.keys().any(|(_, direction)| *direction == Direction::ToPort),
-        ports: slots(compiler.ports().into_iter().map(|p| (p.id.index(), p))),
+        ports: slots(ports.into_iter().map(|p| (p.id.index(), p))),
         segments: slots(compiler.segments(&tunnels).into_iter().map(|s| (s.id.index(), s))),
         underlay: Arc::new(compiler.underlay(&tunnels)),
         tunnels: slots(tunnels.into_iter().map(|t| (t.id.index(), t))),

@@ -24,8 +24,8 @@ impl Node {
                 None => removed += total,
             }
         }
-        let counted =
-            removed.rx_frames + removed.tx_frames + removed.originated + removed.dropped();
+        let made = removed.originated + removed.coalesced;
+        let counted = removed.rx_frames + removed.tx_frames + made + removed.dropped();
         if counted > 0 {
             ports.push(row(REMOVED, &removed));
         }
@@ -72,6 +72,7 @@ fn row(name: &str, c: &PortSnapshot) -> PortCounters {
         tx_frames: c.tx_frames,
         tx_bytes: c.tx_bytes,
         originated: c.originated,
+        coalesced: c.coalesced,
         not_learned: c.not_learned,
         answered: c.answered,
         asked: c.asked,

@@ -55,6 +55,11 @@ impl Net {
         (port.max_frame, port.mtu) = (bytes, bytes - 14);
     }
 
+    /// Lets a port take superpackets.
+    pub fn offload(&mut self, port: PortId) {
+        self.port_mut(port).offload = true;
+    }
+
     /// What a port may send into the switch.
     pub fn port_policy(&mut self, port: PortId) -> &mut PortPolicy {
         &mut self.port_mut(port).policy
@@ -243,12 +248,13 @@ impl Net {
     }
 
     pub fn build(self) -> Tables {
-        let mut ports = self.tables.ports.iter().flatten();
+        let ports = || self.tables.ports.iter().flatten();
         Tables {
             fib: Fib::build(&self.routes),
             next_hops: self.next_hops.into(),
             groups: self.groups.into(),
-            shaped: ports.any(|p| p.policy.to_port.is_some()),
+            shaped: ports().any(|p| p.policy.to_port.is_some()),
+            offload: ports().any(|p| p.offload),
             ..self.tables
         }
     }

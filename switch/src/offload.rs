@@ -1,0 +1,65 @@
+//! Between a port whose device does part of a packet's work and the pipeline, which knows superpackets
+//! and complete packets only (see [`Frame::gso_size`]).
+
+use crate::frame::Frame;
+use crate::reason::DropReason;
+use encap::checksum::Sum;
+use encap::offload::{Claim, Layout, Partial, VnetHeader};
+
+/// Takes a frame as a device handed it over: the checksum of an ordinary packet is completed, a
+/// superpacket becomes one. What the description says is held against the headers that are there.
+///
+/// # Errors
+/// [`DropReason::OffloadInvalid`] when they contradict each other; the frame is to be counted as
+/// received and dropped under that name.
+#[inline]
+pub fn receive<F: Frame>(frame: &mut F, header: &VnetHeader) -> Result<(), DropReason> {
+    let len = frame.len();
+    match header.check(frame.bytes(), len).map_err(|_| DropReason::OffloadInvalid)? {
+        Claim::Complete => frame.set_gso_size(0),
+        Claim::Partial(partial) => {
+            frame.set_gso_size(0);
+            complete(frame, partial);
+        }
+        Claim::Superpacket(layout) => {
+            // Whoever takes it whole relies on it.
+            layout.fill_partial(frame.bytes_mut());
+            frame.set_gso_size(header.gso_size);
+        }
+    }
+    Ok(())
+}
+
+/// The description of a frame for a device that takes superpackets.
+///
+/// # Errors
+/// [`DropReason::OffloadInvalid`] when it is a superpacket by its size and not by its headers.
+#[inline]
+pub fn describe<F: Frame>(frame: &F) -> Result<VnetHeader, DropReason> {
+    match frame.gso_size() {
+        0 => Ok(VnetHeader::default()),
+        size => {
+            let layout = Layout::parse(frame.bytes(), frame.len())
+                .map_err(|_| DropReason::OffloadInvalid)?;
+            Ok(VnetHeader::of_superpacket(&layout, frame.bytes(), size))
+        }
+    }
+}
+
+/// Completes a partial checksum.
+fn complete<F: Frame>(frame: &mut F, partial: Partial) {
+    let checksum = Partial::complete(sum_from(frame, partial.start, Sum::ZERO));
+    if let Some(field) = frame.bytes_mut().get_mut(partial.field..partial.field + 2) {
+        field.copy_from_slice(&checksum.to_be_bytes());
+    }
+}
+
+/// Adds all bytes of the frame from `start` on, over all segments, to a checksum.
+pub(crate) fn sum_from<F: Frame>(frame: &F, start: usize, mut sum: Sum) -> Sum {
+    let mut skip = start;
+    frame.for_each_segment(|segment| {
+        sum = sum.bytes(segment.get(skip..).unwrap_or(&[]));
+        skip = skip.saturating_sub(segment.len());
+    });
+    sum
+}
