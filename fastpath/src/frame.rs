@@ -36,11 +36,11 @@ pub struct Frame {
     /// The second segment. A frame that was truncated may own chunks beyond `tail`.
     next: *mut Link,
     /// Bytes in the first segment.
-    len: u16,
+    len: u32,
+    /// Bytes in the further segments.
+    tail: u16,
     /// [`switch::Frame::gso_size`].
     gso_size: u16,
-    /// Bytes in the further segments.
-    tail: u32,
 }
 
 /// A frame is handed on in three registers' worth: batches are arrays of them.
@@ -53,7 +53,7 @@ unsafe impl Send for Frame {}
 /// The further segments of a frame.
 pub(crate) struct Tail<'a> {
     next: *mut Link,
-    left: u32,
+    left: u16,
     _frame: PhantomData<&'a Frame>,
 }
 
@@ -68,12 +68,12 @@ impl<'a> Iterator for Tail<'a> {
         // SAFETY: bytes are left, so that a segment follows: a link at the start of a chunk that
         // the borrowed frame owns, written when the segment was appended.
         let link = unsafe { at.read() };
-        let len = u32::from(link.len).min(self.left);
+        let len = link.len.min(self.left);
         self.left -= len;
         self.next = link.next;
         let bytes = at.cast::<u8>().wrapping_add(usize::from(link.offset));
         // SAFETY: a segment lies within its chunk, which the borrowed frame owns.
-        Some(unsafe { core::slice::from_raw_parts(bytes, len as usize) })
+        Some(unsafe { core::slice::from_raw_parts(bytes, usize::from(len)) })
     }
 }
 
@@ -87,7 +87,7 @@ impl Frame {
     /// from `data` on.
     pub(crate) unsafe fn new(data: NonNull<u8>, len: u32) -> Frame {
         debug_assert!((data.as_ptr().addr() & (CHUNK - 1)) + len as usize <= CHUNK);
-        Frame { data, next: std::ptr::null_mut(), len: len as u16, gso_size: 0, tail: 0 }
+        Frame { data, next: std::ptr::null_mut(), len, tail: 0, gso_size: 0 }
     }
 
     /// Begins to load the headers, which another core has just written: by the time that a batch is
@@ -121,6 +121,10 @@ impl Frame {
     ///
     /// `chunk` is the start of a chunk of the frame's mapping, the frame's own from here on, whose
     /// bytes from `offset` to `offset + len` are the segment and do not reach into the link.
+    ///
+    /// # Panics
+    ///
+    /// When it makes the further segments longer than [`Frame::tail_with`] allows.
     pub(crate) unsafe fn append_chunk(&mut self, chunk: NonNull<u8>, offset: u16, len: u16) {
         debug_assert!(usize::from(offset) >= size_of::<Link>());
         debug_assert!(usize::from(offset) + usize::from(len) <= CHUNK);
@@ -129,7 +133,7 @@ impl Frame {
         // SAFETY: by contract the chunk is ours, it is aligned to a page, and a link fits.
         unsafe { link.write(Link { next: null, last: null, offset, len }) };
         // SAFETY: a chain of one link, in a chunk that the frame owns from here on.
-        unsafe { self.append_chain(link, link, u32::from(len)) };
+        unsafe { self.append_chain(link, link, usize::from(len)) };
     }
 
     /// Hangs a chain of `len` bytes behind the last segment.
@@ -138,7 +142,8 @@ impl Frame {
     ///
     /// `first` is a link whose chunk, and those of the links behind it, become the frame's own. Its
     /// bytes end with the link `last`; what is behind that one holds none.
-    unsafe fn append_chain(&mut self, first: *mut Link, last: *mut Link, len: u32) {
+    unsafe fn append_chain(&mut self, first: *mut Link, last: *mut Link, len: usize) {
+        let tail = self.tail_with(len).expect("no more than 65,535 bytes in further segments");
         // Where the frame's own bytes end.
         let end: *mut *mut Link = if self.tail == 0 {
             &raw mut self.next
@@ -160,7 +165,7 @@ impl Frame {
             }
             (*self.next).last = last;
         }
-        self.tail += len;
+        self.tail = tail;
     }
 
     /// Notes where the frame ends that has just lost some, but not all, of its further segments.
@@ -169,13 +174,19 @@ impl Frame {
         let (mut at, mut left) = (self.next, self.tail);
         // SAFETY: bytes are left, so that a link follows, in a chunk that the frame owns.
         unsafe {
-            while u32::from((*at).len) < left {
-                left -= u32::from((*at).len);
+            while (*at).len < left {
+                left -= (*at).len;
                 at = (*at).next;
             }
-            (*at).len = left as u16;
+            (*at).len = left;
             (*self.next).last = at;
         }
+    }
+
+    /// What would be in the further segments with `len` bytes more; none when that is too much for one
+    /// frame. The largest IP packet and its headers are not.
+    pub(crate) fn tail_with(&self, len: usize) -> Option<u16> {
+        u16::try_from(usize::from(self.tail) + len).ok()
     }
 
     /// The segments behind the first one.
@@ -209,11 +220,11 @@ impl Frame {
     #[cold]
     fn move_up(&mut self) {
         let by = size_of::<Link>() - self.offset();
-        assert!(usize::from(self.len) + size_of::<Link>() <= CHUNK, "a frame that fills its chunk");
+        assert!(self.len as usize + size_of::<Link>() <= CHUNK, "a frame that fills its chunk");
         // SAFETY: the bytes stay within the chunk, as just asserted, which this frame alone owns.
         unsafe {
             let to = self.data.add(by);
-            to.copy_from(self.data, usize::from(self.len));
+            to.copy_from(self.data, self.len as usize);
             self.data = to;
         }
     }
@@ -229,19 +240,19 @@ impl switch::Frame for Frame {
         // SAFETY: by the contract of `new`, kept by every method: `len` bytes from `data` lie in
         // a chunk that is mapped and that this frame alone owns. Memory of the kernel's making is
         // initialized, as is an anonymous mapping.
-        unsafe { core::slice::from_raw_parts(self.data.as_ptr(), usize::from(self.len)) }
+        unsafe { core::slice::from_raw_parts(self.data.as_ptr(), self.len as usize) }
     }
 
     #[inline]
     fn bytes_mut(&mut self) -> &mut [u8] {
         // SAFETY: as in `bytes`; the exclusive borrow of the frame is the exclusive borrow of its
         // chunk.
-        unsafe { core::slice::from_raw_parts_mut(self.data.as_ptr(), usize::from(self.len)) }
+        unsafe { core::slice::from_raw_parts_mut(self.data.as_ptr(), self.len as usize) }
     }
 
     #[inline]
     fn len(&self) -> usize {
-        usize::from(self.len) + self.tail as usize
+        self.len as usize + usize::from(self.tail)
     }
 
     fn for_each_segment(&self, mut f: impl FnMut(&[u8])) {
@@ -261,17 +272,17 @@ impl switch::Frame for Frame {
         }
         // SAFETY: `n` is at most the distance to the start of the chunk.
         self.data = unsafe { self.data.sub(n) };
-        self.len += n as u16;
+        self.len += n as u32;
         Ok(())
     }
 
     #[inline]
     fn pull(&mut self, n: usize) {
-        let n = n.min(usize::from(self.len));
+        let n = n.min(self.len as usize);
         // SAFETY: `n` is at most the length of the segment, so that `data` stays within the chunk
         // or one past its end, with no byte left.
         self.data = unsafe { self.data.add(n) };
-        self.len -= n as u16;
+        self.len -= n as u32;
         if self.len == 0 && self.offset() == 0 && n > 0 {
             // One past the end of this chunk is the start of the next one, which is not ours.
             // SAFETY: `n` > 0 bytes were pulled, so that the byte before is in our chunk.
@@ -281,12 +292,12 @@ impl switch::Frame for Frame {
 
     #[inline]
     fn truncate(&mut self, len: usize) {
-        let first = usize::from(self.len);
+        let first = self.len as usize;
         if len <= first {
-            self.len = len as u16;
+            self.len = len as u32;
             self.tail = 0;
-        } else if len - first < self.tail as usize {
-            self.tail = (len - first) as u32;
+        } else if len - first < usize::from(self.tail) {
+            self.tail = (len - first) as u16;
             self.end_tail();
         }
     }
@@ -296,7 +307,7 @@ impl switch::Frame for Frame {
         if self.tail != 0 || len > CHUNK - self.offset() {
             return Err(NoHeadroom);
         }
-        self.len = len as u16;
+        self.len = len as u32;
         Ok(())
     }
 
@@ -315,7 +326,7 @@ impl switch::Frame for Frame {
         if next.offset() < size_of::<Link>() {
             next.move_up();
         }
-        let (offset, len) = (next.offset() as u16, next.len);
+        let (offset, len) = (next.offset() as u16, next.len as u16);
         let link: *mut Link = next.data.as_ptr().wrapping_sub(usize::from(offset)).cast();
         let tail = next.tail;
         // SAFETY: where `tail` is not 0 there is a first link, in a chunk that `next` owns.
@@ -326,7 +337,7 @@ impl switch::Frame for Frame {
         // apart, and its bytes end where they ended before.
         unsafe {
             link.write(Link { next: behind, last: std::ptr::null_mut(), offset, len });
-            self.append_chain(link, last, u32::from(len) + tail);
+            self.append_chain(link, last, usize::from(len) + usize::from(tail));
         }
     }
 }

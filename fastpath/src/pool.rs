@@ -117,9 +117,13 @@ impl Pool {
         Some(copy)
     }
 
-    /// A frame that holds a copy of `bytes`, or none when there are too few buffers.
+    /// A frame that holds a copy of `bytes`, or none when there are too few buffers, or more bytes than
+    /// a frame can have: 65,535 behind the first buffer.
     pub fn frame_from(&mut self, bytes: &[u8]) -> Option<Frame> {
         let (first, rest) = bytes.split_at(bytes.len().min(RX_CAPACITY));
+        if rest.len() > usize::from(u16::MAX) {
+            return None;
+        }
         let chunk = self.free.pop()?;
         let mut frame = self.frame(chunk, HEADROOM as u32, first.len() as u32);
         frame.bytes_mut().copy_from_slice(first);
@@ -151,7 +155,8 @@ impl Pool {
         Some(frame)
     }
 
-    /// Hangs a further received piece behind `frame`. False when `socket` did not hold the chunk.
+    /// Hangs a further received piece behind `frame`. False when `socket` did not hold the chunk, or the
+    /// frame would be longer than any.
     pub(crate) fn received_more(
         &mut self,
         socket: SocketId,
@@ -161,7 +166,8 @@ impl Pool {
         let Some((chunk, offset)) = self.take_from(socket, piece) else {
             return false;
         };
-        if (offset as usize) < size_of::<Link>() {
+        let is_too_long = frame.tail_with(piece.len as usize).is_none();
+        if (offset as usize) < size_of::<Link>() || is_too_long {
             self.free.push(chunk);
             return false;
         }

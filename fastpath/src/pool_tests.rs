@@ -203,6 +203,20 @@ fn what_was_cut_off_stays_off_when_a_frame_grows_again() {
 }
 
 #[test]
+fn no_frame_is_longer_than_its_length_can_say() {
+    let mut pool = Pool::new(40).unwrap();
+    let most = RX_CAPACITY + usize::from(u16::MAX);
+    assert!(pool.frame_from(&bytes(most + 1)).is_none());
+    let mut f = pool.frame_from(&bytes(most)).unwrap();
+    assert_eq!(f.len(), most);
+    // Nor does what the kernel hands over make it one.
+    let address = pool.lend(S).unwrap() + HEADROOM as u64;
+    assert!(!pool.received_more(S, Piece { address, len: 1 }, &mut f));
+    pool.discard(f);
+    assert_eq!(pool.available(), 40);
+}
+
+#[test]
 fn a_frame_without_headroom_makes_room_to_be_appended() {
     let mut pool = Pool::new(4).unwrap();
     let mut f = pool.frame_from(&bytes(60)).unwrap();

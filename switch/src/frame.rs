@@ -86,7 +86,8 @@ pub trait Frame: Sized {
     /// # Panics
     ///
     /// An implementation may want 32 bytes of a buffer of `next` for itself, before the first byte or
-    /// behind the last one of the first segment: where headers were pulled off they are.
+    /// behind the last one of the first segment: where headers were pulled off they are. It may have no
+    /// room for more than 65,535 bytes behind the first segment.
     fn append(&mut self, next: Self);
 }
 

@@ -1,7 +1,7 @@
 //! L2: a learning bridge (IEEE 802.1Q clause 8).
 
 use super::answer::{self, Owner};
-use super::segment::Step;
+use super::segment::{self, Step};
 use super::{Context, Origin, Verdict, defend, egress, guard, router, suppress};
 use crate::frame::Frame;
 use crate::ids::{Location, SegmentId};
@@ -52,7 +52,7 @@ pub(super) fn forward<F: Frame>(
         Some(Location::Tunnel(_)) if matches!(from, Location::Tunnel(_)) => {
             Err(DropReason::SplitHorizon)
         }
-        Some(_) if frame.gso_size() != 0 => Ok(Verdict::Segment(Step::Bridge(id, from))),
+        Some(_) if frame.gso_size() != 0 => segment::one_by_one(Step::Bridge(id, from)),
         Some(to) => egress::to_location(cx, frame, to).map(Verdict::Send),
     }
 }
@@ -101,7 +101,7 @@ fn to_group<F: Frame>(
         return egress::to_location(cx, frame, from).map(Verdict::Send);
     }
     if frame.gso_size() != 0 {
-        return Ok(Verdict::Segment(Step::Bridge(segment.id, from)));
+        return segment::one_by_one(Step::Bridge(segment.id, from));
     }
     if cx.port.policy.storm.as_ref().is_some_and(|storm| !storm.admit(cx.millis)) {
         return Err(DropReason::Storm);

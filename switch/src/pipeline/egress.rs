@@ -20,10 +20,15 @@ pub(super) fn to_port<F: Frame>(
     port: PortId,
 ) -> Result<PortId, DropReason> {
     let max = cx.tables.port(port).ok_or(DropReason::PortDown)?.max_frame;
-    if frame.len() > max as usize && !segment::fits(frame, max as usize) {
-        return Err(DropReason::MtuExceeded);
-    }
-    Ok(port)
+    if frame.len() > max as usize { too_large(frame, port, max) } else { Ok(port) }
+}
+
+/// A superpacket is as large as its packets. Out of line, and not to come back to where registers are in
+/// use.
+#[cold]
+#[inline(never)]
+fn too_large<F: Frame>(frame: &F, port: PortId, max: u32) -> Result<PortId, DropReason> {
+    if segment::fits(frame, max as usize) { Ok(port) } else { Err(DropReason::MtuExceeded) }
 }
 
 /// To a member of a segment: the port it leaves through.

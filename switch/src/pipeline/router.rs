@@ -18,7 +18,7 @@ use std::net::{IpAddr, Ipv4Addr};
 /// for the narrow stores before them, at 40 clocks a packet.
 struct Packet {
     dst: IpAddr,
-    /// Bytes of the IP packet, padding excluded.
+    /// Bytes of the IP packet, padding excluded; of a superpacket those of its largest packet.
     len: usize,
     /// Whether an address is valid on its link only: such a packet may reach the router, but not
     /// pass it (RFC 4291 section 2.5.6).
@@ -36,15 +36,6 @@ struct Size {
     may_fragment: bool,
 }
 
-/// What a next hop takes.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Takes {
-    /// Whatever a port does with it.
-    Frames,
-    /// Packets, to put headers before them: a superpacket is cut up first.
-    Packets,
-}
-
 impl Packet {
     #[inline(always)]
     fn size(&self) -> Size {
@@ -60,11 +51,14 @@ pub(super) fn forward<F: Frame>(
     frame: &mut F,
     origin: Origin,
 ) -> Result<Verdict, DropReason> {
+    if frame.gso_size() != 0 {
+        return forward_super(cx, frame, origin);
+    }
     let (_, _, ethertype) = ethernet::header(frame.bytes()).ok_or(DropReason::EthTruncated)?;
     match ethertype {
         ethertype::IPV4 => {
             let packet = check_v4(&frame.bytes()[HEADER_LEN..], frame.len() - HEADER_LEN)?;
-            route(cx, frame, packet, origin)
+            route::<F, false>(cx, frame, packet, origin)
         }
         ethertype::IPV6 => forward_v6(cx, frame, origin),
         ethertype::ARP => arp(cx, frame, origin),
@@ -79,7 +73,25 @@ fn forward_v6<F: Frame>(
     origin: Origin,
 ) -> Result<Verdict, DropReason> {
     let packet = check_v6(&frame.bytes()[HEADER_LEN..], frame.len() - HEADER_LEN)?;
-    route(cx, frame, packet, origin)
+    route::<F, false>(cx, frame, packet, origin)
+}
+
+/// A superpacket goes the same way as its packets would, which are as large as it says. In a place of
+/// its own, so that others need not be asked again whether they are one.
+#[inline(never)]
+fn forward_super<F: Frame>(
+    cx: &Context<'_>,
+    frame: &mut F,
+    origin: Origin,
+) -> Result<Verdict, DropReason> {
+    let (_, _, ethertype) = ethernet::header(frame.bytes()).ok_or(DropReason::EthTruncated)?;
+    let (bytes, available) = (&frame.bytes()[HEADER_LEN..], frame.len() - HEADER_LEN);
+    let packet = match ethertype {
+        ethertype::IPV4 => check_v4(bytes, available)?,
+        ethertype::IPV6 => check_v6(bytes, available)?,
+        _ => return Err(DropReason::EtherTypeUnrouted),
+    };
+    route::<F, true>(cx, frame, packet, origin)
 }
 
 /// A validated packet: by the longest prefix to its next hop.
@@ -88,13 +100,16 @@ fn forward_v6<F: Frame>(
 /// what these functions return would otherwise travel through memory in odd pieces, a third of a
 /// routed packet's cost.
 #[inline(always)]
-fn route<F: Frame>(
+fn route<F: Frame, const SUPER: bool>(
     cx: &Context<'_>,
     frame: &mut F,
-    packet: Packet,
+    mut packet: Packet,
     origin: Origin,
 ) -> Result<Verdict, DropReason> {
     frame.truncate(HEADER_LEN + packet.len);
+    if SUPER {
+        packet.len = segment::packet_len(frame).ok_or(DropReason::OffloadInvalid)?;
+    }
     let Some(hop) = next_hop(cx, frame, packet.dst) else {
         return refuse(DropReason::NoRoute, Report::NetworkUnreachable, origin);
     };
@@ -115,7 +130,7 @@ fn route<F: Frame>(
     }
     match *hop {
         NextHop::Local { port, mac } => {
-            pass_on(cx, frame, packet, origin, mtu::of_port(cx, port), Takes::Frames, |frame| {
+            pass_on(cx, frame, packet, origin, mtu::of_port(cx, port), false, |frame| {
                 ethernet::rewrite(frame.bytes_mut(), mac, cx.router);
                 Ok(port)
             })
@@ -126,19 +141,16 @@ fn route<F: Frame>(
             Err(DropReason::NotForUs)
         }
         NextHop::Tunnel(id) if packet.dst.is_ipv6() && nesting::may_be_limited(frame) => {
-            into_tunnel(cx, frame, id, origin)
+            into_tunnel::<F, SUPER>(cx, frame, id, origin)
         }
         NextHop::Tunnel(id) => {
-            pass_on(cx, frame, packet, origin, mtu::of_tunnel(cx, id), Takes::Packets, |frame| {
+            pass_on(cx, frame, packet, origin, mtu::of_tunnel(cx, id), SUPER, |frame| {
                 egress::to_tunnel(cx, frame, id)
             })
         }
         NextHop::Direct { .. } | NextHop::Behind { .. } => {
-            let takes = match hop {
-                NextHop::Direct { .. } => Takes::Frames,
-                _ => Takes::Packets,
-            };
-            pass_on(cx, frame, packet, origin, mtu::of_next_hop(cx, hop), takes, |frame| {
+            let cut_up = SUPER && matches!(hop, NextHop::Behind { .. });
+            pass_on(cx, frame, packet, origin, mtu::of_next_hop(cx, hop), cut_up, |frame| {
                 leave(cx, frame, hop)
             })
         }
@@ -149,19 +161,20 @@ fn route<F: Frame>(
 /// An IPv6 packet with extension headers into a tunnel: one of them may limit how many tunnels more it
 /// may enter (RFC 2473 section 4.1.1).
 #[inline(never)]
-fn into_tunnel<F: Frame>(
+fn into_tunnel<F: Frame, const SUPER: bool>(
     cx: &Context<'_>,
     frame: &mut F,
     id: TunnelId,
     origin: Origin,
 ) -> Result<Verdict, DropReason> {
     // Read anew: see [`Packet`].
-    let packet = check_v6(&frame.bytes()[HEADER_LEN..], frame.len() - HEADER_LEN)?;
+    let mut packet = check_v6(&frame.bytes()[HEADER_LEN..], frame.len() - HEADER_LEN)?;
+    if SUPER {
+        packet.len = segment::packet_len(frame).ok_or(DropReason::OffloadInvalid)?;
+    }
     let mtu = mtu::of_tunnel(cx, id);
     let Some(limit) = nesting::limit(cx, frame, id) else {
-        return pass_on(cx, frame, packet, origin, mtu, Takes::Packets, |f| {
-            egress::to_tunnel(cx, f, id)
-        });
+        return pass_on(cx, frame, packet, origin, mtu, SUPER, |f| egress::to_tunnel(cx, f, id));
     };
     if packet.hops < 2 {
         return refuse(DropReason::TtlExceeded, Report::TimeExceeded, origin);
@@ -171,13 +184,12 @@ fn into_tunnel<F: Frame>(
         return refuse(DropReason::EncapsulationLimit, report, origin);
     };
     let mtu = mtu.map(|mtu| nesting::mtu(cx, id, mtu));
-    pass_on(cx, frame, packet, origin, mtu, Takes::Packets, |f| {
-        egress::to_limited_tunnel(cx, f, id, left)
-    })
+    pass_on(cx, frame, packet, origin, mtu, SUPER, |f| egress::to_limited_tunnel(cx, f, id, left))
 }
 
-/// Sends on a packet that is small enough and has hops left. What is refused is quoted as it came:
-/// nothing is changed before the last check.
+/// Sends on a packet that is small enough and has hops left; `cut_up` if it is a superpacket and headers
+/// are to come before each of its packets. What is refused is quoted as it came: nothing is changed before
+/// the last check.
 #[inline(always)]
 fn pass_on<F: Frame>(
     cx: &Context<'_>,
@@ -185,18 +197,18 @@ fn pass_on<F: Frame>(
     packet: Packet,
     origin: Origin,
     mtu: Result<u32, DropReason>,
-    takes: Takes,
+    cut_up: bool,
     leave: impl FnOnce(&mut F) -> Result<PortId, DropReason>,
 ) -> Result<Verdict, DropReason> {
     if packet.hops < 2 {
         return refuse(DropReason::TtlExceeded, Report::TimeExceeded, origin);
     }
     let mtu = mtu?;
-    if packet.len > mtu as usize && !segment::packet_fits(frame, mtu) {
+    if packet.len > mtu as usize {
         return too_large(packet.size(), mtu, origin);
     }
-    if takes == Takes::Packets && frame.gso_size() != 0 {
-        return Ok(Verdict::Segment(Step::Route(origin)));
+    if cut_up {
+        return segment::one_by_one(Step::Route(origin));
     }
     if cx.clamp_mss {
         mtu::clamp_mss(cx, frame, origin, mtu);
@@ -476,7 +488,7 @@ fn to_host<F: Frame>(
         return Ok(Verdict::Refuse(Refusal { reason, report, origin }));
     }
     let mtu = mtu::of_port(cx, host.port)?;
-    if size.len > mtu as usize && !segment::packet_fits(frame, mtu) {
+    if size.len > mtu as usize {
         return too_large(size, mtu, origin);
     }
     ethernet::rewrite(frame.bytes_mut(), host.mac, cx.router);

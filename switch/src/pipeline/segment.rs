@@ -1,13 +1,12 @@
 //! Superpackets into their packets: before a tunnel, which carries packets, and for ports and steps that
 //! take packets only.
 
-use super::{Context, Origin, bridge, fragment, router};
+use super::{Context, Origin, Verdict, bridge, fragment, router};
 use crate::frame::{Frame, Io, NoHeadroom};
 use crate::ids::{Location, PortId, SegmentId};
 use crate::offload::sum_from;
 use crate::reason::DropReason;
 use encap::checksum::Sum;
-use encap::ethernet::HEADER_LEN;
 use encap::offload::{Cut, Layout, MAX_HEADERS};
 
 /// Where the packets of a superpacket go on.
@@ -23,21 +22,25 @@ pub(super) enum Step {
     Flood(SegmentId, Location),
 }
 
-/// Whether all packets of a superpacket fit in frames of `max` bytes (as Linux's
-/// `skb_gso_validate_network_len` asks it of an MTU). An ordinary frame is asked for its length before.
+/// What becomes of a superpacket where packets are wanted.
 #[cold]
 #[inline(never)]
+pub(super) fn one_by_one(step: Step) -> Result<Verdict, DropReason> {
+    Ok(Verdict::Segment(step))
+}
+
+/// Whether all packets of a superpacket fit in frames of `max` bytes (as Linux's
+/// `skb_gso_validate_network_len` asks it of an MTU). An ordinary frame is asked for its length before.
 pub(super) fn fits<F: Frame>(frame: &F, max: usize) -> bool {
     let size = frame.gso_size();
     let layout = Layout::parse(frame.bytes(), frame.len());
     size != 0 && layout.is_ok_and(|l| l.network + l.packet_len(size) <= max)
 }
 
-/// [`fits`] for an IP packet behind a plain Ethernet header.
-#[cold]
-#[inline(never)]
-pub(super) fn packet_fits<F: Frame>(frame: &F, mtu: u32) -> bool {
-    fits(frame, mtu as usize + HEADER_LEN)
+/// Bytes of the largest packet of a superpacket; none where it is no superpacket by its headers.
+pub(super) fn packet_len<F: Frame>(frame: &F) -> Option<usize> {
+    let layout = Layout::parse(frame.bytes(), frame.len()).ok()?;
+    Some(layout.packet_len(frame.gso_size()))
 }
 
 /// Makes a superpacket its own first packet: what its sender is told about it is told of that one.
