@@ -213,6 +213,43 @@ def pipeline():
                                    / IP(src="10.244.2.10", dst="10.244.1.1", id=1) / ICMP() / b"x"))
 
 
+def offload():
+    """Frames to node 1 of switch/tests/pipeline/kit/node.rs, each behind port, virtio_net_hdr and length."""
+    pod, blue, uplink = 1, 3, 7
+    out = Ether(src="02:00:00:01:00:0a", dst="0a:58:0a:f4:01:01")
+    from4 = lambda dst: out / IP(src="10.244.1.10", dst=dst, id=1, flags="DF")
+    from6 = lambda dst: out / IPv6(src="fd00:10:244:1::10", dst=dst)
+    data = bytes(range(250))
+    tcp = TCP(sport=1, dport=2, flags="PA", options=[("Timestamp", (1, 2))]) / data
+    udp = UDP(sport=1, dport=2) / data
+
+    def frames(name, *sequence):
+        write("offload", name, b"".join(
+            struct.pack("!B", port | 0xC0) + header + struct.pack("!H", len(data)) + data
+            for port, header, data in ((p, h, raw(f)) for p, h, f in sequence)))
+
+    def header(size, flags=1, kind=1, start=34, offset=16):
+        return struct.pack("<BBHHHH", flags, kind, 54, size, start, offset)
+
+    for name, dst4, dst6 in (("near", "10.244.1.11", "fd00:10:244:1::11"),
+                             ("far", "10.244.2.10", "fd00:10:244:2::10"),
+                             ("vxlan", "10.250.0.1", "fd00:10:250:0::1"),
+                             ("ipip", "10.250.3.1", "fd00:10:250:3::1"),
+                             ("host", "198.18.0.1", "2001:2::1")):
+        frames(f"tcp_{name}", (pod, header(100), from4(dst4) / tcp), (pod, header(70), from6(dst6) / tcp))
+        frames(f"udp_{name}", (pod, header(100), from4(dst4) / udp), (pod, header(7), from6(dst6) / udp))
+    frames("flood", (blue, header(100), Ether(src=A, dst=B) / IP(src="10.0.0.1", dst="10.0.0.2") / tcp))
+    here = Ether(src="02:00:00:00:ff:02", dst="02:00:00:00:ff:01")
+    to4 = here / IP(src="10.244.2.10", dst="10.244.1.10", flags="DF")
+    to6 = here / IPv6(src="fd00:10:244:2::10", dst="fd00:10:244:1::10")
+    part = lambda packet, n: packet / TCP(sport=1, dport=2, flags="A", seq=10 * n) / (b"0123456789" * 1)
+    frames("merged", *((uplink, bytes(10), part(to4, n)) for n in range(6)))
+    frames("merged6", *((uplink, bytes(10), part(to6, n)) for n in range(6)))
+    # As they are described, not as they are.
+    write("offload", "partial", bytes([pod]) + header(0, kind=0) + struct.pack("!H", 100)
+          + raw(from4("10.244.1.11") / tcp)[:100])
+
+
 def cni():
     """Variables, a line each, an empty line, and the standard input."""
     container = {"CONTAINERID": "c1", "NETNS": "/run/netns/c1", "IFNAME": "eth0"}
@@ -252,5 +289,5 @@ def cni():
     call("version", "VERSION", {})
 
 
-for make in (ethernet_arp, ipv4, ipv6, icmp_ndisc, udp_tcp, vxlan_outer, pipeline, cni):
+for make in (ethernet_arp, ipv4, ipv6, icmp_ndisc, udp_tcp, vxlan_outer, pipeline, offload, cni):
     make()
