@@ -123,6 +123,10 @@ bench-quick: setup ## the same in two minutes, less exact
 bench-guard: setup ## instructions a packet against benches/budget.txt; fails when a path needs 5 % more
 	cargo bench --locked -p podswitch-benches --bench guard
 
+.PHONY: bench-costs
+bench-costs: setup ## which part of its way needs how many of a packet's instructions: the table in docs/performance.md
+	cargo bench --locked -p podswitch-benches --bench guard -- --costs
+
 .PHONY: bench-checks
 bench-checks: setup ## what each check costs, in instructions and clocks a packet: the table in docs/performance.md
 	cargo bench --locked -p podswitch-benches --bench checks

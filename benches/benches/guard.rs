@@ -4,12 +4,13 @@
 //! path is run under callgrind, which counts what [`podswitch_benches::rig`] forwards with.
 //!
 //! `--clocks [BATCH [PATH]]` prints clocks instead, the fiftieth that was fastest and the median: to
-//! run two builds in turn on a busy machine.
+//! run two builds in turn on a busy machine. `--costs` prints which part of its way needs how many of a
+//! packet's instructions, path by path.
 
 use podswitch_benches::headers::Headers;
 use podswitch_benches::rig::{Rig, VECTOR};
 use podswitch_benches::scenario::{self, Scenario};
-use podswitch_benches::{guard, packets};
+use podswitch_benches::{costs, guard, packets};
 use std::process::ExitCode;
 
 /// Vectors that a path is counted over, and timed over.
@@ -38,6 +39,17 @@ fn main() -> ExitCode {
                 println!("{:<32} {low:>7.1} {median:>7.1} {bar:>6.0}", scenario.name());
             }
             ExitCode::SUCCESS
+        }
+        Some("--costs") => {
+            // Larger tables take the same way.
+            let smallest = |s: &&Scenario| s.size.starts_with("1 ");
+            match costs::print(scenario::ALL.iter().filter(smallest), COUNTED * VECTOR as u64) {
+                Ok(()) => ExitCode::SUCCESS,
+                Err(e) => {
+                    eprintln!("{e}");
+                    ExitCode::FAILURE
+                }
+            }
         }
         _ => guard::run(COUNTED * VECTOR as u64),
     }

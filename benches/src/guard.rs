@@ -54,11 +54,21 @@ pub fn run(packets: u64) -> ExitCode {
 /// Instructions of what this executable forwards when it is run with these arguments, all packets
 /// together.
 pub fn count(args: &[&str]) -> io::Result<u64> {
+    let profile = profile(args, &[])?;
+    let total = profile.lines().find_map(|l| l.strip_prefix("totals: ")?.trim().parse().ok());
+    total.ok_or_else(|| io::Error::other("no totals in its output"))
+}
+
+/// What callgrind says, with these options of its own, of what this executable forwards when it is run
+/// with these arguments.
+pub fn profile(args: &[&str], options: &[&str]) -> io::Result<String> {
     let out = Output(env::temp_dir().join(format!("podswitch-guard.{}", std::process::id())));
     let status = Command::new("valgrind")
         .args(["--quiet", "--tool=callgrind", "--collect-atstart=no"])
         .arg("--toggle-collect=podswitch_benches::rig::forward*")
         .arg(format!("--callgrind-out-file={}", out.0.display()))
+        .args(["--compress-pos=no", "--compress-strings=no"])
+        .args(options)
         .arg(env::current_exe()?)
         .args(args)
         .stdout(Stdio::null())
@@ -67,9 +77,7 @@ pub fn count(args: &[&str]) -> io::Result<u64> {
     if !status.success() {
         return Err(io::Error::other(status.to_string()));
     }
-    let profile = fs::read_to_string(&out.0)?;
-    let total = profile.lines().find_map(|l| l.strip_prefix("totals: ")?.trim().parse().ok());
-    total.ok_or_else(|| io::Error::other("no totals in its output"))
+    fs::read_to_string(&out.0)
 }
 
 /// Callgrind's output, gone with the value.

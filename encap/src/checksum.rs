@@ -165,8 +165,11 @@ pub fn is_valid20(header: &[u8; 20]) -> bool {
         acc += u64::from(u32::from_ne_bytes(*w));
     }
     // Folding keeps the remainder by 0xffff, and all ones is the one that is 0; only a header of
-    // zeros sums to zero itself. In either byte order.
-    acc != 0 && acc.is_multiple_of(0xffff)
+    // zeros sums to zero itself. In either byte order. Times the inverse of 0xffff, a multiple of it is
+    // what it is times 0xffff, 1 to 327,685 here, and everything else is above 2^48.
+    const INVERSE: u64 = 0xfffe_fffe_fffe_ffff;
+    const { assert!(INVERSE.wrapping_mul(0xffff) == 1) };
+    acc.wrapping_mul(INVERSE).wrapping_sub(1) < 1 << 30
 }
 
 /// The checksum field after one 16-bit word that it covers changed from `old` to `new`

@@ -101,12 +101,18 @@ pub fn decap_packet(packet: &mut [u8], outer_tos: u8) -> Result<(), CongestionLo
 }
 
 /// Like [`decap_packet`] for the IP packet in an Ethernet frame, behind VLAN tags if any.
-#[inline]
+#[inline(always)]
 pub fn decap_frame(frame: &mut [u8], outer_tos: u8) -> Result<(), CongestionLoss> {
     // Only CE and ECT(1) on the outside can change anything: the usual packet ends here.
-    if matches!(Ecn::from_tos(outer_tos), Ecn::NotEct | Ecn::Ect0) {
+    // Their low bit is set, that of the other two is not.
+    if outer_tos & 1 == 0 {
         return Ok(());
     }
+    decap_marked(frame, outer_tos)
+}
+
+#[inline(never)]
+fn decap_marked(frame: &mut [u8], outer_tos: u8) -> Result<(), CongestionLoss> {
     match ip_offset(frame) {
         Some((v, at)) => decap_ip(v, frame.get_mut(at..).unwrap_or(&mut []), outer_tos),
         None => Ok(()),

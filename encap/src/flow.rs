@@ -52,10 +52,12 @@ pub fn hash_frame(frame: &[u8]) -> u32 {
 #[inline(always)]
 pub fn hash_and_tos(frame: &[u8]) -> (u32, u8) {
     const IP: usize = ethernet::HEADER_LEN;
-    if let Some(h) = frame.first_chunk::<{ IP + 20 + 4 }>()
-        && h[12..IP + 1] == [8, 0, 0x45]
-    {
-        return (hash_ipv4(&h[IP..]), h[IP + 1]);
+    if let Some(h) = frame.first_chunk::<{ IP + 20 + 4 }>() {
+        // EtherType IPv4, version 4 and no options, and the tos.
+        let start = u32::from_be_bytes([h[12], h[13], h[IP], h[IP + 1]]);
+        if start >> 8 == 0x0008_0045 {
+            return (hash_ipv4(&h[IP..]), start as u8);
+        }
     }
     (hash_frame(frame), crate::ecn::frame_tos(frame))
 }

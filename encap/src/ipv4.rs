@@ -294,15 +294,17 @@ impl<T: AsRef<[u8]> + AsMut<[u8]>> View<T> {
     #[inline(always)]
     pub fn decrement_ttl(&mut self) -> Result<(), TtlExpired> {
         let b = self.buffer.as_mut();
-        let ttl = wire::read_u8(b, field::TTL);
-        if ttl < 2 {
+        // TTL, protocol and checksum at once, the TTL lowest.
+        let word = u32::from_le_bytes(wire::read(b, field::TTL..field::CHECKSUM.end));
+        if word & 0xff < 2 {
             return Err(TtlExpired::Expired);
         }
         // What RFC 1624's equation 3 comes to when a word loses 0x0100: the checksum gains as much,
-        // and the carry comes round, already at 0xffff, which is zero.
-        let sum = u32::from(wire::read_u16(b, field::CHECKSUM)) + 0x0100;
-        wire::write_u8(b, field::TTL, ttl - 1);
-        wire::write_u16(b, field::CHECKSUM, (sum + u32::from(sum >= 0xffff)) as u16);
+        // which is 1 in this order of its octets, and the carry comes round, already at 0xffff, which is
+        // zero.
+        let carry = if word >= 0xfffe_0000 { 1 << 16 } else { 0 };
+        let counted = word.wrapping_add((1 << 16) - 1).wrapping_add(carry);
+        wire::write(b, field::TTL..field::CHECKSUM.end, counted.to_le_bytes());
         Ok(())
     }
 
@@ -318,6 +320,21 @@ impl<T: AsRef<[u8]> + AsMut<[u8]>> View<T> {
             wire::write_u16(b, field::CHECKSUM, sum);
         }
     }
+}
+
+/// The total length of a header without options that is in order, checksum included: what
+/// [`View::new_checked_within`] and [`View::checksum_ok`] let pass, in a few wide loads, if the packet is
+/// no longer than what is there, which is for the caller to look at. None of one that is not in order, has
+/// options, or is shorter than `least` bytes, which are at least a header.
+#[inline(always)]
+pub fn usual_len(header: &[u8; HEADER_LEN], least: u16) -> Option<usize> {
+    debug_assert!(usize::from(least) >= HEADER_LEN);
+    let first = u32::from_be_bytes([header[0], header[1], header[2], header[3]]);
+    // Without the tos: zeros and the length if version and header length are right, else far above.
+    let total = (first ^ 0x4500_0000) & 0xff00_ffff;
+    let longer = total.wrapping_sub(least.into());
+    (longer <= u32::from(u16::MAX - least) && checksum::is_valid20(header))
+        .then_some(total as usize)
 }
 
 /// How a packet that we send may be treated on its way.

@@ -6,7 +6,7 @@ use crate::pool::Pool;
 use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
-use switch::{DropReason, Frame as _, Io, PortId, Waiting, WorkerCounters};
+use switch::{DropReason, Frame as _, Io, PortCounters, PortId, Waiting, WorkerCounters};
 
 /// Frames that one batch holds at most, as in the worker.
 pub use crate::worker::BATCH;
@@ -109,11 +109,10 @@ impl Drop for MemoryPorts {
 impl MemoryIo {
     /// Looks at each frame in a port's queue out and discards it: for benches, which check and
     /// count without a copy.
-    pub fn drain(&mut self, port: PortId, mut each: impl FnMut(&Frame)) {
-        for frame in self.output[port.index()].drain(..) {
-            each(&frame);
-            self.pool.discard(frame);
-        }
+    pub fn drain(&mut self, port: PortId, each: impl FnMut(&Frame)) {
+        let queue = &mut self.output[port.index()];
+        queue.iter().for_each(each);
+        self.pool.discard_all(queue.drain(..));
     }
 
     /// A frame of these bytes, or none when buffers have run out. The caller must hand it to the
@@ -132,6 +131,11 @@ impl MemoryIo {
     pub fn pool(&self) -> &Pool {
         &self.pool
     }
+}
+
+fn count_sent(counters: &PortCounters, frames: &[Frame]) {
+    counters.tx_frames.add(frames.len() as u64);
+    counters.tx_bytes.add(frames.iter().map(|frame| frame.len() as u64).sum());
 }
 
 impl Io for MemoryIo {
@@ -156,13 +160,21 @@ impl Io for MemoryIo {
         if let Some(queue) = self.output.get_mut(port.index()) {
             let (before, room) = (queue.len(), self.limit.saturating_sub(queue.len()));
             queue.extend(frames.by_ref().take(room));
-            let sent = &queue[before..];
-            let counters = self.counters.port(port);
-            counters.tx_frames.add(sent.len() as u64);
-            counters.tx_bytes.add(sent.iter().map(|frame| frame.len() as u64).sum());
+            count_sent(self.counters.port(port), &queue[before..]);
         }
         // None are left, but of a full queue or a port that is not there.
         frames.for_each(|frame| self.send(port, frame));
+    }
+
+    #[inline]
+    fn send_batch(&mut self, port: PortId, batch: &mut Vec<Frame>) {
+        match self.output.get_mut(port.index()) {
+            Some(queue) if queue.len() + batch.len() <= self.limit => {
+                count_sent(self.counters.port(port), batch);
+                queue.append(batch);
+            }
+            _ => self.send_all(port, batch.drain(..)),
+        }
     }
 
     #[inline]

@@ -88,13 +88,27 @@ impl Pool {
     /// Here and below: when the frame is of another pool.
     #[inline]
     pub fn discard(&mut self, frame: Frame) {
-        let chunk = self.chunk_of(frame.data().as_ptr());
-        self.free.push(chunk);
-        let mut next = frame.into_next();
-        while !next.is_null() {
-            let chunk = self.chunk_of(next.cast());
-            // SAFETY: a link of the frame that was just taken apart, in a chunk not yet reused.
-            next = unsafe { next.read() }.next;
+        self.discard_all(core::iter::once(frame));
+    }
+
+    /// [`Pool::discard`] of many: what is the same for all of them is looked at once.
+    #[inline]
+    pub fn discard_all(&mut self, frames: impl Iterator<Item = Frame>) {
+        let (base, chunks) = (self.base(), self.chunks as usize);
+        let mut tails = std::ptr::null_mut();
+        self.free.extend(frames.map(|frame| {
+            let chunk = frame.data().as_ptr().addr().wrapping_sub(base) >> CHUNK_SHIFT;
+            assert!(chunk < chunks, "a frame of another pool");
+            let next = frame.into_next();
+            if !next.is_null() {
+                tails = join(next, tails);
+            }
+            chunk as u32
+        }));
+        while !tails.is_null() {
+            let chunk = self.chunk_of(tails.cast());
+            // SAFETY: a link of a frame that was just taken apart, in a chunk not yet reused.
+            tails = unsafe { tails.read() }.next;
             self.free.push(chunk);
         }
     }
@@ -302,6 +316,23 @@ impl Pool {
         self.lent -= 1;
         Some((chunk as u32, offset))
     }
+}
+
+/// Hangs `rest` behind the further segments of a frame that was taken apart: the first of them all.
+#[cold]
+fn join(first: *mut Link, rest: *mut Link) -> *mut Link {
+    let mut last = first;
+    loop {
+        // SAFETY: `last` is a link of a frame that was just taken apart, in a chunk that is ours and not
+        // yet reused.
+        match unsafe { (*last).next } {
+            next if next.is_null() => break,
+            next => last = next,
+        }
+    }
+    // SAFETY: as above.
+    unsafe { (*last).next = rest };
+    first
 }
 
 impl Drop for Pool {

@@ -97,6 +97,22 @@ fn chunks_go_through_the_kernel_and_back() {
 }
 
 #[test]
+fn frames_discarded_together_give_all_their_buffers_back() {
+    let mut pool = Pool::new(16).unwrap();
+    let lens = [60, RX_CAPACITY + 1, 3 * RX_CAPACITY, 100, 2 * RX_CAPACITY + 9];
+    let mut frames: Vec<_> = lens.iter().map(|&n| pool.frame_from(&bytes(n)).unwrap()).collect();
+    // One that owns a buffer beyond what it holds.
+    frames[2].truncate(70);
+    assert_eq!(pool.available(), 16 - 10);
+    pool.discard_all(frames.drain(..));
+    assert_eq!(pool.available(), 16);
+    let mut seen: Vec<_> = (0..16).map(|_| pool.lend(S).unwrap()).collect();
+    seen.sort_unstable();
+    seen.dedup();
+    assert_eq!(seen.len(), 16, "each of them once");
+}
+
+#[test]
 fn chunks_that_a_socket_does_not_hold_are_refused() {
     let mut pool = Pool::new(4).unwrap();
     let a = pool.lend(S).unwrap();

@@ -108,6 +108,12 @@ pub trait Io {
         frames.for_each(|frame| self.send(port, frame));
     }
 
+    /// [`Io::send_all`] of all that is in `batch`, which is empty afterwards.
+    #[inline(always)]
+    fn send_batch(&mut self, port: PortId, batch: &mut Vec<Self::Frame>) {
+        self.send_all(port, batch.drain(..));
+    }
+
     /// Gives the buffer of a dropped frame back. The pipeline has counted the reason.
     fn discard(&mut self, frame: Self::Frame);
 

@@ -19,6 +19,11 @@ const LIMITED6: usize = UDP6 + LIMIT_LEN;
 const VXLAN4: usize = UDP4 + udp::HEADER_LEN + vxlan::HEADER_LEN;
 const VXLAN6: usize = UDP6 + udp::HEADER_LEN + vxlan::HEADER_LEN;
 
+/// Bytes of a VXLAN header over IPv4, Ethernet included.
+pub const VXLAN4_LEN: usize = VXLAN4;
+/// Bytes of an IPIP header over IPv4, Ethernet included.
+pub const IPIP4_LEN: usize = UDP4;
+
 /// What the UDP length counts besides the payload.
 const UDP_OVERHEAD: usize = udp::HEADER_LEN + vxlan::HEADER_LEN;
 
@@ -185,6 +190,18 @@ impl OuterHeader {
         matches!(self.kind, Kind::Vxlan4 | Kind::Vxlan6)
     }
 
+    /// Whether this is VXLAN over IPv4: [`VXLAN4_LEN`] bytes.
+    #[inline(always)]
+    pub const fn is_vxlan4(&self) -> bool {
+        matches!(self.kind, Kind::Vxlan4)
+    }
+
+    /// Whether this is IPIP over IPv4: [`IPIP4_LEN`] bytes.
+    #[inline(always)]
+    pub const fn is_ipip4(&self) -> bool {
+        matches!(self.kind, Kind::Ipip4)
+    }
+
     /// The next hop's MAC.
     #[inline]
     pub fn dst_mac(&self) -> Mac {
@@ -215,19 +232,52 @@ impl OuterHeader {
     ) -> Result<(), WriteError> {
         match self.kind {
             Kind::Vxlan4 => {
-                let total = ip_length(payload_len, VXLAN4 - IP)?;
-                let out = self.copy_to::<VXLAN4>(out)?;
-                self.finish_ipv4(out, total, tos, fragmentation, 0);
-                finish_udp(out, UDP4, src_port, total - ipv4::HEADER_LEN as u16);
+                let out = out.try_into().map_err(|_| WriteError::Buffer)?;
+                self.write_vxlan4(out, payload_len, src_port, tos, fragmentation)?;
             }
             Kind::Vxlan6 => {
                 let len = ip_length(payload_len, UDP_OVERHEAD)?;
-                let out = self.copy_to::<VXLAN6>(out)?;
+                let out = sized::<VXLAN6>(out)?;
+                self.copy_to(out);
                 finish_ipv6(out, len, tos, protocol::UDP);
                 finish_udp(out, UDP6, src_port, len);
             }
             Kind::Ipip4 | Kind::Ipip6 | Kind::Limited6 => return Err(WriteError::Kind),
         }
+        Ok(())
+    }
+
+    /// [`OuterHeader::write_vxlan`] where [`OuterHeader::is_vxlan4`].
+    #[inline(always)]
+    pub fn write_vxlan4(
+        &self,
+        out: &mut [u8; VXLAN4_LEN],
+        payload_len: usize,
+        src_port: u16,
+        tos: u8,
+        fragmentation: Fragmentation,
+    ) -> Result<(), WriteError> {
+        let total = ip_length(payload_len, VXLAN4 - IP)?;
+        self.copy_to(out);
+        self.finish_ipv4(out, total, tos, fragmentation, 0);
+        finish_udp(out, UDP4, src_port, total - ipv4::HEADER_LEN as u16);
+        Ok(())
+    }
+
+    /// [`OuterHeader::write_ipip`] where [`OuterHeader::is_ipip4`].
+    #[inline(always)]
+    pub fn write_ipip4(
+        &self,
+        out: &mut [u8; IPIP4_LEN],
+        payload_len: usize,
+        inner: IpVersion,
+        tos: u8,
+        fragmentation: Fragmentation,
+    ) -> Result<(), WriteError> {
+        let total = ip_length(payload_len, UDP4 - IP)?;
+        self.copy_to(out);
+        out[IP + 9] = inner.protocol();
+        self.finish_ipv4(out, total, tos, fragmentation, inner.protocol());
         Ok(())
     }
 
@@ -247,18 +297,19 @@ impl OuterHeader {
     ) -> Result<(), WriteError> {
         match self.kind {
             Kind::Ipip4 => {
-                let total = ip_length(payload_len, UDP4 - IP)?;
-                let out = self.copy_to::<UDP4>(out)?;
-                out[IP + 9] = inner.protocol();
-                self.finish_ipv4(out, total, tos, fragmentation, inner.protocol());
+                let out = out.try_into().map_err(|_| WriteError::Buffer)?;
+                self.write_ipip4(out, payload_len, inner, tos, fragmentation)?;
             }
             Kind::Ipip6 => {
                 let len = ip_length(payload_len, 0)?;
-                finish_ipv6(self.copy_to::<UDP6>(out)?, len, tos, inner.protocol());
+                let out = sized::<UDP6>(out)?;
+                self.copy_to(out);
+                finish_ipv6(out, len, tos, inner.protocol());
             }
             Kind::Limited6 => {
                 let len = ip_length(payload_len, LIMIT_LEN)?;
-                let out = self.copy_to::<LIMITED6>(out)?;
+                let out = sized::<LIMITED6>(out)?;
+                self.copy_to(out);
                 finish_ipv6(out, len, tos, protocol::DESTINATION_OPTIONS);
                 out[UDP6] = inner.protocol();
             }
@@ -304,15 +355,10 @@ impl OuterHeader {
     }
 
     #[inline(always)]
-    fn copy_to<'a, const N: usize>(
-        &self,
-        out: &'a mut [u8],
-    ) -> Result<&'a mut [u8; N], WriteError> {
-        let out: &mut [u8; N] = out.try_into().map_err(|_| WriteError::Buffer)?;
+    fn copy_to<const N: usize>(&self, out: &mut [u8; N]) {
         if let Some(bytes) = self.bytes.first_chunk() {
             *out = *bytes;
         }
-        Ok(out)
     }
 
     /// Fills what differs between IPv4 packets, and completes the precomputed sum with it.
@@ -330,19 +376,22 @@ impl OuterHeader {
             Fragmentation::Forbidden => (0, 0x4000),
             Fragmentation::Allowed { ident } => (ident, 0),
         };
-        let sum = Sum::ZERO
-            .u32(self.sum)
-            .u16(u16::from(tos))
-            .u16(total)
-            .u16(ident)
-            .u16(fragment)
-            .u16(u16::from(protocol));
+        let words = [u16::from(tos), total, ident, fragment, u16::from(protocol)];
+        // Six words are at most five times over 16 bits, so that two folds are enough.
+        let sum = self.sum + words.iter().map(|&word| u32::from(word)).sum::<u32>();
+        let sum = (sum & 0xffff) + (sum >> 16);
+        let sum = (sum + (sum >> 16)) as u16;
         wire::write_u8(out, IP + 1, tos);
         wire::write_u16(out, IP + 2..IP + 4, total);
         wire::write_u16(out, IP + 4..IP + 6, ident);
         wire::write_u16(out, IP + 6..IP + 8, fragment);
-        wire::write_u16(out, IP + 10..IP + 12, sum.checksum());
+        wire::write_u16(out, IP + 10..IP + 12, !sum);
     }
+}
+
+#[inline(always)]
+fn sized<const N: usize>(out: &mut [u8]) -> Result<&mut [u8; N], WriteError> {
+    out.try_into().map_err(|_| WriteError::Buffer)
 }
 
 #[inline(always)]

@@ -1,12 +1,11 @@
 //! The way out where there are ports that take superpackets: to them, TCP segments of one flow that came
 //! in one batch are sent as one (generic receive offload); to others, superpackets as their packets.
 
-use super::{Context, DropReason, Verdict, vlan};
+use super::{Context, OTHER, vlan};
 use crate::frame::{Frame, Io};
 use crate::ids::PortId;
 use crate::offload::sum_from;
 use encap::offload::merge::{Look, Segment};
-use std::collections::VecDeque;
 
 /// Flows that are merged at a time; of more, each in turn makes room for another.
 const FLOWS: usize = 8;
@@ -41,25 +40,26 @@ struct Flows<F> {
 pub(super) fn send<I: Io>(
     cx: &Context<'_>,
     batch: &mut Vec<I::Frame>,
-    fates: &[Option<PortId>],
-    others: &mut VecDeque<Result<Verdict, DropReason>>,
+    fates: &[u32],
     out: &mut vlan::Outlet<'_, I>,
 ) {
     let mut flows = Flows { open: [const { None }; FLOWS], cleared: 0 };
     let mut frames = batch.drain(..);
     for run in fates.chunk_by(|a, b| a == b) {
         let frames = frames.by_ref().take(run.len());
-        match run[0] {
-            Some(port) if cx.takes_superpackets(port) => {
-                frames.for_each(|frame| flows.add(cx, port, frame, out));
-            }
-            Some(port) if cx.port.offload => frames.for_each(|frame| cx.send(port, frame, out)),
-            Some(port) => out.send_all(port, frames),
-            None => {
-                // They may be of the same flows.
-                flows.flush(cx, out);
-                frames.for_each(|frame| cx.conclude_next(others, frame, out));
-            }
+        if run[0] == OTHER {
+            // They may be of the same flows.
+            flows.flush(cx, out);
+            frames.for_each(|frame| cx.conclude_next(frame, out));
+            continue;
+        }
+        let port = PortId(run[0] as u16);
+        if cx.takes_superpackets(port) {
+            frames.for_each(|frame| flows.add(cx, port, frame, out));
+        } else if cx.port.offload {
+            frames.for_each(|frame| cx.send(port, frame, out));
+        } else {
+            out.send_all(port, frames);
         }
     }
     flows.flush(cx, out);

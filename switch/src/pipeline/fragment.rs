@@ -58,8 +58,8 @@ pub(super) fn send<I: Io>(
 }
 
 fn route<I: Io>(cx: &Context<'_>, mut piece: I::Frame, origin: Origin, io: &mut I) {
-    let verdict = router::forward(cx, &mut piece, origin);
-    cx.conclude(verdict, piece, io);
+    let fate = router::forward_rare(cx, &mut piece, origin);
+    cx.conclude(cx.verdict(fate), piece, io);
 }
 
 /// The Ethernet and IPv4 header of a piece.

@@ -18,11 +18,13 @@ mod bridge;
 mod coalesce;
 mod defend;
 mod egress;
+mod fate;
 mod fragment;
 mod guard;
 mod icmp_error;
 mod mtu;
 mod nesting;
+mod packet;
 mod relay;
 mod resolve;
 mod router;
@@ -37,9 +39,10 @@ use crate::frame::{Frame, Io};
 use crate::ids::{Location, PortId, SegmentId, TunnelId};
 use crate::offload::sum_from;
 use crate::reason::DropReason;
-use crate::tables::{Fdb, Fib, Port, Role, Segment, Tables};
+use crate::tables::{Fdb, Fib, Guard, Port, Role, Segment, Tables};
 use defend::Defence;
 use encap::Mac;
+use fate::Fate;
 use icmp_error::{Limiter, Refusal, Report};
 pub use resolve::{MAX_HELD, MAX_PENDING};
 use resolve::{Resolver, Wait};
@@ -72,9 +75,9 @@ pub struct Worker {
     defence: Defence,
     /// The next identification of outer packets that may be fragmented.
     ident: Cell<u16>,
-    /// While a batch is processed: the port that each frame is sent to; none: its verdict is the next
-    /// of `others`.
-    fates: Cell<Vec<Option<PortId>>>,
+    /// While a batch is processed: the port that each frame is sent to; [`OTHER`]: its verdict is the
+    /// next of `others`. As long as the largest batch was.
+    fates: Cell<Vec<u32>>,
     others: Cell<VecDeque<Result<Verdict, DropReason>>>,
 }
 
@@ -92,6 +95,14 @@ enum Origin {
     Underlay(Report),
     /// A packet of the router's own, which waited for its next hop.
     Router,
+}
+
+impl Origin {
+    /// Whether it came out of this tunnel, for the router.
+    #[inline(always)]
+    fn is_tunnel(self, id: TunnelId) -> bool {
+        matches!(self, Origin::Tunnel(tunnel) if tunnel == id)
+    }
 }
 
 /// What becomes of a frame that is not dropped.
@@ -118,6 +129,8 @@ struct Context<'a> {
     tables: &'a Tables,
     fdb: &'a Fdb,
     port: &'a Port,
+    /// Who is behind the port, if it is guarded.
+    owner: Option<&'a Guard>,
     counters: &'a PortCounters,
     limiter: &'a Limiter,
     resolver: &'a Resolver,
@@ -126,8 +139,10 @@ struct Context<'a> {
     all: &'a WorkerCounters,
     ident: &'a Cell<u16>,
     /// [`Worker::fates`] and [`Worker::others`].
-    fates: &'a Cell<Vec<Option<PortId>>>,
+    fates: &'a Cell<Vec<u32>>,
     others: &'a Cell<VecDeque<Result<Verdict, DropReason>>>,
+    /// The verdict of the frame that came last, where its [`Fate`] does not say it all.
+    aside: Cell<Option<Verdict>>,
     /// Seconds.
     now: u32,
     /// Milliseconds.
@@ -144,6 +159,8 @@ struct Context<'a> {
 const USUAL_BATCH: usize = 256;
 /// Frames of a batch that are looked at before the first of them is forwarded.
 const AHEAD: usize = 32;
+/// Of a frame that is not simply sent; no port's identifier.
+const OTHER: u32 = u32::MAX;
 /// What no frame has for a MAC address.
 const NO_MAC: u64 = u64::MAX;
 
@@ -221,6 +238,7 @@ impl Worker {
             tables,
             fdb: &self.fdb,
             port,
+            owner: port.policy.guard.as_ref(),
             counters: self.counters.port(port.id),
             limiter: &self.limiter,
             resolver: &self.resolver,
@@ -228,6 +246,7 @@ impl Worker {
             ident: &self.ident,
             fates: &self.fates,
             others: &self.others,
+            aside: Cell::new(None),
             all: &self.counters,
             now: now.seconds(),
             millis: now.0,
@@ -252,57 +271,82 @@ impl Context<'_> {
     /// it is inlined.
     #[inline(never)]
     fn run<I: Io>(&self, batch: &mut Vec<I::Frame>, out: &mut vlan::Outlet<'_, I>) {
-        let (mut fates, mut others) = (self.fates.take(), self.others.take());
-        let mut note = |verdict: Result<Verdict, DropReason>| match verdict {
-            Ok(Verdict::Send(port)) => fates.push(Some(port)),
-            other => {
-                fates.push(None);
-                others.push_back(other);
-            }
+        let mut all_fates = self.fates.take();
+        if all_fates.len() < batch.len() {
+            all_fates.resize(batch.len(), OTHER);
+        }
+        let fates = &mut all_fates[..batch.len()];
+        let note = |to: &mut u32, fate: Fate| match fate {
+            Ok(sent) => *to = sent.port(),
+            other => *to = self.note_other(other),
         };
         match self.port.role {
             Role::Access(segment) => {
-                let from = Location::Port(self.port.id);
+                let entry = bridge::Entry::new(self, segment, Location::Port(self.port.id));
                 let ahead = self.tables.fib.is_large();
-                for frames in batch.chunks_mut(AHEAD) {
+                let (mut frames, mut fates) = (&mut batch[..], &mut fates[..]);
+                while !frames.is_empty() {
+                    let n = if ahead { frames.len().min(AHEAD) } else { frames.len() };
+                    let (now, later) = frames.split_at_mut(n);
+                    let (to, to_later) = fates.split_at_mut(n);
                     if ahead {
-                        touch(&self.tables.fib, frames);
+                        touch(&self.tables.fib, now);
                     }
-                    frames.iter_mut().for_each(|f| note(bridge::forward(self, f, segment, from)));
+                    match &entry {
+                        Some(entry) => {
+                            for (frame, to) in now.iter_mut().zip(to) {
+                                note(to, bridge::forward(self, frame, entry));
+                            }
+                        }
+                        None => now.iter().zip(to).for_each(|(f, to)| note(to, bridge::nowhere(f))),
+                    }
+                    (frames, fates) = (later, to_later);
                 }
             }
-            Role::Uplink => batch.iter_mut().for_each(|f| note(underlay::forward(self, f))),
-        }
-        if self.tables.offload {
-            coalesce::send(self, batch, &fates, &mut others, out);
-            fates.clear();
-            self.fates.set(fates);
-            self.others.set(others);
-            return;
-        }
-        let mut frames = batch.drain(..);
-        for run in fates.chunk_by(|a, b| a == b) {
-            let frames = frames.by_ref().take(run.len());
-            match run[0] {
-                Some(port) => out.send_all(port, frames),
-                None => frames.for_each(|f| self.conclude_next(&mut others, f, out)),
+            Role::Uplink => {
+                for (frame, to) in batch.iter_mut().zip(&mut *fates) {
+                    note(to, underlay::forward(self, frame));
+                }
             }
         }
-        drop(frames);
-        fates.clear();
-        self.fates.set(fates);
+        if self.tables.offload {
+            coalesce::send(self, batch, fates, out);
+            self.fates.set(all_fates);
+            return;
+        }
+        match fates[..] {
+            [first, ..] if first != OTHER && fates.iter().fold(0, |d, f| d | f ^ first) == 0 => {
+                out.send_batch(PortId(first as u16), batch);
+            }
+            _ => {
+                let mut frames = batch.drain(..);
+                for run in fates.chunk_by(|a, b| a == b) {
+                    let frames = frames.by_ref().take(run.len());
+                    match run[0] {
+                        OTHER => frames.for_each(|f| self.conclude_next(f, out)),
+                        port => out.send_all(PortId(port as u16), frames),
+                    }
+                }
+            }
+        }
+        self.fates.set(all_fates);
+    }
+
+    /// Puts the verdict of a frame that is not simply sent to the others of the batch.
+    #[cold]
+    fn note_other(&self, fate: Fate) -> u32 {
+        let mut others = self.others.take();
+        others.push_back(self.verdict(fate));
         self.others.set(others);
+        OTHER
     }
 
     /// Carries out what was decided of a frame that is not simply sent.
     #[cold]
-    fn conclude_next<I: Io>(
-        &self,
-        verdicts: &mut VecDeque<Result<Verdict, DropReason>>,
-        frame: I::Frame,
-        io: &mut I,
-    ) {
-        let verdict = verdicts.pop_front();
+    fn conclude_next<I: Io>(&self, frame: I::Frame, io: &mut I) {
+        let mut others = self.others.take();
+        let verdict = others.pop_front();
+        self.others.set(others);
         debug_assert!(verdict.is_some(), "as many verdicts as frames that want one");
         self.conclude(verdict.unwrap_or(Err(DropReason::Consumed)), frame, io);
     }

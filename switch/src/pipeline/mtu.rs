@@ -4,7 +4,7 @@ use super::{Context, Origin};
 use crate::frame::Frame;
 use crate::ids::{Location, PortId, TunnelId};
 use crate::reason::DropReason;
-use crate::tables::NextHop;
+use crate::tables::{NextHop, Tunnel};
 use encap::ethernet::HEADER_LEN;
 use encap::ip::{IpVersion, protocol};
 use encap::{ipv4, ipv6, tcp};
@@ -28,7 +28,12 @@ pub(super) fn of_port(cx: &Context<'_>, port: PortId) -> Result<u32, DropReason>
 
 #[inline(always)]
 pub(super) fn of_tunnel(cx: &Context<'_>, id: TunnelId) -> Result<u32, DropReason> {
-    let tunnel = cx.tables.tunnel(id).ok_or(DropReason::PortDown)?;
+    through(cx, cx.tables.tunnel(id).ok_or(DropReason::PortDown)?)
+}
+
+/// The largest IP packet that a tunnel takes, in bytes.
+#[inline(always)]
+pub(super) fn through(cx: &Context<'_>, tunnel: &Tunnel) -> Result<u32, DropReason> {
     if tunnel.egress.is_none() {
         return Err(DropReason::NeighborUnresolved);
     }

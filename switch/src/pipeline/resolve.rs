@@ -214,7 +214,7 @@ impl Worker {
                     // it has had its chance.
                     let routed = match origin {
                         Origin::Router => router::originate(&cx, &mut frame),
-                        _ => router::forward(&cx, &mut frame, origin),
+                        _ => cx.verdict(router::forward_rare(&cx, &mut frame, origin)),
                     };
                     let verdict = match routed {
                         Ok(Verdict::Resolve(_)) => Err(DropReason::NeighborUnresolved),

@@ -1,7 +1,9 @@
 //! L3: the node's router. RFC 1812 section 5 and RFC 8200 section 3 say what it must do.
 
 use super::answer::Owner;
+use super::fate::{Fate, Unsent, dropped, sent};
 use super::icmp_error::{Refusal, Report};
+use super::packet::{self, Packet};
 use super::segment::{self, Step};
 use super::{Context, Origin, Verdict, answer, egress, mtu, nesting, resolve};
 use crate::frame::Frame;
@@ -10,70 +12,54 @@ use crate::reason::DropReason;
 use crate::tables::{NextHop, Router};
 use encap::ethernet::{self, HEADER_LEN, ethertype};
 use encap::{flow, ipv4, ipv6};
-use std::net::{IpAddr, Ipv4Addr};
-
-/// What the router needs to know of a packet.
-///
-/// Never handed as a whole to what is not inlined: that would keep it in memory, where wide loads wait
-/// for the narrow stores before them, at 40 clocks a packet.
-struct Packet {
-    dst: IpAddr,
-    /// Bytes of the IP packet, padding excluded; of a superpacket those of its largest packet.
-    len: usize,
-    /// Whether an address is valid on its link only: such a packet may reach the router, but not
-    /// pass it (RFC 4291 section 2.5.6).
-    link_local: bool,
-    /// TTL or hop limit.
-    hops: u8,
-    /// Whether a router may fragment it.
-    may_fragment: bool,
-}
-
-/// What matters when a packet does not fit.
-#[derive(Clone, Copy)]
-struct Size {
-    len: usize,
-    may_fragment: bool,
-}
-
-impl Packet {
-    #[inline(always)]
-    fn size(&self) -> Size {
-        Size { len: self.len, may_fragment: self.may_fragment }
-    }
-}
+use std::net::IpAddr;
 
 /// A frame for the router: ARP or neighbour discovery for its addresses, a packet to one of them,
-/// or a packet on its way.
-#[inline]
+/// or a packet on its way. Where it came from is asked for only when it is not simply sent on.
+#[inline(always)]
 pub(super) fn forward<F: Frame>(
     cx: &Context<'_>,
     frame: &mut F,
-    origin: Origin,
-) -> Result<Verdict, DropReason> {
-    if frame.gso_size() != 0 {
-        return forward_super(cx, frame, origin);
+    ethertype: u16,
+    origin: impl Fn() -> Origin + Copy,
+) -> Fate {
+    if ethertype == ethertype::IPV4
+        && frame.gso_size() == 0
+        && let Some(packet) = packet::usual_v4(frame)
+    {
+        return route::<F, false>(cx, frame, packet, origin);
     }
-    let (_, _, ethertype) = ethernet::header(frame.bytes()).ok_or(DropReason::EthTruncated)?;
-    match ethertype {
-        ethertype::IPV4 => {
-            let packet = check_v4(&frame.bytes()[HEADER_LEN..], frame.len() - HEADER_LEN)?;
-            route::<F, false>(cx, frame, packet, origin)
-        }
-        ethertype::IPV6 => forward_v6(cx, frame, origin),
-        ethertype::ARP => arp(cx, frame, origin),
-        _ => Err(DropReason::EtherTypeUnrouted),
-    }
+    forward_unusual(cx, frame, ethertype, origin())
 }
 
+/// [`forward`] where it is not worth a copy of the router.
 #[inline(never)]
-fn forward_v6<F: Frame>(
+pub(super) fn forward_rare<F: Frame>(cx: &Context<'_>, frame: &mut F, origin: Origin) -> Fate {
+    let (_, _, ethertype) = ethernet::header(frame.bytes()).ok_or(DropReason::EthTruncated)?;
+    forward(cx, frame, ethertype, || origin)
+}
+
+/// Whatever is not the usual packet of IPv4.
+#[inline(never)]
+fn forward_unusual<F: Frame>(
     cx: &Context<'_>,
     frame: &mut F,
+    ethertype: u16,
     origin: Origin,
-) -> Result<Verdict, DropReason> {
-    let packet = check_v6(&frame.bytes()[HEADER_LEN..], frame.len() - HEADER_LEN)?;
-    route::<F, false>(cx, frame, packet, origin)
+) -> Fate {
+    if frame.gso_size() != 0 {
+        return forward_super(cx, frame, ethertype, origin);
+    }
+    let packet = match ethertype {
+        ethertype::IPV6 => {
+            let packet = packet::check_v6(frame)?;
+            return route::<F, false>(cx, frame, packet, || origin);
+        }
+        ethertype::IPV4 => packet::check_v4(frame)?,
+        ethertype::ARP => return cx.fate(arp(cx, frame, origin)),
+        _ => return dropped(DropReason::EtherTypeUnrouted),
+    };
+    route::<F, false>(cx, frame, packet, || origin)
 }
 
 /// A superpacket goes the same way as its packets would, which are as large as it says. In a place of
@@ -82,36 +68,73 @@ fn forward_v6<F: Frame>(
 fn forward_super<F: Frame>(
     cx: &Context<'_>,
     frame: &mut F,
+    ethertype: u16,
     origin: Origin,
-) -> Result<Verdict, DropReason> {
-    let (_, _, ethertype) = ethernet::header(frame.bytes()).ok_or(DropReason::EthTruncated)?;
-    let (bytes, available) = (&frame.bytes()[HEADER_LEN..], frame.len() - HEADER_LEN);
+) -> Fate {
     let packet = match ethertype {
-        ethertype::IPV4 => check_v4(bytes, available)?,
-        ethertype::IPV6 => check_v6(bytes, available)?,
-        _ => return Err(DropReason::EtherTypeUnrouted),
+        ethertype::IPV4 => packet::check_v4(frame)?,
+        ethertype::IPV6 => packet::check_v6(frame)?,
+        _ => return dropped(DropReason::EtherTypeUnrouted),
     };
-    route::<F, true>(cx, frame, packet, origin)
+    route::<F, true>(cx, frame, packet, || origin)
+}
+
+/// A packet that was validated before, read anew: see [`Packet`]. Of a superpacket the length is that of its
+/// largest packet.
+#[inline(always)]
+fn again<F: Frame, const V4: bool, const SUPER: bool>(frame: &F) -> Result<Packet, DropReason> {
+    let mut packet = if V4 { packet::check_v4(frame)? } else { packet::check_v6(frame)? };
+    if SUPER {
+        packet.len = segment::packet_len(frame).ok_or(DropReason::OffloadInvalid)?;
+    }
+    Ok(packet)
 }
 
 /// A validated packet: by the longest prefix to its next hop.
 ///
-/// The way of a forwarded packet is inlined as a whole, once for each family and kind of next hop:
-/// what these functions return would otherwise travel through memory in odd pieces, a third of a
-/// routed packet's cost.
+/// The way of a packet to a pod or into a tunnel is inlined as a whole, once for each family and kind of
+/// next hop: what these functions return would otherwise travel through memory in odd pieces, a third of
+/// a routed packet's cost.
 #[inline(always)]
 fn route<F: Frame, const SUPER: bool>(
     cx: &Context<'_>,
     frame: &mut F,
     mut packet: Packet,
-    origin: Origin,
-) -> Result<Verdict, DropReason> {
-    frame.truncate(HEADER_LEN + packet.len);
+    origin: impl Fn() -> Origin + Copy,
+) -> Fate {
+    if frame.len() != HEADER_LEN + packet.len {
+        frame.truncate(HEADER_LEN + packet.len);
+    }
     if SUPER {
         packet.len = segment::packet_len(frame).ok_or(DropReason::OffloadInvalid)?;
     }
-    let Some(hop) = next_hop(cx, frame, packet.dst) else {
-        return refuse(DropReason::NoRoute, Report::NetworkUnreachable, origin);
+    let Some(hop) = cx.tables.route(packet.dst) else {
+        return refuse(cx, DropReason::NoRoute, Report::NetworkUnreachable, origin());
+    };
+    match *hop {
+        NextHop::Local { .. } | NextHop::Tunnel(_) => {
+            onward::<F, SUPER>(cx, frame, packet, hop, origin)
+        }
+        _ if packet.dst.is_ipv4() => elsewhere::<F, true, SUPER>(cx, frame, hop, origin()),
+        _ => elsewhere::<F, false, SUPER>(cx, frame, hop, origin()),
+    }
+}
+
+/// By a next hop that is neither a pod nor a tunnel, or that has to be found first.
+#[inline(never)]
+fn elsewhere<F: Frame, const V4: bool, const SUPER: bool>(
+    cx: &Context<'_>,
+    frame: &mut F,
+    hop: &NextHop,
+    origin: Origin,
+) -> Fate {
+    let packet = again::<F, V4, SUPER>(frame)?;
+    let hop = match *hop {
+        NextHop::Group(group) => match pick(cx, frame, group) {
+            Some(hop) => hop,
+            None => return refuse(cx, DropReason::NoRoute, Report::NetworkUnreachable, origin),
+        },
+        _ => hop,
     };
     let resolved;
     let hop = match *hop {
@@ -120,41 +143,57 @@ fn route<F: Frame, const SUPER: bool>(
                 resolved = hop;
                 &resolved
             }
-            Err(Ok(wait)) => return Ok(Verdict::Resolve(wait)),
-            Err(Err(reason)) => return refuse(reason, Report::HostUnreachable, origin),
+            Err(Ok(wait)) => return cx.fate(Ok(Verdict::Resolve(wait))),
+            Err(Err(reason)) => return refuse(cx, reason, Report::HostUnreachable, origin),
         },
         _ => hop,
     };
-    if packet.link_local && *hop != NextHop::Router {
-        return Err(DropReason::IpAddressInvalid);
-    }
     match *hop {
+        NextHop::Router => cx.fate(end(cx, frame, packet.len, origin, hop)),
+        _ => onward::<F, SUPER>(cx, frame, packet, hop, || origin),
+    }
+}
+
+/// By a known next hop, which is not the router itself.
+#[inline(always)]
+fn onward<F: Frame, const SUPER: bool>(
+    cx: &Context<'_>,
+    frame: &mut F,
+    packet: Packet,
+    hop: &NextHop,
+    origin: impl Fn() -> Origin + Copy,
+) -> Fate {
+    if packet.link_local {
+        return dropped(DropReason::IpAddressInvalid);
+    }
+    match hop {
         NextHop::Local { port, mac } => {
-            pass_on(cx, frame, packet, origin, mtu::of_port(cx, port), false, |frame| {
-                ethernet::rewrite(frame.bytes_mut(), mac, cx.router);
-                Ok(port)
-            })
+            alive(cx, frame, &packet, origin)?;
+            ready(cx, frame, &packet, origin, mtu::of_port(cx, *port)?, false)?;
+            ethernet::rewrite(frame.bytes_mut(), *mac, cx.router);
+            sent(*port)
         }
-        NextHop::Tunnel(id) if origin == Origin::Tunnel(id) => Err(DropReason::NestedTunnel),
+        NextHop::Tunnel(id) if origin().is_tunnel(*id) => dropped(DropReason::NestedTunnel),
         // The underlay's packets end at this node: it is no transit router.
-        NextHop::Tunnel(_) | NextHop::Direct { .. } if origin == Origin::Native => {
-            Err(DropReason::NotForUs)
+        NextHop::Tunnel(_) | NextHop::Direct { .. } if matches!(origin(), Origin::Native) => {
+            dropped(DropReason::NotForUs)
         }
         NextHop::Tunnel(id) if packet.dst.is_ipv6() && nesting::may_be_limited(frame) => {
-            into_tunnel::<F, SUPER>(cx, frame, id, origin)
+            into_tunnel::<F, SUPER>(cx, frame, *id, origin())
         }
         NextHop::Tunnel(id) => {
-            pass_on(cx, frame, packet, origin, mtu::of_tunnel(cx, id), SUPER, |frame| {
-                egress::to_tunnel(cx, frame, id)
-            })
+            alive(cx, frame, &packet, origin)?;
+            let tunnel = cx.tables.tunnel(*id).ok_or(DropReason::PortDown)?;
+            ready(cx, frame, &packet, origin, mtu::through(cx, tunnel)?, SUPER)?;
+            sent(egress::into_tunnel(cx, frame, tunnel)?)
         }
         NextHop::Direct { .. } | NextHop::Behind { .. } => {
+            alive(cx, frame, &packet, origin)?;
             let cut_up = SUPER && matches!(hop, NextHop::Behind { .. });
-            pass_on(cx, frame, packet, origin, mtu::of_next_hop(cx, hop), cut_up, |frame| {
-                leave(cx, frame, hop)
-            })
+            ready(cx, frame, &packet, origin, mtu::of_next_hop(cx, hop)?, cut_up)?;
+            sent(leave(cx, frame, hop)?)
         }
-        _ => end(cx, frame, packet.size(), origin, hop),
+        _ => cx.fate(end(cx, frame, packet.len, origin(), hop)),
     }
 }
 
@@ -166,55 +205,59 @@ fn into_tunnel<F: Frame, const SUPER: bool>(
     frame: &mut F,
     id: TunnelId,
     origin: Origin,
-) -> Result<Verdict, DropReason> {
-    // Read anew: see [`Packet`].
-    let mut packet = check_v6(&frame.bytes()[HEADER_LEN..], frame.len() - HEADER_LEN)?;
-    if SUPER {
-        packet.len = segment::packet_len(frame).ok_or(DropReason::OffloadInvalid)?;
-    }
-    let mtu = mtu::of_tunnel(cx, id);
+) -> Fate {
+    let packet = again::<F, false, SUPER>(frame)?;
+    alive(cx, frame, &packet, || origin)?;
     let Some(limit) = nesting::limit(cx, frame, id) else {
-        return pass_on(cx, frame, packet, origin, mtu, SUPER, |f| egress::to_tunnel(cx, f, id));
+        ready(cx, frame, &packet, || origin, mtu::of_tunnel(cx, id)?, SUPER)?;
+        return sent(egress::to_tunnel(cx, frame, id)?);
     };
-    if packet.hops < 2 {
-        return refuse(DropReason::TtlExceeded, Report::TimeExceeded, origin);
-    }
     let Some(left) = limit.value.checked_sub(1) else {
         let report = Report::ParameterProblem(limit.offset as u32);
-        return refuse(DropReason::EncapsulationLimit, report, origin);
+        return refuse(cx, DropReason::EncapsulationLimit, report, origin);
     };
-    let mtu = mtu.map(|mtu| nesting::mtu(cx, id, mtu));
-    pass_on(cx, frame, packet, origin, mtu, SUPER, |f| egress::to_limited_tunnel(cx, f, id, left))
+    let mtu = nesting::mtu(cx, id, mtu::of_tunnel(cx, id)?);
+    ready(cx, frame, &packet, || origin, mtu, SUPER)?;
+    sent(egress::to_limited_tunnel(cx, frame, id, left)?)
 }
 
-/// Sends on a packet that is small enough and has hops left; `cut_up` if it is a superpacket and headers
-/// are to come before each of its packets. What is refused is quoted as it came: nothing is changed before
-/// the last check.
+/// Whether a packet has hops left.
 #[inline(always)]
-fn pass_on<F: Frame>(
+fn alive<F: Frame>(
+    cx: &Context<'_>,
+    frame: &F,
+    packet: &Packet,
+    origin: impl Fn() -> Origin + Copy,
+) -> Result<(), Unsent> {
+    if packet.hops(frame) < 2 {
+        refuse(cx, DropReason::TtlExceeded, Report::TimeExceeded, origin())?;
+    }
+    Ok(())
+}
+
+/// Makes a packet ready to be sent on, if it is small enough; `cut_up` if it is a superpacket and headers are
+/// to come before each of its packets. What is refused is quoted as it came: nothing is changed before the
+/// last check.
+#[inline(always)]
+fn ready<F: Frame>(
     cx: &Context<'_>,
     frame: &mut F,
-    packet: Packet,
-    origin: Origin,
-    mtu: Result<u32, DropReason>,
+    packet: &Packet,
+    origin: impl Fn() -> Origin + Copy,
+    mtu: u32,
     cut_up: bool,
-    leave: impl FnOnce(&mut F) -> Result<PortId, DropReason>,
-) -> Result<Verdict, DropReason> {
-    if packet.hops < 2 {
-        return refuse(DropReason::TtlExceeded, Report::TimeExceeded, origin);
-    }
-    let mtu = mtu?;
+) -> Result<(), Unsent> {
     if packet.len > mtu as usize {
-        return too_large(packet.size(), mtu, origin);
+        cx.fate(too_large(frame, mtu, origin()))?;
     }
     if cut_up {
-        return segment::one_by_one(Step::Route(origin));
+        cx.fate(segment::one_by_one(Step::Route(origin())))?;
     }
     if cx.clamp_mss {
-        mtu::clamp_mss(cx, frame, origin, mtu);
+        mtu::clamp_mss(cx, frame, origin(), mtu);
     }
-    count_hop(frame, &packet);
-    leave(frame).map(Verdict::Send)
+    count_hop(frame, packet);
+    Ok(())
 }
 
 /// A packet that this router does not send on itself.
@@ -222,43 +265,47 @@ fn pass_on<F: Frame>(
 fn end<F: Frame>(
     cx: &Context<'_>,
     frame: &mut F,
-    size: Size,
+    len: usize,
     origin: Origin,
     hop: &NextHop,
 ) -> Result<Verdict, DropReason> {
     match *hop {
-        NextHop::Router => to_router(cx, frame, origin, size),
+        NextHop::Router => to_router(cx, frame, origin, len),
         NextHop::Host => {
             if cx.clamp_mss {
                 let host = cx.tables.router.as_ref().and_then(|r| r.host);
                 let mtu = host.and_then(|h| mtu::of_port(cx, h.port).ok()).unwrap_or(u32::MAX);
                 mtu::clamp_mss(cx, frame, origin, mtu);
             }
-            to_host(cx, frame, origin, size)
+            to_host(cx, frame, origin, len)
         }
         NextHop::Blackhole => Err(DropReason::RouteBlackhole),
         NextHop::Unreachable => {
-            refuse(DropReason::RouteUnreachable, Report::HostUnreachable, origin)
+            refusal(DropReason::RouteUnreachable, Report::HostUnreachable, origin)
         }
-        NextHop::Prohibited => refuse(DropReason::RouteProhibited, Report::Prohibited, origin),
+        NextHop::Prohibited => refusal(DropReason::RouteProhibited, Report::Prohibited, origin),
         // A group has no group among its members; the others are none of ours.
         _ => Err(DropReason::NoRoute),
     }
 }
 
 #[cold]
-fn refuse(reason: DropReason, report: Report, origin: Origin) -> Result<Verdict, DropReason> {
+fn refuse(cx: &Context<'_>, reason: DropReason, report: Report, origin: Origin) -> Fate {
+    cx.fate(refusal(reason, report, origin))
+}
+
+fn refusal(reason: DropReason, report: Report, origin: Origin) -> Result<Verdict, DropReason> {
     Ok(Verdict::Refuse(Refusal { reason, report, origin }))
 }
 
 /// What becomes of a packet that its next hop does not take whole.
 #[cold]
-fn too_large(size: Size, mtu: u32, origin: Origin) -> Result<Verdict, DropReason> {
+fn too_large<F: Frame>(frame: &F, mtu: u32, origin: Origin) -> Result<Verdict, DropReason> {
     let (reason, report) = (DropReason::MtuExceeded, Report::TooBig(mtu));
     match origin {
         // Its own answers are no larger than the questions, its errors smaller than any MTU.
         Origin::Router => Err(reason),
-        _ if size.may_fragment => Ok(Verdict::Fragment(mtu, origin)),
+        _ if packet::may_fragment(frame) => Ok(Verdict::Fragment(mtu, origin)),
         _ => Ok(Verdict::Refuse(Refusal { reason, report, origin })),
     }
 }
@@ -286,7 +333,6 @@ fn leave<F: Frame>(cx: &Context<'_>, frame: &mut F, hop: &NextHop) -> Result<Por
 }
 
 /// The next hop of the longest prefix that matches; of several of equal cost, the one of the flow.
-#[inline(always)]
 fn next_hop<'a, F: Frame>(cx: &Context<'a>, frame: &F, dst: IpAddr) -> Option<&'a NextHop> {
     let hop = cx.tables.route(dst)?;
     match *hop {
@@ -299,85 +345,6 @@ fn next_hop<'a, F: Frame>(cx: &Context<'a>, frame: &F, dst: IpAddr) -> Option<&'
 fn pick<'a, F: Frame>(cx: &Context<'a>, frame: &F, group: u32) -> Option<&'a NextHop> {
     let flow = flow::hash_packet(frame.bytes().get(HEADER_LEN..).unwrap_or(&[]));
     cx.tables.pick(group, flow)
-}
-
-/// Validates an IPv4 header (RFC 1812 section 5.2.2). `available` is what the frame holds,
-/// further segments and padding included.
-#[inline(always)]
-fn check_v4(bytes: &[u8], available: usize) -> Result<Packet, DropReason> {
-    let view =
-        ipv4::View::new_checked_within(bytes, available).map_err(|_| DropReason::Ipv4Malformed)?;
-    if !view.checksum_ok() {
-        return Err(DropReason::Ipv4Checksum);
-    }
-    let (src, dst) = (view.src(), view.dst());
-    let link_local =
-        if is_ordinary(src) && is_ordinary(dst) { false } else { check_addresses_v4(src, dst)? };
-    Ok(Packet {
-        dst: dst.into(),
-        len: view.total_len(),
-        link_local,
-        hops: view.ttl(),
-        may_fragment: !view.dont_fragment(),
-    })
-}
-
-/// Whether an address is of a network that nothing is special about, which its first octet tells: not
-/// 0, 127, 169 (link-local), 224 or above.
-#[inline(always)]
-fn is_ordinary(ip: Ipv4Addr) -> bool {
-    const ORDINARY: [bool; 256] = {
-        let mut ordinary = [false; 256];
-        let mut first = 1;
-        while first < 224 {
-            ordinary[first] = first != 127 && first != 169;
-            first += 1;
-        }
-        ordinary
-    };
-    ORDINARY[usize::from(ip.octets()[0])]
-}
-
-/// Whether a packet with these addresses may be routed, and whether one of them is valid on its link
-/// only.
-#[cold]
-fn check_addresses_v4(src: Ipv4Addr, dst: Ipv4Addr) -> Result<bool, DropReason> {
-    if dst.is_multicast() || dst.is_broadcast() {
-        return Err(DropReason::IpMulticastUnrouted);
-    }
-    // RFC 1812 section 5.3.7: never forwarded, network 0 included.
-    let is_nobody = |ip: Ipv4Addr| ip.is_loopback() || ip.octets()[0] == 0;
-    let invalid = src.is_multicast() || src.is_broadcast() || is_nobody(src) || is_nobody(dst);
-    if invalid {
-        return Err(DropReason::IpAddressInvalid);
-    }
-    Ok(src.is_link_local() || dst.is_link_local())
-}
-
-/// Validates an IPv6 header (RFC 8200 section 3, RFC 4291 section 2.5 for the addresses).
-fn check_v6(bytes: &[u8], available: usize) -> Result<Packet, DropReason> {
-    let view =
-        ipv6::View::new_checked_within(bytes, available).map_err(|_| DropReason::Ipv6Malformed)?;
-    let (src, dst) = (view.src(), view.dst());
-    if dst.is_multicast() {
-        return Err(DropReason::IpMulticastUnrouted);
-    }
-    let invalid = src.is_multicast()
-        || src.is_loopback()
-        || src.is_unspecified()
-        || dst.is_loopback()
-        || dst.is_unspecified();
-    if invalid {
-        return Err(DropReason::IpAddressInvalid);
-    }
-    let link_local = src.is_unicast_link_local() || dst.is_unicast_link_local();
-    Ok(Packet {
-        dst: dst.into(),
-        len: view.total_len(),
-        link_local,
-        hops: view.hop_limit(),
-        may_fragment: false,
-    })
 }
 
 /// Takes one from the TTL or hop limit, of which there is more than one left.
@@ -414,7 +381,7 @@ fn to_router<F: Frame>(
     cx: &Context<'_>,
     frame: &mut F,
     origin: Origin,
-    size: Size,
+    len: usize,
 ) -> Result<Verdict, DropReason> {
     let (_, _, ethertype) = ethernet::header(frame.bytes()).ok_or(DropReason::EthTruncated)?;
     let router: &Router = cx.tables.router.as_ref().ok_or(DropReason::NoRoute)?;
@@ -430,7 +397,7 @@ fn to_router<F: Frame>(
         if ethertype == ethertype::IPV6 && is_segment && resolve::advertisement(cx, frame) {
             return Err(DropReason::Consumed);
         }
-        return to_host(cx, frame, origin, size);
+        return to_host(cx, frame, origin, len);
     }
     cx.counters.answered.add(1);
     match origin {
@@ -445,10 +412,9 @@ fn to_router<F: Frame>(
 #[inline(never)]
 pub(super) fn originate<F: Frame>(cx: &Context<'_>, frame: &mut F) -> Result<Verdict, DropReason> {
     let (_, _, ethertype) = ethernet::header(frame.bytes()).ok_or(DropReason::EthTruncated)?;
-    let (bytes, available) = (&frame.bytes()[HEADER_LEN..], frame.len() - HEADER_LEN);
     let packet = match ethertype {
-        ethertype::IPV4 => check_v4(bytes, available)?,
-        _ => check_v6(bytes, available)?,
+        ethertype::IPV4 => packet::check_v4(frame)?,
+        _ => packet::check_v6(frame)?,
     };
     let resolved;
     let hop = match next_hop(cx, frame, packet.dst).ok_or(DropReason::NoRoute)? {
@@ -463,13 +429,13 @@ pub(super) fn originate<F: Frame>(cx: &Context<'_>, frame: &mut F) -> Result<Ver
             }
         }
         NextHop::Host | NextHop::Router => {
-            return to_host(cx, frame, Origin::Router, packet.size());
+            return to_host(cx, frame, Origin::Router, packet.len);
         }
         known => known,
     };
     let mtu = mtu::of_next_hop(cx, hop)?;
     if packet.len > mtu as usize {
-        return too_large(packet.size(), mtu, Origin::Router);
+        return too_large(frame, mtu, Origin::Router);
     }
     leave(cx, frame, hop).map(Verdict::Send)
 }
@@ -480,7 +446,7 @@ fn to_host<F: Frame>(
     cx: &Context<'_>,
     frame: &mut F,
     origin: Origin,
-    size: Size,
+    len: usize,
 ) -> Result<Verdict, DropReason> {
     let host = cx.tables.router.as_ref().and_then(|r| r.host).ok_or(DropReason::HostPortMissing)?;
     if matches!(origin, Origin::Segment(..)) && host.port == cx.port.id {
@@ -488,8 +454,8 @@ fn to_host<F: Frame>(
         return Ok(Verdict::Refuse(Refusal { reason, report, origin }));
     }
     let mtu = mtu::of_port(cx, host.port)?;
-    if size.len > mtu as usize {
-        return too_large(size, mtu, origin);
+    if len > mtu as usize {
+        return too_large(frame, mtu, origin);
     }
     ethernet::rewrite(frame.bytes_mut(), host.mac, cx.router);
     Ok(Verdict::Send(host.port))

@@ -156,13 +156,13 @@ impl<F: Frame> Cutter<'_, F> {
         if self.at < self.layout.payload_len {
             cx.counters.originated.add(1);
         }
-        let verdict = match self.step {
+        let fate = match self.step {
             Step::Send(port) => return io.send(port, frame),
             Step::Flood(segment, from) => return cx.flood(segment, from, frame, io),
-            Step::Bridge(segment, from) => bridge::forward(cx, &mut frame, segment, from),
-            Step::Route(origin) => router::forward(cx, &mut frame, origin),
+            Step::Bridge(segment, from) => bridge::forward_rare(cx, &mut frame, segment, from),
+            Step::Route(origin) => router::forward_rare(cx, &mut frame, origin),
         };
-        cx.conclude(verdict, frame, io);
+        cx.conclude(cx.verdict(fate), frame, io);
     }
 
     /// Gives back what has become no packet.

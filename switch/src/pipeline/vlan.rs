@@ -75,6 +75,14 @@ impl<I: Io> Io for Outlet<'_, I> {
     }
 
     #[inline(always)]
+    fn send_batch(&mut self, port: PortId, batch: &mut Vec<I::Frame>) {
+        if self.limits.is_some() || self.vlan.is_some_and(|vlan| vlan.port == port) {
+            return batch.drain(..).for_each(|frame| self.send(port, frame));
+        }
+        self.io.send_batch(port, batch);
+    }
+
+    #[inline(always)]
     fn discard(&mut self, frame: I::Frame) {
         self.io.discard(frame);
     }

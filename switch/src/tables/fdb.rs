@@ -80,6 +80,25 @@ pub enum Learned {
     Limited,
 }
 
+/// What is noted of a station that was just seen: where, and the second in which it is forgotten. The
+/// same for all stations of a segment that are seen at one place within a second.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Stamp(u64);
+
+impl Stamp {
+    /// Seen at `location` in the second `now`, to be forgotten after `ageing` more.
+    #[inline(always)]
+    pub fn new(location: Location, now: u32, ageing: u32) -> Stamp {
+        Stamp(u64::from(now.saturating_add(ageing)) << 32 | u64::from(location.to_bits()))
+    }
+
+    /// Bits 0..17 of a value are the location, 17..32 a tag of the key, 32..64 the second it expires.
+    #[inline(always)]
+    fn value(self, hash: u64) -> u64 {
+        self.0 | tag(hash)
+    }
+}
+
 /// An address of a segment in one word.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Station(u64);
@@ -95,14 +114,8 @@ impl Station {
 
 #[inline(always)]
 fn hash(key: u64) -> u64 {
-    let m = u128::from(key ^ 0x9e37_79b9_7f4a_7c15) * 0xd6e8_feb8_6659_fd93;
+    let m = u128::from(key) * 0xd6e8_feb8_6659_fd93;
     (m >> 64) as u64 ^ m as u64
-}
-
-/// Bits 0..17 of a value are the location, 17..32 a tag of the key, 32..64 the second it expires.
-#[inline(always)]
-fn value(hash: u64, location: Location, expires: u32) -> u64 {
-    u64::from(expires) << 32 | tag(hash) | u64::from(location.to_bits())
 }
 
 #[inline(always)]
@@ -110,6 +123,9 @@ fn is_live(value: u64, now: u32) -> bool {
     (value >> 32) as u32 > now
 }
 
+const LOCATION: u32 = 0x1_ffff;
+/// No location.
+const NOWHERE: u32 = u32::MAX;
 const TAG: u64 = 0x7fff << 17;
 
 /// Bits of the hash that choose no bucket.
@@ -174,24 +190,45 @@ impl Fdb {
     /// [`Fdb::lookup`] of an address as it comes from a frame.
     #[inline(always)]
     pub fn locate(&self, Station(key): Station, now: u32) -> Option<Location> {
-        let (_, v) = self.find(key, hash(key))?;
-        is_live(v, now).then(|| Location::from_bits(v as u32))
+        let hash = hash(key);
+        // Most are where they would rather be, which saves a scan and the misprediction of where in the
+        // bucket it ends.
+        let bits = match self.home(hash).slot(way(hash), key, hash) {
+            Some((_, v)) if is_live(v, now) => v as u32 & LOCATION,
+            _ => self.locate_elsewhere(key, now),
+        };
+        (bits != NOWHERE).then(|| Location::from_bits(bits))
     }
 
-    /// The slot of a key, and its value. Most are where they would rather be, which saves a scan and
-    /// the misprediction of where in the bucket it ends.
-    #[inline(always)]
-    fn find(&self, key: u64, hash: u64) -> Option<(&AtomicU64, u64)> {
-        match self.home(hash).slot(way(hash), key, hash) {
-            Some(found) => Some(found),
-            None => self.find_elsewhere(key, hash),
+    /// The bits of a location, or [`NOWHERE`].
+    #[inline(never)]
+    fn locate_elsewhere(&self, key: u64, now: u32) -> u32 {
+        match self.find(key, hash(key)) {
+            Some((_, v)) if is_live(v, now) => v as u32 & LOCATION,
+            _ => NOWHERE,
         }
     }
 
-    #[inline(never)]
-    fn find_elsewhere(&self, key: u64, hash: u64) -> Option<(&AtomicU64, u64)> {
+    /// The slot of a key, and its value.
+    fn find(&self, key: u64, hash: u64) -> Option<(&AtomicU64, u64)> {
+        let preferred = || self.home(hash).slot(way(hash), key, hash);
         let buckets = [self.home(hash), self.refuge(hash)];
-        buckets.into_iter().find_map(|b| (0..WAYS).find_map(|way| b.slot(way, key, hash)))
+        preferred().or_else(|| {
+            buckets.into_iter().find_map(|b| (0..WAYS).find_map(|way| b.slot(way, key, hash)))
+        })
+    }
+
+    /// Whether there is nothing to learn: the slot that an address prefers says exactly this of it. If
+    /// not, [`Fdb::learn_within`] says what there is.
+    ///
+    /// The key is not read again after the value: should the slot have changed hands in between, to an
+    /// address of the same tag that was seen at the same place, it is the next frame that is learned.
+    #[inline(always)]
+    pub fn knows(&self, Station(key): Station, stamp: Stamp) -> bool {
+        let hash = hash(key);
+        let (bucket, way) = (self.home(hash), way(hash));
+        bucket.keys[way].load(Ordering::Acquire) == key
+            && bucket.values[way].load(Ordering::Relaxed) == stamp.value(hash)
     }
 
     /// Notes that `mac` was seen as a source at `location`, to be forgotten when it is not seen again
@@ -212,7 +249,6 @@ impl Fdb {
 
     /// Like [`Fdb::learn`], as long as the limits allow; they are asked for only when the address is
     /// new or has moved.
-    #[inline(always)]
     pub fn learn_within(
         &self,
         Station(key): Station,
@@ -222,7 +258,7 @@ impl Fdb {
         limits: impl FnOnce() -> Limits,
     ) -> Learned {
         let hash = hash(key);
-        let new = value(hash, location, now.saturating_add(ageing));
+        let new = Stamp::new(location, now, ageing).value(hash);
         match self.find(key, hash) {
             Some((_, old)) if old == new => Learned::Known,
             Some((slot, old)) if old as u32 == new as u32 => {
@@ -400,6 +436,25 @@ mod tests {
         assert_eq!(fdb.learn(SEG, mac(1), P2, 200, AGEING), Learned::Moved);
         assert_eq!(fdb.lookup(SEG, mac(1), 499), Some(P2));
         assert_eq!(fdb.lookup(SEG, mac(1), 500), None, "aged out after 300 s");
+    }
+
+    #[test]
+    fn knows_what_it_need_not_learn() {
+        let fdb = Fdb::new(1024);
+        let knows = |segment, n, at, now| {
+            let station = Station::new(segment, mac(n).to_u64());
+            fdb.knows(station, Stamp::new(at, now, AGEING))
+        };
+        assert!(!knows(SEG, 1, P1, 10));
+        fdb.learn(SEG, mac(1), P1, 10, AGEING);
+        assert!(knows(SEG, 1, P1, 10));
+        assert!(!knows(SEG, 1, P1, 11), "to be noted again, a second later");
+        assert!(!knows(SEG, 1, P2, 10), "it has moved");
+        assert!(!knows(SEG, 2, P1, 10) && !knows(SegmentId(2), 1, P1, 10), "another station");
+        // Neither a free slot nor one that is claimed is anybody's.
+        assert!(!knows(SegmentId(0), 0x0200_0000_0000, P1, 10));
+        fdb.flush(|_, _, _| true);
+        assert!(!knows(SEG, 1, P1, 10));
     }
 
     #[test]

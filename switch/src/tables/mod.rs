@@ -10,6 +10,7 @@ pub mod mixer;
 pub mod neighbors;
 mod next_hop;
 mod path_mtu;
+mod peers;
 mod port;
 mod segment;
 mod slots;
@@ -18,7 +19,7 @@ mod tunnel;
 mod underlay;
 
 pub use bucket::TokenBucket;
-pub use fdb::{Fdb, FdbEntry, Learned, Limits, Station};
+pub use fdb::{Fdb, FdbEntry, Learned, Limits, Stamp, Station};
 pub use fib::{Fib, Lpm, Rib};
 pub use group::Group;
 pub use neighbors::{NeighborEntry, NeighborState, Neighbors};
@@ -140,6 +141,6 @@ impl Tables {
     /// The next hop of the longest prefix that holds `ip`.
     #[inline(always)]
     pub fn route(&self, ip: IpAddr) -> Option<&NextHop> {
-        self.next_hops.get(self.fib.lookup(ip)? as usize)
+        self.next_hops.get(self.fib.index(ip))
     }
 }

@@ -21,7 +21,7 @@ pub struct PathMtu(
 impl PathMtu {
     /// The MTU in bytes, of the outer IP packet, unless nothing is known or it is out of date. `now`
     /// is in seconds.
-    #[inline]
+    #[inline(always)]
     pub fn get(&self, now: u32) -> Option<u32> {
         match self.0.load(Ordering::Relaxed) {
             0 => None,

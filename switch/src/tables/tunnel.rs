@@ -54,20 +54,25 @@ impl Default for OuterPolicy {
 
 impl OuterPolicy {
     /// DSCP and ECN of the outer header around a packet whose own are `inner`.
-    #[inline]
+    #[inline(always)]
     pub fn tos(&self, inner: u8) -> u8 {
         let tos = ecn::outer_tos(inner);
         match self.dscp {
             None => tos,
-            Some(dscp) => dscp << 2 | tos & 3,
+            Some(dscp) => with_dscp(tos, dscp),
         }
     }
+}
+
+#[cold]
+fn with_dscp(tos: u8, dscp: u8) -> u8 {
+    dscp << 2 | tos & 3
 }
 
 impl Tunnel {
     /// The largest IP packet that reaches the peer, in bytes: what the uplink leaves, or less while
     /// the underlay is known to carry less. `now` is in seconds.
-    #[inline]
+    #[inline(always)]
     pub fn path_mtu(&self, now: u32) -> u32 {
         match self.path.get(now) {
             None => self.mtu,

@@ -37,10 +37,13 @@ impl Line {
     }
 }
 
+/// Lines in one piece of memory.
+type Chunk = [Line; 1 << CHUNK];
+
 /// Lines as a snapshot sees them.
 #[derive(Clone)]
 pub(super) struct Lines {
-    chunks: Arc<[Arc<[Line]>]>,
+    chunks: Arc<[Arc<Chunk>]>,
     /// Held as long as the snapshot is.
     _token: Arc<()>,
 }
@@ -50,6 +53,13 @@ impl Lines {
     #[inline(always)]
     pub(super) fn from(&self, at: u32) -> &[Line] {
         &self.chunks[(at >> CHUNK) as usize][(at as usize) % (1 << CHUNK)..]
+    }
+
+    /// Word `i` of the node that begins at a line, all of which is in one chunk.
+    #[inline(always)]
+    pub(super) fn word(&self, at: u32, i: usize) -> u32 {
+        let word = (at as usize % (1 << CHUNK)) * WORDS + i;
+        self.chunks[(at >> CHUNK) as usize][word / WORDS % (1 << CHUNK)].word(word)
     }
 
     /// Chunks of 256 KiB.
@@ -69,7 +79,7 @@ type Block = (u32, u8);
 
 /// Where lines come from: what changes a table has it.
 pub(super) struct Store {
-    chunks: Arc<[Arc<[Line]>]>,
+    chunks: Arc<[Arc<Chunk>]>,
     /// The lines of the last chunk that were never used.
     fresh: core::ops::Range<u32>,
     /// Blocks that nobody reads, by their number of lines.
@@ -157,8 +167,9 @@ impl Store {
             self.fresh.start += n as u32;
         }
         let start = (self.chunks.len() as u32) << CHUNK;
-        let chunk: Arc<[Line]> = (0..1 << CHUNK).map(|_| Line::default()).collect();
-        self.chunks = self.chunks.iter().cloned().chain([chunk]).collect();
+        let lines: Arc<[Line]> = (0..1 << CHUNK).map(|_| Line::default()).collect();
+        let chunk = lines.try_into().ok();
+        self.chunks = self.chunks.iter().cloned().chain(chunk).collect();
         self.fresh = start..start + (1 << CHUNK);
     }
 }

@@ -36,6 +36,18 @@ impl<K: Key> Lpm<K> {
     /// The value of the longest prefix that holds `key`.
     #[inline(always)]
     pub fn lookup(&self, key: K) -> Option<u32> {
+        self.entry(key).checked_sub(1)
+    }
+
+    /// The value, as an index that is beyond every table where there is none.
+    #[inline(always)]
+    pub(super) fn index(&self, key: K) -> usize {
+        self.entry(key).wrapping_sub(1) as usize
+    }
+
+    /// The value plus one, or [`NONE`].
+    #[inline(always)]
+    fn entry(&self, key: K) -> u32 {
         let slot = key.root();
         let mut entry = self.root.first(slot);
         if entry & NODE != 0 {
@@ -45,21 +57,34 @@ impl<K: Key> Lpm<K> {
                 entry = self.root.short(slot);
             }
         }
-        entry.checked_sub(1)
+        entry
     }
 
     /// Below the root in IPv4: at most two nodes. An entry is inherited from the node above, so that
     /// the last one says it all.
     #[inline(always)]
-    fn descend(&self, key: K, mut entry: u32) -> u32 {
-        let mut i = 2;
-        while entry & NODE != 0 {
-            let (node, byte) = (self.lines.from(entry & AT), key.byte(i));
-            let plain = entry & PLAIN != 0;
-            entry = if plain { node::plain(node, byte) } else { node::compressed::<K>(node, byte) };
-            i += 1;
+    fn descend(&self, key: K, entry: u32) -> u32 {
+        match self.below(entry, key.byte(2)) {
+            entry if entry & NODE != 0 => self.below(entry, key.byte(3)),
+            entry => entry,
         }
-        entry
+    }
+
+    /// An entry of a node of IPv4.
+    #[inline(always)]
+    fn below(&self, entry: u32, byte: u8) -> u32 {
+        if entry & PLAIN != 0 {
+            self.lines.word(entry & AT, byte.into())
+        } else {
+            self.compressed(entry, byte)
+        }
+    }
+
+    /// Of a large table, which waits for memory rather than for a call; where it is inlined it takes
+    /// registers from the way of small ones.
+    #[inline(never)]
+    fn compressed(&self, entry: u32, byte: u8) -> u32 {
+        node::compressed::<K>(self.lines.from(entry & AT), byte)
     }
 
     /// Below the root in IPv6: nothing is inherited, since a change would reach too far down.

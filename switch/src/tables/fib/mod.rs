@@ -57,6 +57,15 @@ impl Fib {
         self.v4.lookup(ip)
     }
 
+    /// [`Fib::lookup`] as an index, beyond every table where there is no prefix.
+    #[inline(always)]
+    pub(super) fn index(&self, ip: IpAddr) -> usize {
+        match ip {
+            IpAddr::V4(a) => self.v4.index(u32::from(a)),
+            IpAddr::V6(a) => self.v6.index(u128::from(a)),
+        }
+    }
+
     /// The value of the longest prefix that holds `ip`.
     #[inline(always)]
     pub fn lookup(&self, ip: IpAddr) -> Option<u32> {
