@@ -451,10 +451,18 @@ mod tests {
         assert!(!knows(SEG, 1, P1, 11), "to be noted again, a second later");
         assert!(!knows(SEG, 1, P2, 10), "it has moved");
         assert!(!knows(SEG, 2, P1, 10) && !knows(SegmentId(2), 1, P1, 10), "another station");
-        // Neither a free slot nor one that is claimed is anybody's.
-        assert!(!knows(SegmentId(0), 0x0200_0000_0000, P1, 10));
         fdb.flush(|_, _, _| true);
         assert!(!knows(SEG, 1, P1, 10));
+        // Two that prefer one slot and share a tag.
+        let at = |n| {
+            let Station(key) = Station::new(SEG, mac(n).to_u64());
+            let hash = hash(key);
+            (hash & fdb.mask, way(hash), tag(hash))
+        };
+        let mut seen = std::collections::HashMap::new();
+        let (a, b) = (0..).find_map(|n| Some((seen.insert(at(n), n)?, n))).unwrap();
+        fdb.learn(SEG, mac(a), P1, 10, AGEING);
+        assert!(knows(SEG, a, P1, 10) && !knows(SEG, b, P1, 10));
     }
 
     #[test]
