@@ -1,11 +1,12 @@
 //! Attaching an interface to the engine, and detaching it, step by step.
 
 use crate::command::Command;
-use crate::config::{AttachMode, AttachSpec, Attached, Preference};
+use crate::config::{AttachMode, AttachSpec, Attached, Preference, TapSpec};
 use crate::engine::{Engine, State, WorkerHandle};
 use crate::error::Error;
 use crate::frame::RX_CAPACITY;
 use crate::netdev;
+use crate::port::Endpoint;
 use crate::program::Link;
 use crate::stats::SocketStatistics;
 use crate::xsk::{self, Binding, Options, Socket};
@@ -24,24 +25,37 @@ const L2_OVERHEAD: u32 = 22;
 /// An attached interface.
 pub(crate) struct Port {
     pub ifname: String,
+    /// Those that have a queue of it.
+    workers: Vec<usize>,
+    max_frame: usize,
+    /// None of a TAP device.
+    xdp: Option<Xdp>,
+}
+
+/// What there is of an interface that runs our XDP program.
+struct Xdp {
     ifindex: u32,
     base: u32,
     slots: u32,
-    workers: Vec<usize>,
     /// By queue. Kept to read statistics; the workers have the sockets.
-    pub sockets: BTreeMap<u32, Arc<OwnedFd>>,
+    sockets: BTreeMap<u32, Arc<OwnedFd>>,
     /// What the kernel counted on sockets of this port that were closed since.
     closed: SocketStatistics,
-    max_frame: usize,
     /// Detaches the program when dropped.
     link: Option<Link>,
 }
 
 impl Port {
+    /// Whether it runs our XDP program.
+    pub fn has_program(&self) -> bool {
+        self.xdp.is_some()
+    }
+
     /// What the kernel counted on the port's sockets.
     pub fn kernel_statistics(&self) -> SocketStatistics {
-        let mut sum = self.closed;
-        for fd in self.sockets.values() {
+        let Some(xdp) = &self.xdp else { return SocketStatistics::default() };
+        let mut sum = xdp.closed;
+        for fd in xdp.sockets.values() {
             sum += xsk::statistics(fd.as_fd()).unwrap_or_default();
         }
         sum
@@ -79,18 +93,23 @@ pub(crate) fn attach(engine: &Engine, id: PortId, spec: &AttachSpec) -> Result<A
     };
     let binding = opened[0].1.binding();
     let base = state.program.reserve(available)?;
-    let mut port = Port {
-        ifname: spec.ifname.clone(),
+    let xdp = Xdp {
         ifindex: spec.ifindex,
         base,
         slots: available,
-        workers: Vec::new(),
         sockets: BTreeMap::new(),
         closed: SocketStatistics::default(),
-        max_frame: (mtu + L2_OVERHEAD) as usize,
         link: Some(link),
     };
-    match serve(engine, &mut state, id, &mut port, opened) {
+    let mut port = Port {
+        ifname: spec.ifname.clone(),
+        workers: Vec::new(),
+        max_frame: (mtu + L2_OVERHEAD) as usize,
+        xdp: Some(xdp),
+    };
+    let opened = opened.into_iter().map(|(queue, s)| (queue, Endpoint::Xsk(Box::new(s))));
+    let served = serve(engine, id, &mut port, opened).and_then(|()| direct(&mut state, &port));
+    match served {
         Ok(()) => {
             let mode = match (binding.zero_copy, generic) {
                 (true, _) => AttachMode::ZeroCopy,
@@ -108,6 +127,32 @@ pub(crate) fn attach(engine: &Engine, id: PortId, spec: &AttachSpec) -> Result<A
     }
 }
 
+pub(crate) fn attach_tap(engine: &Engine, id: PortId, spec: TapSpec) -> Result<Attached, Error> {
+    let mut state = engine.lock_state();
+    if state.ports.contains_key(&id) {
+        return Err(Error::PortInUse(id));
+    }
+    let queues: Vec<u32> = (0u32..).zip(&spec.queues).map(|(n, _)| n).collect();
+    let mut port = Port {
+        ifname: spec.ifname,
+        workers: Vec::new(),
+        max_frame: (spec.mtu + L2_OVERHEAD) as usize,
+        xdp: None,
+    };
+    let opened = queues.iter().copied().zip(spec.queues.into_iter().map(Endpoint::Tap));
+    match serve(engine, id, &mut port, opened) {
+        Ok(()) => {
+            state.ports.insert(id, port);
+            let (mode, mtu) = (AttachMode::Tap, spec.mtu);
+            Ok(Attached { mode, queues, frags: true, mtu, pinned: false, taken_over: false })
+        }
+        Err(e) => {
+            withdraw(engine, &mut state, id, port);
+            Err(e)
+        }
+    }
+}
+
 pub(crate) fn detach(engine: &Engine, id: PortId) -> Result<(), Error> {
     let mut state = engine.lock_state();
     let port = state.ports.remove(&id).ok_or(Error::PortUnknown(id))?;
@@ -115,20 +160,19 @@ pub(crate) fn detach(engine: &Engine, id: PortId) -> Result<(), Error> {
     Ok(())
 }
 
-/// Hands the sockets to their workers, then directs the frames to them.
+/// Hands the sockets to their workers.
 fn serve(
     engine: &Engine,
-    state: &mut State,
     id: PortId,
     port: &mut Port,
-    opened: Vec<(u32, Socket)>,
+    opened: impl Iterator<Item = (u32, Endpoint)>,
 ) -> Result<(), Error> {
-    for (queue, socket) in opened {
+    for (queue, endpoint) in opened {
         let index = queue as usize % engine.workers.len();
         if !port.workers.contains(&index) {
             port.workers.push(index);
         }
-        adopt(&engine.workers[index], index, id, port, socket)?;
+        adopt(&engine.workers[index], index, id, port, endpoint)?;
     }
     for (index, worker) in engine.workers.iter().enumerate() {
         if !port.workers.contains(&index) {
@@ -136,10 +180,16 @@ fn serve(
             worker.mailbox.push(Command::Reach { port: id, through });
         }
     }
-    for (queue, fd) in &port.sockets {
-        state.program.set_socket(port.base + queue, &**fd)?;
+    Ok(())
+}
+
+/// Directs the frames of an interface to the sockets.
+fn direct(state: &mut State, port: &Port) -> Result<(), Error> {
+    let Some(xdp) = &port.xdp else { return Ok(()) };
+    for (queue, fd) in &xdp.sockets {
+        state.program.set_socket(xdp.base + queue, &**fd)?;
     }
-    state.program.enable(port.ifindex, port.base, port.slots)
+    state.program.enable(xdp.ifindex, xdp.base, xdp.slots)
 }
 
 /// Hands a socket to its worker and waits until it can receive.
@@ -148,12 +198,14 @@ fn adopt(
     index: usize,
     id: PortId,
     port: &mut Port,
-    socket: Socket,
+    endpoint: Endpoint,
 ) -> Result<(), Error> {
     let (reply, answer) = sync_channel(1);
-    port.sockets.insert(socket.options().queue, socket.shared_fd());
-    let (socket, max_frame) = (Box::new(socket), port.max_frame);
-    worker.mailbox.push(Command::Adopt { port: id, socket, max_frame, reply });
+    if let (Some(xdp), Endpoint::Xsk(socket)) = (&mut port.xdp, &endpoint) {
+        xdp.sockets.insert(socket.options().queue, socket.shared_fd());
+    }
+    let max_frame = port.max_frame;
+    worker.mailbox.push(Command::Adopt { port: id, endpoint, max_frame, reply });
     wait(&answer, index)?.map_err(Error::interface(&port.ifname, "watch the socket"))
 }
 
@@ -167,11 +219,13 @@ fn release(
     let (reply, answer) = sync_channel(1);
     worker.mailbox.push(Command::Release { port: id, reply });
     let mut released = Vec::new();
-    for (id, socket) in wait(&answer, index)? {
-        released.push((*socket.options(), socket.binding()));
-        port.closed += xsk::statistics(socket.as_fd()).unwrap_or_default();
-        port.sockets.remove(&socket.options().queue);
-        drop(socket);
+    for (id, endpoint) in wait(&answer, index)? {
+        if let (Some(xdp), Endpoint::Xsk(socket)) = (&mut port.xdp, &endpoint) {
+            released.push((*socket.options(), socket.binding()));
+            xdp.closed += xsk::statistics(socket.as_fd()).unwrap_or_default();
+            xdp.sockets.remove(&socket.options().queue);
+        }
+        drop(endpoint);
         worker.mailbox.push(Command::Closed { socket: id });
     }
     Ok(released)
@@ -186,20 +240,24 @@ pub(crate) fn reopen(engine: &Engine, id: PortId, index: usize) -> Result<(), Er
         let socket = Socket::open(&worker.memory, options, &[binding])
             .map_err(Error::interface(&port.ifname, "open an AF_XDP socket anew"))?;
         let fd = socket.shared_fd();
-        adopt(worker, index, id, port, socket)?;
-        state.program.set_socket(port.base + options.queue, &*fd)?;
+        adopt(worker, index, id, port, Endpoint::Xsk(Box::new(socket)))?;
+        if let Some(xdp) = &port.xdp {
+            state.program.set_socket(xdp.base + options.queue, &*fd)?;
+        }
     }
     Ok(())
 }
 
 /// Undoes everything in the reverse order.
 fn withdraw(engine: &Engine, state: &mut State, id: PortId, mut port: Port) {
-    state.program.disable(port.ifindex);
-    for slot in port.base..port.base + port.slots {
-        state.program.clear_socket(slot);
+    if let Some(xdp) = &mut port.xdp {
+        state.program.disable(xdp.ifindex);
+        for slot in xdp.base..xdp.base + xdp.slots {
+            state.program.clear_socket(slot);
+        }
+        drop(xdp.link.take());
+        xdp.sockets.clear();
     }
-    drop(port.link.take());
-    port.sockets.clear();
     for (index, worker) in engine.workers.iter().enumerate() {
         if !port.workers.contains(&index) {
             worker.mailbox.push(Command::Reach { port: id, through: usize::MAX });
@@ -209,7 +267,9 @@ fn withdraw(engine: &Engine, state: &mut State, id: PortId, mut port: Port) {
             tracing::error!("{}: {e}", port.ifname);
         }
     }
-    state.program.release(port.base, port.slots);
+    if let Some(xdp) = &port.xdp {
+        state.program.release(xdp.base, xdp.slots);
+    }
 }
 
 fn wait<T>(answer: &Receiver<T>, worker: usize) -> Result<T, Error> {

@@ -1,8 +1,8 @@
 //! What the control thread tells a worker.
 
 use crate::pool::SocketId;
+use crate::port::Endpoint;
 use crate::stats::PortSnapshot;
-use crate::xsk::Socket;
 use crossbeam::queue::SegQueue;
 use crossbeam::utils::CachePadded;
 use nix::sys::eventfd::{EfdFlags, EventFd};
@@ -15,16 +15,18 @@ use switch::PortId;
 /// never waits for that.
 pub(crate) enum Command {
     /// Take a socket of `port` into service; the answer comes when it can receive.
-    Adopt { port: PortId, socket: Box<Socket>, max_frame: usize, reply: SyncSender<io::Result<()>> },
+    Adopt { port: PortId, endpoint: Endpoint, max_frame: usize, reply: SyncSender<io::Result<()>> },
     /// Reach a port through another worker, or, with `usize::MAX`, no longer.
     Reach { port: PortId, through: usize },
     /// Take the sockets of `port` out of service and hand them back, to be closed.
-    Release { port: PortId, reply: SyncSender<Vec<(SocketId, Socket)>> },
+    Release { port: PortId, reply: SyncSender<Vec<(SocketId, Endpoint)>> },
     /// A socket that was handed back is closed: its buffers may be used again after a while.
     Closed { socket: SocketId },
     /// Add this worker's counters to these and hand them back: between two rounds, so that no frame
     /// is counted as received and not yet as sent.
     Count { ports: Vec<(PortId, PortSnapshot)>, reply: SyncSender<Vec<(PortId, PortSnapshot)>> },
+    /// Name the ports whose device was deleted.
+    FindGone { reply: SyncSender<Vec<PortId>> },
     /// Name the silent port that holds the most buffers, if one does.
     FindHoarder { reply: SyncSender<Option<PortId>> },
     /// End.

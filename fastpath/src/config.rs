@@ -1,5 +1,6 @@
 //! What the engine and its ports are told, and what they answer.
 
+use crate::tap::Tap;
 use encap::Prefix;
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -80,6 +81,8 @@ pub enum AttachMode {
     Native,
     /// The kernel's stack runs the XDP program and copies.
     Generic,
+    /// A TAP device: the kernel copies, a system call a packet.
+    Tap,
 }
 
 impl AttachMode {
@@ -89,6 +92,7 @@ impl AttachMode {
             AttachMode::ZeroCopy => "zero-copy",
             AttachMode::Native => "native",
             AttachMode::Generic => "generic",
+            AttachMode::Tap => "tap",
         }
     }
 }
@@ -106,6 +110,17 @@ pub struct AttachSpec {
     pub queues: Option<Vec<u32>>,
     /// How to attach.
     pub mode: Preference,
+}
+
+/// A TAP device to attach as a port.
+#[derive(Debug)]
+pub struct TapSpec {
+    /// The interface's name, for messages: it may be in another network namespace.
+    pub ifname: String,
+    /// Its queues, at most one for each worker.
+    pub queues: Vec<Tap>,
+    /// The interface's MTU in bytes.
+    pub mtu: u32,
 }
 
 /// What attaching an interface came to.

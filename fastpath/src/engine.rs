@@ -2,7 +2,7 @@
 
 use crate::attach::{self, Port};
 use crate::command::{Command, Mailbox};
-use crate::config::{AttachSpec, Attached, EngineConfig, UplinkFilter};
+use crate::config::{AttachSpec, Attached, EngineConfig, TapSpec, UplinkFilter};
 use crate::error::Error;
 use crate::io::{Gauges, WorkerIo};
 use crate::lane::{LaneEnd, Lanes};
@@ -171,6 +171,26 @@ impl Engine {
         attach::attach(self, id, spec)
     }
 
+    /// Attaches a TAP device as port `id`. It is closed when the port is detached, and goes then
+    /// unless it is persistent.
+    pub fn attach_tap(&self, id: PortId, spec: TapSpec) -> Result<Attached, Error> {
+        attach::attach_tap(self, id, spec)
+    }
+
+    /// The ports whose TAP device was deleted since the last call: netlink tells only of interfaces in
+    /// our own namespace.
+    pub fn take_gone(&self) -> Vec<PortId> {
+        let mut gone = Vec::new();
+        for worker in &self.workers {
+            if worker.gauges.gone.swap(false, Ordering::Relaxed) {
+                let (reply, answer) = sync_channel(1);
+                worker.mailbox.push(Command::FindGone { reply });
+                gone.extend(answer.recv_timeout(COUNT_TIMEOUT).unwrap_or_default());
+            }
+        }
+        gone
+    }
+
     /// Detaches a port: its frames go to the kernel again. Works when the interface is gone. Frames
     /// on their way in or out are dropped as [`switch::DropReason::Shutdown`].
     pub fn detach(&self, id: PortId) -> Result<(), Error> {
@@ -242,7 +262,8 @@ impl Engine {
     /// its program from them: their names. Call it when the configuration is in place.
     pub fn release_stale_pins(&self) -> Vec<String> {
         let state = self.lock_state();
-        let attached: Vec<&str> = state.ports.values().map(|p| p.ifname.as_str()).collect();
+        let ports = state.ports.values().filter(|p| p.has_program());
+        let attached: Vec<&str> = ports.map(|p| p.ifname.as_str()).collect();
         state.program.remove_other_pins(&attached)
     }
 

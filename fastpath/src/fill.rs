@@ -19,7 +19,7 @@
 //! take the last buffers from another, and the sum is bounded whatever the traffic.
 
 use crate::frame::RX_CAPACITY;
-use crate::port::MAX_SEGMENTS;
+use crate::pool::MAX_SEGMENTS;
 
 /// The least that a socket holds.
 const MIN_FLOOR: u32 = 24;

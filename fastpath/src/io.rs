@@ -5,8 +5,7 @@ use crate::fill::Budget;
 use crate::frame::Frame;
 use crate::lane::{LaneEnd, Parcel};
 use crate::pool::{Pool, SocketId};
-use crate::port::PortSocket;
-use crate::xsk::Socket;
+use crate::port::{Endpoint, PortSocket};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use switch::ids::MAX_PORTS;
@@ -25,12 +24,15 @@ pub(crate) struct Gauges {
     pub free: AtomicU32,
     /// In the last second a busy socket wanted more buffers than there were.
     pub pressed: AtomicBool,
+    /// The device of a port was deleted.
+    pub gone: AtomicBool,
 }
 
 impl Gauges {
     pub fn new() -> Arc<Gauges> {
         let in_flight = (0..MAX_PORTS).map(|_| AtomicU64::new(0)).collect();
-        Arc::new(Gauges { in_flight, free: AtomicU32::new(0), pressed: AtomicBool::new(false) })
+        let (pressed, gone) = (AtomicBool::new(false), AtomicBool::new(false));
+        Arc::new(Gauges { in_flight, free: AtomicU32::new(0), pressed, gone })
     }
 
     /// Only by the worker: see [`switch::Counter::add`].
@@ -95,13 +97,19 @@ impl WorkerIo {
     }
 
     /// Takes a socket of `port` into service. The first one of a port transmits.
-    pub(crate) fn adopt(&mut self, id: SocketId, port: PortId, socket: Socket, max_frame: usize) {
+    pub(crate) fn adopt(
+        &mut self,
+        id: SocketId,
+        port: PortId,
+        endpoint: Endpoint,
+        max_frame: usize,
+    ) {
         let index = usize::from(id.0);
         if self.sockets.len() <= index {
             self.sockets.resize_with(index + 1, || None);
             self.dirty.reserve(self.sockets.len());
         }
-        let mut socket = PortSocket::new(id, port, socket, max_frame, &mut self.budget);
+        let mut socket = PortSocket::new(id, port, endpoint, max_frame, &mut self.budget);
         socket.refill(&mut self.pool, &mut self.budget);
         self.sockets[index] = Some(socket);
         if !matches!(self.way(port), Way::Socket(_)) {
@@ -110,19 +118,18 @@ impl WorkerIo {
     }
 
     /// Takes the sockets of `port` out of service.
-    pub(crate) fn release(&mut self, port: PortId) -> Vec<(SocketId, Socket)> {
+    pub(crate) fn release(&mut self, port: PortId) -> Vec<(SocketId, Endpoint)> {
         self.set_way(port, Way::None);
         self.forget_waiting(port);
         let counters = self.counters.port(port);
         let mut released = Vec::new();
         for slot in &mut self.sockets {
             if slot.as_ref().is_some_and(|s| s.port == port)
-                && let Some(mut socket) = slot.take()
+                && let Some(socket) = slot.take()
             {
                 self.dirty.retain(|&id| id != socket.id);
                 self.gauges.add(port, socket.reported.wrapping_neg());
-                socket.finish(&mut self.pool, counters, &mut self.budget);
-                released.push((socket.id, socket.socket));
+                released.push(socket.finish(&mut self.pool, counters, &mut self.budget));
             }
         }
         released
@@ -249,12 +256,12 @@ impl Io for WorkerIo {
         if let Way::Socket(id) = self.way(port)
             && let Some(Some(socket)) = self.sockets.get_mut(usize::from(id.0))
         {
-            if !socket.dirty {
+            if !socket.dirty && socket.needs_flush() {
                 socket.dirty = true;
                 self.dirty.push(id);
             }
             let counters = self.counters.port(port);
-            frames.for_each(|frame| socket.send(&mut self.pool, frame, counters, &self.budget));
+            socket.send_all(&mut self.pool, frames, counters, &self.budget);
         } else {
             frames.for_each(|frame| self.send_elsewhere(port, frame));
         }

@@ -9,6 +9,7 @@
 //! | the loop | `worker`, `io`, and `lane` between two workers |
 //! | a socket in its worker's hands: receive, transmit, account | `port`, `fill` |
 //! | AF_XDP | `xsk`, `ring`, `umem`, `sys` |
+//! | TAP | [`tap`] |
 //! | buffers | [`Pool`], [`Frame`] |
 //! | the XDP programs, their maps, pinned links | `program`, `bpf/podswitch.bpf.c` |
 //! | the control thread's handle | [`Engine`], `attach`, `command`, `netdev` |
@@ -33,11 +34,14 @@ mod program;
 mod ring;
 pub mod stats;
 mod sys;
+pub mod tap;
 mod umem;
 mod worker;
 mod xsk;
 
-pub use config::{AttachMode, AttachSpec, Attached, EngineConfig, Preference, Role, UplinkFilter};
+pub use config::{
+    AttachMode, AttachSpec, Attached, EngineConfig, Preference, Role, TapSpec, UplinkFilter,
+};
 pub use engine::Engine;
 pub use error::Error;
 pub use fill::floor as least_buffers;
@@ -47,3 +51,4 @@ pub use memory::{MemoryIo, MemoryPorts};
 pub use pipeline::Pipeline;
 pub use pool::Pool;
 pub use stats::{Counters, PortSnapshot, SocketStatistics};
+pub use tap::Tap;

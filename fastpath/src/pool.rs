@@ -7,11 +7,14 @@
 
 use crate::frame::{CHUNK, Frame, HEADROOM, Link, RX_CAPACITY};
 use crate::umem::Mapping;
-use std::io;
+use std::io::{self, IoSliceMut};
 use std::ptr::NonNull;
 use std::sync::Arc;
 use switch::Frame as _;
 
+/// Pieces that the kernel puts into one packet: a head and MAX_SKB_FRAGS. As many buffers take the
+/// largest one.
+pub(crate) const MAX_SEGMENTS: usize = 18;
 const CHUNK_SHIFT: u32 = CHUNK.trailing_zeros();
 
 /// A socket as the pool sees it.
@@ -149,6 +152,46 @@ impl Pool {
             self.append(&mut frame, chunk, segment);
         }
         Some(frame)
+    }
+
+    /// A frame of what `read` puts into `header` and then into free buffers, of which it is given as
+    /// many as the largest packet takes, or all that there are. It says how many bytes that were.
+    #[inline]
+    pub(crate) fn read_frame(
+        &mut self,
+        header: &mut [u8],
+        read: impl FnOnce(&mut [IoSliceMut<'_>]) -> io::Result<usize>,
+    ) -> io::Result<Frame> {
+        let header_len = header.len();
+        let buffers = self.free.len().min(MAX_SEGMENTS);
+        let mut slices: [IoSliceMut<'_>; MAX_SEGMENTS + 1] =
+            core::array::from_fn(|_| IoSliceMut::new(&mut []));
+        slices[0] = IoSliceMut::new(header);
+        for (slice, &chunk) in slices[1..].iter_mut().zip(self.free.iter().rev()) {
+            let first = self.chunk(chunk).as_ptr();
+            // SAFETY: the chunk is free, and so nobody else's, and is no other slice's, since it is in
+            // the list once; it stays in the list while the slices live. The memory is initialized,
+            // as any anonymous mapping.
+            let bytes =
+                unsafe { core::slice::from_raw_parts_mut(first.add(HEADROOM), RX_CAPACITY) };
+            *slice = IoSliceMut::new(bytes);
+        }
+        let n = read(&mut slices[..=buffers])?;
+        let len = n.saturating_sub(header_len).min(buffers * RX_CAPACITY);
+        let chunk = self.free.pop().ok_or(io::ErrorKind::OutOfMemory)?;
+        let first = len.min(RX_CAPACITY);
+        let mut frame = self.frame(chunk, HEADROOM as u32, first as u32);
+        let mut left = len - first;
+        while left > 0
+            && let Some(chunk) = self.free.pop()
+        {
+            let part = left.min(RX_CAPACITY);
+            left -= part;
+            // SAFETY: the chunk was just popped; the bytes were read behind its headroom, which holds
+            // the link.
+            unsafe { frame.append_chunk(self.chunk(chunk), HEADROOM as u16, part as u16) };
+        }
+        Ok(frame)
     }
 
     /// Lends a free chunk to `socket`, for the kernel to receive into: its address.

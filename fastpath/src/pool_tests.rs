@@ -253,3 +253,47 @@ fn a_leaked_frame_panics() {
     let panic = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| drop(f)));
     assert!(panic.is_err());
 }
+
+/// Writes `bytes` into slices, as readv(2) does.
+fn scatter(bytes: &[u8], into: &mut [IoSliceMut<'_>]) -> usize {
+    let mut left = bytes;
+    for slice in into {
+        let n = left.len().min(slice.len());
+        slice[..n].copy_from_slice(&left[..n]);
+        left = &left[n..];
+    }
+    bytes.len() - left.len()
+}
+
+#[test]
+fn what_is_read_is_a_frame() {
+    let mut pool = Pool::new(20).unwrap();
+    for len in [0, 1, 60, RX_CAPACITY, RX_CAPACITY + 1, 65_549] {
+        let bytes: Vec<u8> = (0..10 + len).map(|i| (i * 7) as u8).collect();
+        let mut header = [0; 10];
+        let frame = pool.read_frame(&mut header, |into| Ok(scatter(&bytes, into))).unwrap();
+        assert_eq!(header, bytes[..10]);
+        assert_eq!(frame.to_vec(), bytes[10..], "{len}");
+        assert_eq!((frame.headroom(), frame.gso_size()), (HEADROOM, 0));
+        assert_eq!(pool.outstanding() as usize, len.div_ceil(RX_CAPACITY).max(1));
+        pool.discard(frame);
+        assert_eq!(pool.available(), 20);
+    }
+    // Less than a header, and an error: nothing is lost.
+    let frame = pool.read_frame(&mut [0; 10], |_| Ok(4)).unwrap();
+    assert!(frame.is_empty());
+    pool.discard(frame);
+    assert!(pool.read_frame(&mut [0; 10], |_| Err(io::ErrorKind::WouldBlock.into())).is_err());
+    assert_eq!(pool.available(), 20);
+}
+
+#[test]
+fn what_is_read_fits_the_free_buffers() {
+    let mut pool = Pool::new(3).unwrap();
+    let bytes = vec![5; 60_000];
+    let frame = pool.read_frame(&mut [0; 10], |into| Ok(scatter(&bytes, into))).unwrap();
+    assert_eq!(frame.len(), 3 * RX_CAPACITY);
+    assert!(pool.read_frame(&mut [0; 10], |into| Ok(scatter(&bytes, into))).is_err());
+    pool.discard(frame);
+    assert_eq!(pool.available(), 3);
+}

@@ -178,3 +178,52 @@ pub(crate) fn set_nice(nice: i8) -> io::Result<()> {
     let r = unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, nice.into()) };
     if r < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
+
+/// The device is to be new: IFF_TUN_EXCL.
+pub(crate) const TAP_NEW: c_int = libc::IFF_TUN_EXCL;
+/// The device has several queues.
+pub(crate) const TAP_MANY: c_int = libc::IFF_MULTI_QUEUE;
+/// Incomplete checksums, and TCP packets to be cut up, whatever their ECN bits.
+pub(crate) const TAP_OFFLOAD_TCP: u32 =
+    libc::TUN_F_CSUM | libc::TUN_F_TSO4 | libc::TUN_F_TSO6 | libc::TUN_F_TSO_ECN;
+/// UDP datagrams to be cut up (UDP_SEGMENT), Linux 6.2.
+pub(crate) const TAP_OFFLOAD_UDP: u32 = libc::TUN_F_USO4 | libc::TUN_F_USO6;
+
+/// Makes `fd`, of `/dev/net/tun`, a queue of a TAP device that has a header before every packet.
+pub(crate) fn tap_attach(fd: BorrowedFd<'_>, name: &str, flags: c_int) -> io::Result<()> {
+    let mut request = interface_request(name)?;
+    let flags = flags | libc::IFF_TAP | libc::IFF_NO_PI | libc::IFF_VNET_HDR;
+    request.ifr_ifru.ifru_flags = flags as libc::c_short;
+    // SAFETY: TUNSETIFF reads and writes the `struct ifreq` that `request` is.
+    let r = unsafe { libc::ioctl(fd.as_raw_fd(), libc::TUNSETIFF as _, &mut request) };
+    if r < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+/// Sets how many bytes of header are before every packet of a TAP device, its numbers little-endian.
+pub(crate) fn tap_set_header(fd: BorrowedFd<'_>, len: usize) -> io::Result<()> {
+    let (len, little_endian) = (len as c_int, 1);
+    for (request, value) in [(libc::TUNSETVNETHDRSZ, &len), (libc::TUNSETVNETLE, &little_endian)] {
+        // SAFETY: both requests read an int.
+        let r = unsafe { libc::ioctl(fd.as_raw_fd(), request as _, value) };
+        if r < 0 {
+            return Err(io::Error::last_os_error());
+        }
+    }
+    Ok(())
+}
+
+/// Sets what the reader of a TAP device finishes in the kernel's place (TUN_F_*).
+pub(crate) fn tap_set_offload(fd: BorrowedFd<'_>, offload: u32) -> io::Result<()> {
+    let offload = libc::c_ulong::from(offload);
+    // SAFETY: TUNSETOFFLOAD takes a number.
+    let r = unsafe { libc::ioctl(fd.as_raw_fd(), libc::TUNSETOFFLOAD as _, offload) };
+    if r < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+/// Sets whether a TAP device outlives its descriptors.
+pub(crate) fn tap_set_persistent(fd: BorrowedFd<'_>, persistent: bool) -> io::Result<()> {
+    let persistent = libc::c_ulong::from(persistent);
+    // SAFETY: TUNSETPERSIST takes a number.
+    let r = unsafe { libc::ioctl(fd.as_raw_fd(), libc::TUNSETPERSIST as _, persistent) };
+    if r < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}

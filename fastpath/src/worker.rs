@@ -53,6 +53,8 @@ pub(crate) struct Worker<P> {
     epoll: Epoll,
     /// Sockets with recent traffic.
     hot: Vec<SocketId>,
+    /// Sockets whose frames only epoll knows of.
+    polled: usize,
     /// Closed sockets whose buffers are not ours yet.
     graveyard: Vec<(SocketId, Option<Instant>)>,
     spin: Duration,
@@ -78,6 +80,7 @@ impl<P: Pipeline> Worker<P> {
             mailboxes,
             epoll,
             hot: Vec::new(),
+            polled: 0,
             graveyard: Vec::new(),
             spin,
             start,
@@ -99,6 +102,9 @@ impl<P: Pipeline> Worker<P> {
             }
             let work = self.round(now, round, &mut batch);
             round = round.wrapping_add(1);
+            if self.polled > 0 && round.is_multiple_of(FULL_SCAN) {
+                self.poll(EpollTimeout::ZERO, &mut events);
+            }
             if work {
                 last_work = now;
             }
@@ -181,10 +187,16 @@ impl<P: Pipeline> Worker<P> {
     fn receive(&mut self, id: SocketId, now: Millis, batch: &mut Vec<Frame>) -> bool {
         let io = &mut self.io;
         let Some(Some(socket)) = io.sockets.get_mut(usize::from(id.0)) else { return false };
-        if socket.receive(&mut io.pool, &mut io.budget, batch, BATCH) == 0 {
+        let port = socket.port;
+        let counters = io.counters.port(port);
+        if !socket.receive(&mut io.pool, &mut io.budget, batch, BATCH, counters) {
+            if socket.is_gone() {
+                // It would wake the worker for ever.
+                let _ = self.epoll.delete(socket);
+                io.gauges.gone.store(true, Ordering::Relaxed);
+            }
             return false;
         }
-        let port = socket.port;
         self.pipeline.process(port, now, batch, io);
         // A pipeline takes every frame; one that does not must not leak it into another port's.
         batch.drain(..).for_each(|frame| io.pool.discard(frame));
@@ -209,9 +221,9 @@ impl<P: Pipeline> Worker<P> {
         let Some(Some(socket)) = self.io.sockets.get_mut(usize::from(id.0)) else { return true };
         socket.quiet = if any { 0 } else { socket.quiet + 1 };
         if socket.quiet > 0 {
-            socket.socket.busy_poll();
+            socket.busy_poll();
         }
-        socket.hot = socket.quiet < QUIET_ROUNDS;
+        socket.hot = socket.quiet < socket.patience(QUIET_ROUNDS);
         !socket.hot
     }
 
@@ -225,6 +237,11 @@ impl<P: Pipeline> Worker<P> {
         } else {
             EpollTimeout::from(RETRY_MS)
         };
+        self.poll(timeout, events);
+    }
+
+    /// Asks epoll which sockets have frames, and waits for the first one.
+    fn poll(&mut self, timeout: EpollTimeout, events: &mut [EpollEvent]) {
         let n = match self.epoll.wait(events, timeout) {
             Ok(n) => n,
             Err(nix::errno::Errno::EINTR) => 0,
@@ -266,12 +283,13 @@ impl<P: Pipeline> Worker<P> {
     fn obey(&mut self) -> bool {
         while let Some(command) = self.mailboxes[self.index].pop() {
             match command {
-                Command::Adopt { port, socket, max_frame, reply } => {
+                Command::Adopt { port, endpoint, max_frame, reply } => {
                     let id = self.free_id();
                     let event = EpollEvent::new(EpollFlags::EPOLLIN, u64::from(id.0));
-                    let result = self.epoll.add(&*socket, event).map_err(io::Error::from);
+                    let result = self.epoll.add(&endpoint, event).map_err(io::Error::from);
                     if result.is_ok() {
-                        self.io.adopt(id, port, *socket, max_frame);
+                        self.polled += usize::from(endpoint.is_polled());
+                        self.io.adopt(id, port, endpoint, max_frame);
                     }
                     self.hot.reserve(self.io.sockets.len());
                     let _ = reply.send(result);
@@ -287,9 +305,10 @@ impl<P: Pipeline> Worker<P> {
                 }
                 Command::Release { port, reply } => {
                     let released = self.io.release(port);
-                    for (id, socket) in &released {
+                    for (id, endpoint) in &released {
                         // The kernel forgets a closed socket by itself; this one may live on.
-                        let _ = self.epoll.delete(socket);
+                        let _ = self.epoll.delete(endpoint);
+                        self.polled -= usize::from(endpoint.is_polled());
                         self.hot.retain(|hot| hot != id);
                         self.graveyard.push((*id, None));
                     }
@@ -308,6 +327,10 @@ impl<P: Pipeline> Worker<P> {
                         sum.add(self.io.counters.port(*id), self.io.gauges.in_flight(*id));
                     }
                     let _ = reply.send(ports);
+                }
+                Command::FindGone { reply } => {
+                    let gone = self.io.sockets.iter().flatten().filter(|s| s.is_gone());
+                    let _ = reply.send(gone.map(|s| s.port).collect());
                 }
                 Command::FindHoarder { reply } => {
                     let _ = reply.send(self.hoarder());

@@ -49,6 +49,7 @@ reasons! {
     NoHeadroom "no_headroom" "There is no room before the frame for the tunnel's header.";
     TxRingFull "tx_ring_full" "The egress interface did not take the frame: its ring was full.";
     OffloadInvalid "offload_invalid" "A pod handed over a packet to be segmented or given its checksum, but described it as something else than it is.";
+    TxRefused "tx_refused" "The egress interface refused the packet: the kernel found its headers to contradict themselves.";
     TxTooManySegments "tx_too_many_segments" "The frame has more segments than the interface can send.";
     GatewayConflict "gateway_conflict" "Somebody else claims an address of the gateway: the segment is told whose it is (RFC 5227 section 2.4).";
     ArpMalformed "arp_malformed" "The ARP packet is truncated or not for Ethernet and IPv4 (RFC 826).";

@@ -200,9 +200,10 @@ fn example(reason: DropReason) -> By {
             return By::Resolver;
         }
         DropReason::RateLimited => return By::Shaper,
-        DropReason::TxRingFull | DropReason::TxTooManySegments | DropReason::Shutdown => {
-            return By::Ports;
-        }
+        DropReason::TxRingFull
+        | DropReason::TxRefused
+        | DropReason::TxTooManySegments
+        | DropReason::Shutdown => return By::Ports,
     };
     By::Pipeline(lab.receive(port, &frame).drops)
 }

@@ -1,22 +1,20 @@
-//! A socket in its worker's hands: receive, transmit, account.
+//! An AF_XDP socket in its worker's hands: receive, transmit, account.
 
 use crate::fill::{Budget, Fill};
 use crate::frame::Frame;
-use crate::pool::{Piece, Pool, SocketId};
+use crate::pool::{MAX_SEGMENTS, Piece, Pool, SocketId};
 use crate::ring::{CONTINUES, Descriptor};
 use crate::xsk::Socket;
 use switch::{DropReason, Frame as _, PortCounters, PortId};
 
-/// Descriptors that the kernel puts into one packet: a head and MAX_SKB_FRAGS.
-pub const MAX_SEGMENTS: usize = 18;
 /// Calls to empty the TX ring before we give up for this round; an older kernel transmits 32
 /// frames a call.
 const KICKS: usize = 64;
 
-/// One socket of a port.
-pub(crate) struct PortSocket {
-    pub id: SocketId,
-    pub port: PortId,
+/// An AF_XDP socket of a port.
+pub(crate) struct XskPort {
+    id: SocketId,
+    port: PortId,
     pub socket: Socket,
     fill: Fill,
     /// Frames and bytes written to the TX ring and not consumed by the kernel.
@@ -27,16 +25,8 @@ pub(crate) struct PortSocket {
     transmitting: u32,
     /// The interface is down or gone: frames for it are dropped until a kick succeeds.
     down: bool,
-    /// Whether the TX ring needs a flush.
-    pub dirty: bool,
-    /// What of [`PortSocket::in_flight`] readers have been told.
-    pub reported: u64,
-    /// Whether it is looked at every round.
-    pub hot: bool,
-    /// Rounds without a frame.
-    pub quiet: u32,
     /// Seconds without a frame in or out.
-    pub silent: u32,
+    silent: u32,
     /// Descriptors that the kernel should not have written.
     bad_descriptors: u64,
 }
@@ -47,17 +37,17 @@ struct Pending {
     bytes: u64,
 }
 
-impl PortSocket {
+impl XskPort {
     pub fn new(
         id: SocketId,
         port: PortId,
         socket: Socket,
         max_frame: usize,
         budget: &mut Budget,
-    ) -> PortSocket {
+    ) -> XskPort {
         let fill = Fill::new(socket.options().ring_size, max_frame);
         budget.owe(0, fill.owed());
-        PortSocket {
+        XskPort {
             id,
             port,
             fill,
@@ -65,10 +55,6 @@ impl PortSocket {
             counted: socket.tx.written_index(),
             transmitting: 0,
             down: false,
-            dirty: false,
-            reported: 0,
-            hot: false,
-            quiet: 0,
             silent: 0,
             bad_descriptors: 0,
             socket,

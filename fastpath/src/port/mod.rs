@@ -1,0 +1,220 @@
+//! A port's socket in its worker's hands, whatever it is: an AF_XDP socket or a queue of a TAP device.
+//!
+//! Which of the two is asked once a batch.
+
+mod tap;
+mod xsk;
+
+pub(crate) use tap::TapPort;
+pub(crate) use xsk::XskPort;
+
+use crate::fill::Budget;
+use crate::frame::Frame;
+use crate::pool::{Pool, SocketId};
+use crate::tap::Tap;
+use crate::xsk::Socket;
+use std::os::fd::{AsFd, BorrowedFd};
+use switch::{PortCounters, PortId};
+
+/// What a port sends and receives through; opened and closed by the control thread.
+pub(crate) enum Endpoint {
+    /// An AF_XDP socket.
+    Xsk(Box<Socket>),
+    /// A queue of a TAP device.
+    Tap(Tap),
+}
+
+impl Endpoint {
+    /// Whether only epoll knows of its frames.
+    pub fn is_polled(&self) -> bool {
+        matches!(self, Endpoint::Tap(_))
+    }
+}
+
+impl AsFd for Endpoint {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Endpoint::Xsk(socket) => socket.as_fd(),
+            Endpoint::Tap(tap) => tap.as_fd(),
+        }
+    }
+}
+
+/// The two kinds.
+#[expect(clippy::large_enum_variant, reason = "a pointer more on the way of every AF_XDP frame")]
+pub(crate) enum Kind {
+    Xsk(XskPort),
+    Tap(TapPort),
+}
+
+/// One socket of a port, and what the worker notes about it.
+pub(crate) struct PortSocket {
+    pub id: SocketId,
+    pub port: PortId,
+    pub kind: Kind,
+    /// Whether something was sent that needs a flush.
+    pub dirty: bool,
+    /// What of [`PortSocket::in_flight`] readers have been told.
+    pub reported: u64,
+    /// Whether it is looked at every round.
+    pub hot: bool,
+    /// Rounds without a frame.
+    pub quiet: u32,
+}
+
+impl PortSocket {
+    pub fn new(
+        id: SocketId,
+        port: PortId,
+        endpoint: Endpoint,
+        max_frame: usize,
+        budget: &mut Budget,
+    ) -> PortSocket {
+        let kind = match endpoint {
+            Endpoint::Xsk(s) => Kind::Xsk(XskPort::new(id, port, *s, max_frame, budget)),
+            Endpoint::Tap(tap) => Kind::Tap(TapPort::new(tap)),
+        };
+        PortSocket { id, port, kind, dirty: false, reported: 0, hot: false, quiet: 0 }
+    }
+
+    /// Whether frames wait, as far as memory tells: only epoll knows it of a TAP.
+    #[inline]
+    pub fn has_frames(&mut self) -> bool {
+        match &mut self.kind {
+            Kind::Xsk(xsk) => xsk.has_frames(),
+            Kind::Tap(_) => false,
+        }
+    }
+
+    /// Appends received frames to `batch` until it holds `max`; whether there was anything, a frame
+    /// that was dropped at once included.
+    #[inline]
+    pub fn receive(
+        &mut self,
+        pool: &mut Pool,
+        budget: &mut Budget,
+        batch: &mut Vec<Frame>,
+        max: usize,
+        counters: &PortCounters,
+    ) -> bool {
+        match &mut self.kind {
+            Kind::Xsk(xsk) => xsk.receive(pool, budget, batch, max) > 0,
+            Kind::Tap(tap) => tap.receive(pool, budget, batch, max, counters),
+        }
+    }
+
+    /// Has the buffers that it may have for reception.
+    #[inline]
+    pub fn refill(&mut self, pool: &mut Pool, budget: &mut Budget) {
+        if let Kind::Xsk(xsk) = &mut self.kind {
+            xsk.refill(pool, budget);
+        }
+    }
+
+    /// Sends frames, or puts them where [`PortSocket::flush`] finds them. A frame that cannot be taken
+    /// is dropped and counted.
+    #[inline]
+    pub fn send_all(
+        &mut self,
+        pool: &mut Pool,
+        frames: impl Iterator<Item = Frame>,
+        counters: &PortCounters,
+        budget: &Budget,
+    ) {
+        match &mut self.kind {
+            Kind::Xsk(xsk) => frames.for_each(|frame| xsk.send(pool, frame, counters, budget)),
+            Kind::Tap(tap) => frames.for_each(|frame| tap.send(pool, frame, counters)),
+        }
+    }
+
+    /// Whether what is sent waits for a flush.
+    #[inline]
+    pub fn needs_flush(&self) -> bool {
+        matches!(self.kind, Kind::Xsk(_))
+    }
+
+    /// Makes the kernel take what was sent. True when nothing is left.
+    #[inline]
+    pub fn flush(&mut self, pool: &mut Pool, counters: &PortCounters) -> bool {
+        match &mut self.kind {
+            Kind::Xsk(xsk) => xsk.flush(pool, counters),
+            Kind::Tap(_) => true,
+        }
+    }
+
+    /// Ends the socket's work: frames not received yet and frames not sent yet are dropped.
+    pub fn finish(
+        self,
+        pool: &mut Pool,
+        counters: &PortCounters,
+        budget: &mut Budget,
+    ) -> (SocketId, Endpoint) {
+        let endpoint = match self.kind {
+            Kind::Xsk(mut xsk) => {
+                xsk.finish(pool, counters, budget);
+                Endpoint::Xsk(Box::new(xsk.socket))
+            }
+            // What waits in the kernel was never received.
+            Kind::Tap(tap) => Endpoint::Tap(tap.into_device()),
+        };
+        (self.id, endpoint)
+    }
+
+    /// Buffers that a port which has been silent for `seconds` holds in excess.
+    pub fn hoard(&self, seconds: u32) -> u32 {
+        match &self.kind {
+            Kind::Xsk(xsk) => xsk.hoard(seconds),
+            Kind::Tap(_) => 0,
+        }
+    }
+
+    /// Frames that were sent and that the kernel has not taken.
+    #[inline]
+    pub fn in_flight(&self) -> u64 {
+        match &self.kind {
+            Kind::Xsk(xsk) => xsk.in_flight(),
+            Kind::Tap(_) => 0,
+        }
+    }
+
+    /// Once a second: buffers back, and an interface that was down tried again.
+    pub fn tick(&mut self, pool: &mut Pool, counters: &PortCounters, budget: &mut Budget) {
+        match &mut self.kind {
+            Kind::Xsk(xsk) => xsk.tick(pool, counters, budget),
+            Kind::Tap(tap) => tap.tick(),
+        }
+    }
+
+    /// Whether its device is gone for good.
+    #[inline]
+    pub fn is_gone(&self) -> bool {
+        matches!(&self.kind, Kind::Tap(tap) if tap.is_gone())
+    }
+
+    /// Rounds without a frame after which it is no longer looked at every round.
+    #[inline]
+    pub fn patience(&self, rounds: u32) -> u32 {
+        match &self.kind {
+            Kind::Xsk(_) => rounds,
+            // A look costs a system call.
+            Kind::Tap(_) => 1,
+        }
+    }
+
+    /// Lets the driver be polled from here, when busy polling is on.
+    #[inline]
+    pub fn busy_poll(&self) {
+        if let Kind::Xsk(xsk) = &self.kind {
+            xsk.socket.busy_poll();
+        }
+    }
+}
+
+impl AsFd for PortSocket {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match &self.kind {
+            Kind::Xsk(xsk) => xsk.socket.as_fd(),
+            Kind::Tap(tap) => tap.as_fd(),
+        }
+    }
+}
