@@ -145,6 +145,7 @@ impl Plug<'_> {
             netns: self.netns.to_owned(),
             segment: interface.segment.clone(),
             vlan: interface.vlan,
+            kind: wishes.kind.or(interface.kind),
             addresses,
             gateway: interface.gateway,
             default_route: interface.default_route,

@@ -47,7 +47,8 @@ impl Container {
 pub enum Owner {
     /// There is no such interface.
     Nobody,
-    /// A veth whose other end is in the node's namespace and in the daemon's link group.
+    /// A veth whose other end is in the node's namespace and in the daemon's link group, or a TAP device
+    /// that is in that group itself.
     Us,
     /// A veth whose other end is a port of a Linux bridge in the node's namespace.
     Bridge,
@@ -71,9 +72,13 @@ pub fn remove_ours(path: &Path, ifname: &str) -> Result<Owner, Error> {
     if netns == *node.netns() {
         return Ok(Owner::Unknown);
     }
-    let Some(link) = Handle::in_netns(&netns)?.link_by_name(ifname)? else {
+    let pod = Handle::in_netns(&netns)?;
+    let Some(link) = pod.link_by_name(ifname)? else {
         return Ok(Owner::Nobody);
     };
+    if link.is_our_tap() {
+        return removed(pod.delete_link(link.index));
+    }
     let Some(peer) = link.lower.filter(|_| link.kind.as_deref() == Some("veth")) else {
         return Ok(Owner::Unknown);
     };
@@ -87,7 +92,12 @@ pub fn remove_ours(path: &Path, ifname: &str) -> Result<Owner, Error> {
         let bridge = master.is_some_and(|link| link.kind.as_deref() == Some("bridge"));
         return Ok(if bridge { Owner::Bridge } else { Owner::Unknown });
     }
-    match node.delete_link(peer) {
+    removed(node.delete_link(peer))
+}
+
+/// Whose an interface of ours was, once it was to be removed.
+fn removed(result: host::Result<()>) -> Result<Owner, Error> {
+    match result {
         Ok(()) => Ok(Owner::Us),
         Err(e) if e.is_not_found() => Ok(Owner::Nobody),
         Err(e) => Err(e.into()),

@@ -158,8 +158,10 @@ pub fn render(
             _ => 0,
         }
     };
-    let first = append("interfaces", interfaces(version, attachment, sandbox));
-    let container = first + 1;
+    let interfaces = interfaces(version, attachment, sandbox);
+    // The pod's is the last of ours.
+    let behind = interfaces.len() - 1;
+    let container = append("interfaces", interfaces) + behind;
     append("ips", attachment.ips.iter().map(|ip| address(version, ip, container)).collect());
     append("routes", attachment.routes.iter().map(|r| route(version, r)).collect());
     match dns {
@@ -172,19 +174,22 @@ pub fn render(
     Value::Object(result)
 }
 
-/// The node's end, and the pod's.
+/// The node's end, where the kind of interface has one, and the pod's.
 fn interfaces(version: Version, attachment: &Attachment, sandbox: &str) -> Vec<Value> {
-    let mut node = json!({"name": attachment.dev, "mac": attachment.dev_mac.to_string()});
-    let mut pod = json!({
+    let node = attachment
+        .dev
+        .as_ref()
+        .map(|dev| json!({"name": dev, "mac": attachment.dev_mac.unwrap_or_default().to_string()}));
+    let pod = json!({
         "name": attachment.ifname,
         "mac": attachment.mac.to_string(),
         "sandbox": sandbox,
     });
+    let mut interfaces: Vec<Value> = node.into_iter().chain([pod]).collect();
     if version >= Version::V1_1_0 {
-        node["mtu"] = attachment.mtu.into();
-        pod["mtu"] = attachment.mtu.into();
+        interfaces.iter_mut().for_each(|i| i["mtu"] = attachment.mtu.into());
     }
-    vec![node, pod]
+    interfaces
 }
 
 fn address(version: Version, ip: &AttachmentIp, interface: usize) -> Value {

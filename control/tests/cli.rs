@@ -76,6 +76,7 @@ fn objects_are_added_listed_and_removed() {
         "port add --dev eth2 --segment blue --fdb-limit 7 --storm-limit 1000 --ingress-rate 9000000 \
          --egress-rate 8000000 --egress-burst 400000 lab",
         "port add --netns /run/netns/vm --ifname eth0 --anti-spoof false vm",
+        "port add --netns /run/netns/bulk --ifname eth0 --type tap bulk",
         "tunnel add --remote 192.0.2.2 --vni 1 node2",
         "tunnel add --kind ipip --remote 192.0.2.3 node3",
         "tunnel add --remote 192.0.2.2 --vni 7 --segment blue blue2",
@@ -91,7 +92,7 @@ fn objects_are_added_listed_and_removed() {
     }
     let ports = prints(s, &["port", "list"]);
     let names: Vec<&str> = ports.lines().map(|l| l.split(' ').next().unwrap()).collect();
-    assert_eq!(names, ["PORT", "web", "eth1", "lab", "vm"]);
+    assert_eq!(names, ["PORT", "web", "eth1", "lab", "vm", "bulk"]);
     assert_eq!(
         prints(s, &["route", "list"]),
         "PREFIX         VIA          ORIGIN  STATE\n\
@@ -106,9 +107,9 @@ fn objects_are_added_listed_and_removed() {
     );
     assert_eq!(
         prints(s, &["segment", "list"]),
-        "SEGMENT  AGEING  LEARNED  UNKNOWN UNICAST  SUPPRESS  GATEWAYS       PORTS        TUNNELS\n\
-         default   300 s        0  flood            yes       10.244.1.1/24  web,eth1,vm  -\n\
-         blue       60 s      0/9  drop             no        -              lab          blue2\n"
+        "SEGMENT  AGEING  LEARNED  UNKNOWN UNICAST  SUPPRESS  GATEWAYS       PORTS             TUNNELS\n\
+         default   300 s        0  flood            yes       10.244.1.1/24  web,eth1,vm,bulk  -\n\
+         blue       60 s      0/9  drop             no        -              lab               blue2\n"
     );
     let pod = "attachment add --netns /run/netns/pod net pod1 eth0";
     assert_eq!(
@@ -150,7 +151,7 @@ fn objects_are_added_listed_and_removed() {
         assert_eq!(prints(s, &words(line)), "", "{line}");
     }
     let left: Value = serde_json::from_str(&prints(s, &words("--json port list"))).unwrap();
-    assert_eq!(left.as_array().unwrap().len(), 3);
+    assert_eq!(left.as_array().unwrap().len(), 4);
 }
 
 fn words(line: &str) -> Vec<&str> {
@@ -334,6 +335,8 @@ fn wrong_usage_is_2_and_help_teaches() {
         "route add 10.0.0.1/8 host",
         "nonsense",
         "port add --dev a --netns b --ifname c d",
+        "port add --netns b --ifname c --type tun d",
+        "port add --dev a --type tap",
     ] {
         let out = podswitch(socket, &args.split_whitespace().collect::<Vec<_>>(), "");
         assert_eq!(out.status.code(), Some(2), "{args}");

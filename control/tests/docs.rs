@@ -9,8 +9,8 @@ use common::Running;
 use podswitch::config;
 use podswitch_api::method::METHODS;
 use podswitch_api::state::{
-    DEFAULT_SOCKET, Dscp, FdbEntry, Neighbor, Node, Port, Route, Segment, State, Switch, Tunnel,
-    TunnelKind, TunnelMode, UnknownUnicast, Uplink, XdpMode,
+    DEFAULT_SOCKET, Dscp, FdbEntry, Neighbor, Node, PodKind, Port, Route, Segment, State, Switch,
+    Tunnel, TunnelKind, TunnelMode, UnknownUnicast, Uplink, XdpMode,
 };
 use podswitch_api::{Code, Request};
 use serde_json::Value;
@@ -70,6 +70,7 @@ fn every_key() -> State {
             dev: Some(name()),
             netns: Some("/n".into()),
             ifname: Some(name()),
+            kind: Some(PodKind::Tap),
             ip: vec![ip],
             mac: Some(mac),
             mtu: Some(1500),

@@ -1,5 +1,7 @@
 //! Links: what the kernel calls network devices.
 
+use std::os::fd::{AsFd, AsRawFd};
+
 use encap::Mac;
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::link::{
@@ -10,6 +12,7 @@ use nix::errno::Errno;
 
 use crate::error::{Error, Result};
 use crate::handle::Handle;
+use crate::netns::Netns;
 
 /// The longest interface name, bytes (`IFNAMSIZ` less the terminating zero).
 const NAME_MAX: usize = 15;
@@ -236,6 +239,32 @@ impl Handle {
         self.set_attribute(index, spec, || {
             format!("turn off link-local addresses on interface {}", self.label(index))
         })
+    }
+
+    /// Moves a link into another namespace under another name, with another address and MTU, in
+    /// `group`. It is down there.
+    pub(crate) fn move_link(
+        &self,
+        index: u32,
+        to: &Netns,
+        name: &str,
+        mac: Mac,
+        mtu: u32,
+        group: u32,
+    ) -> Result<()> {
+        let what = || format!("move interface {} to {} as {name}", self.label(index), to.name());
+        check_name(name).map_err(|reason| Error::invalid(what(), reason))?;
+        let mut message = LinkMessage::default();
+        message.header.index = index;
+        message.attributes = vec![
+            LinkAttribute::NetNsFd(to.as_fd().as_raw_fd()),
+            LinkAttribute::IfName(name.to_owned()),
+            LinkAttribute::Address(mac.0.to_vec()),
+            LinkAttribute::Mtu(mtu),
+            LinkAttribute::Group(group),
+        ];
+        self.request(&RouteNetlinkMessage::SetLink(message), 0, what)?;
+        Ok(())
     }
 
     fn set_flag(&self, index: u32, flag: LinkFlags, on: bool, verb: &str) -> Result<()> {

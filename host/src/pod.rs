@@ -1,4 +1,5 @@
-//! A pod's interface: a veth pair with one end in the pod's network namespace, ready to use.
+//! A pod's interface: a veth pair with one end in the pod's network namespace, or a TAP device that
+//! was moved there (`pod_tap.rs`), ready to use.
 
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
@@ -15,8 +16,8 @@ use crate::route::Route;
 use crate::sysctl;
 use crate::veth::VethSpec;
 
-/// The group of the node's ends of all pod interfaces, so that they can be found and removed
-/// together ([`Handle::delete_link_group`]): "psw" in ASCII.
+/// The group of the node's ends of all pod interfaces, and of TAP devices in pods, so that they can
+/// be told from others and removed together ([`Handle::delete_link_group`]): "psw" in ASCII.
 pub const LINK_GROUP: u32 = 0x0070_7377;
 
 /// The smallest MTU of a link that carries IPv6 (RFC 8200 section 5), bytes.
@@ -32,7 +33,7 @@ const INTERFACES: u32 = 64;
 /// What a pod's interface shall be.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PodSpec {
-    /// The name of the node's end.
+    /// The name of the node's end; of a TAP device, its name until it is in the pod.
     pub host_name: String,
     /// The path of the pod's network namespace.
     pub netns: PathBuf,
@@ -82,18 +83,25 @@ impl PodRoute {
 /// A pod's interface that exists.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PodInterface {
-    /// The index of the node's end.
-    pub host_index: u32,
-    /// The name of the node's end.
-    pub host_name: String,
+    /// The node's end; none of a TAP device.
+    pub host: Option<HostEnd>,
     /// The index of the pod's end, in the pod's namespace.
     pub pod_index: u32,
     /// The hardware address of the pod's end.
     pub mac: Mac,
     /// The inode of the pod's namespace.
     pub netns_inode: u64,
-    /// Whether the node's end is up: the last step of making the interface.
-    pub host_up: bool,
+}
+
+/// The node's end of a pod's veth.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HostEnd {
+    /// Its index.
+    pub index: u32,
+    /// Its name.
+    pub name: String,
+    /// Whether it is up: the last step of making the interface.
+    pub up: bool,
 }
 
 impl PodInterface {
@@ -106,13 +114,7 @@ impl PodInterface {
     /// # Errors
     /// `EEXIST` when either name is taken; whatever the kernel refuses, by name.
     pub fn create(node: &Handle, spec: &PodSpec) -> Result<PodInterface> {
-        let netns = Netns::open(&spec.netns)?;
-        if netns == *node.netns() {
-            return Err(Error::invalid(
-                format!("create pod interface {}", spec.ifname),
-                format!("{} is the network namespace of the node itself", netns.name()),
-            ));
-        }
+        let netns = pod_netns(node, spec)?;
         let host = node.add_veth(&VethSpec {
             name: &spec.host_name,
             peer_name: &spec.ifname,
@@ -128,18 +130,16 @@ impl PodInterface {
             if spec.mtu >= IPV6_MTU_MIN {
                 node.set_no_link_local(host.index)?;
             }
-            let pod_index = netns.run(|| configure(spec))??;
+            let pod_index = netns.run(|| configure(spec, false))??;
             node.set_up(host.index)?;
             Ok(pod_index)
         };
         match finish() {
             Ok(pod_index) => Ok(PodInterface {
-                host_index: host.index,
-                host_name: host.name,
+                host: Some(HostEnd { index: host.index, name: host.name, up: true }),
                 pod_index,
                 mac: spec.mac,
                 netns_inode: netns.inode(),
-                host_up: true,
             }),
             Err(e) => {
                 if let Err(e) = node.delete_link(host.index) {
@@ -171,12 +171,10 @@ impl PodInterface {
             && host.lower == Some(pod.index)
             && pod.lower == Some(host.index);
         Ok(paired.then(|| PodInterface {
-            host_index: host.index,
-            host_name: host.name,
+            host: Some(HostEnd { index: host.index, name: host.name, up: host.up }),
             pod_index: pod.index,
             mac: pod.mac.unwrap_or_default(),
             netns_inode: netns.inode(),
-            host_up: host.up,
         }))
     }
 
@@ -228,15 +226,16 @@ impl PodInterface {
         Netns::open(netns)?.run(|| Handle::current()?.set_mac(self.pod_index, self.mac))?
     }
 
-    /// Removes the interface; nothing happens when it is gone already, for instance with its
-    /// namespace. Says whether it was there.
+    /// Removes a veth; nothing happens when it is gone already, for instance with its namespace. Says
+    /// whether it was there. A TAP device goes with its descriptors.
     pub fn delete(&self, node: &Handle) -> Result<bool> {
+        let Some(host) = &self.host else { return Ok(false) };
         // Not by name alone: another may have it by now.
-        match node.link_by_index(self.host_index)? {
-            Some(link) if link.name == self.host_name => {}
+        match node.link_by_index(host.index)? {
+            Some(link) if link.name == host.name => {}
             _ => return Ok(false),
         }
-        match node.delete_link(self.host_index) {
+        match node.delete_link(host.index) {
             Ok(()) => Ok(true),
             Err(e) if e.is_not_found() => Ok(false),
             Err(e) => Err(e),
@@ -244,12 +243,27 @@ impl PodInterface {
     }
 }
 
-/// Sets up the pod's end; runs on a thread in the pod's namespace. Returns its index.
-fn configure(spec: &PodSpec) -> Result<u32> {
+/// The pod's namespace, which must not be the node's.
+pub(crate) fn pod_netns(node: &Handle, spec: &PodSpec) -> Result<Netns> {
+    let netns = Netns::open(&spec.netns)?;
+    if netns == *node.netns() {
+        return Err(Error::invalid(
+            format!("create pod interface {}", spec.ifname),
+            format!("{} is the network namespace of the node itself", netns.name()),
+        ));
+    }
+    Ok(netns)
+}
+
+/// Sets up the pod's end; runs on a thread in the pod's namespace. Returns its index. With `offload`
+/// the interface may be given packets whose checksums are not complete.
+pub(crate) fn configure(spec: &PodSpec, offload: bool) -> Result<u32> {
     let pod = Handle::current()?;
     let link = pod.require_link(&spec.ifname)?;
     pod.set_up(pod.require_link("lo")?.index)?;
-    Ethtool::current()?.set_tx_checksum(link.index, false)?;
+    if !offload {
+        Ethtool::current()?.set_tx_checksum(link.index, false)?;
+    }
     // As the reference bridge plugin has it: whoever remembers another MAC address for one of the pod's
     // addresses is told (gratuitous ARP, unsolicited neighbour advertisements).
     sysctl::ensure(&format!("net/ipv4/conf/{}/arp_notify", spec.ifname), "1")?;

@@ -103,7 +103,7 @@ fn a_pod_gets_all_it_needs() {
 
     // The node's end: up, silent, without an address.
     let seen = node.json("addr show dev psw0123456789ab");
-    assert_eq!(seen[0]["ifindex"], made.host_index);
+    assert_eq!(seen[0]["ifindex"], made.host.as_ref().unwrap().index);
     assert!(seen[0]["flags"].as_array().unwrap().iter().any(|f| f == "LOWER_UP"));
     assert_eq!(seen[0]["addr_info"].as_array().unwrap().len(), 0);
 
@@ -168,7 +168,10 @@ fn what_fails_half_way_leaves_nothing() {
         .unwrap_err();
     assert!(e.is_exists() && e.to_string().contains("eth0 exists"), "{e}");
     assert!(handle.link_by_name("pswother").unwrap().is_none());
-    assert_eq!(handle.link_by_index(made.host_index).unwrap().unwrap().name, made.host_name);
+    assert_eq!(
+        handle.link_by_index(made.host.as_ref().unwrap().index).unwrap().unwrap().name,
+        made.host.as_ref().unwrap().name
+    );
 }
 
 /// Two interfaces, each with default routes: the first one's are used, the other's when that is gone.
@@ -243,7 +246,7 @@ fn a_pod_that_took_its_namespace_along_is_gone() {
     let made = PodInterface::create(&handle, &spec(&pod)).unwrap();
     drop(pod);
     wait_for("the kernel to clean up", || {
-        handle.link_by_index(made.host_index).unwrap().is_none().then_some(())
+        handle.link_by_index(made.host.as_ref().unwrap().index).unwrap().is_none().then_some(())
     });
     assert!(!made.delete(&handle).unwrap());
 }

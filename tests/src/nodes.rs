@@ -105,6 +105,12 @@ impl Node {
     /// Adds a pod with the host number `host`, 2 to 254.
     #[track_caller]
     pub fn add_pod(&self, lab: &Lab, host: u8) -> Pod {
+        self.add_pod_with(lab, host, "")
+    }
+
+    /// As [`Node::add_pod`], with more options of `podswitch port add`.
+    #[track_caller]
+    pub fn add_pod_with(&self, lab: &Lab, host: u8, options: &str) -> Pod {
         let number = self.number;
         let name = format!("pod{number}x{host}");
         let netns = lab.netns(&name);
@@ -112,7 +118,7 @@ impl Node {
             (format!("10.244.{number}.{host}"), format!("fd00:10:244:{number}::{host}"));
         let path = netns.path();
         self.daemon.cli(&format!(
-            "port add --netns {path} --ifname eth0 --ip {ip4}/24 --ip {ip6}/64 {name}"
+            "port add --netns {path} --ifname eth0 --ip {ip4}/24 --ip {ip6}/64 {options} {name}"
         ));
         Pod { netns, name, ip4, ip6 }
     }

@@ -24,6 +24,7 @@ fn request(container: &str, netns: &Netns) -> AttachmentAdd {
         netns: Path::new(netns.path()).to_owned(),
         segment: None,
         vlan: None,
+        kind: None,
         addresses: Addresses::Node { ips: Vec::new() },
         gateway: true,
         default_route: true,
@@ -141,7 +142,7 @@ fn a_pod_answers_as_soon_as_it_is_plugged_in() {
         ping_once(&node, &ip.address.addr().to_string());
     }
     assert_eq!(two.mac("eth0"), second.mac.to_string());
-    assert_eq!(node.mac(&second.dev), second.dev_mac.to_string());
+    assert_eq!(node.mac(second.dev.as_ref().unwrap()), second.dev_mac.unwrap().to_string());
     assert_eq!(list(&daemon), [first.clone(), second.clone()]);
 
     // The runtime asks once more: the same answer. Something else under this name: refused.

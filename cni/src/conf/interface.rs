@@ -1,6 +1,7 @@
 //! What the pod's interface and its segment shall be: the keys of the reference bridge plugin, with
 //! the same meaning, and `bandwidth`.
 
+use podswitch_api::state::PodKind;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
@@ -22,6 +23,7 @@ pub(super) const KEYS: &[&str] = &[
     "macspoofchk",
     "mtu",
     "portIsolation",
+    "portType",
     "preserveDefaultVlan",
     "promiscMode",
     "vlan",
@@ -52,6 +54,8 @@ pub struct Interface {
     pub masquerade: bool,
     /// The MTU of the pod's interface, in bytes.
     pub mtu: Option<u32>,
+    /// What the pod's interface is; none: what the daemon makes by default.
+    pub kind: Option<PodKind>,
     /// Whether frames must come from the pod's own addresses.
     pub anti_spoof: bool,
 }
@@ -79,6 +83,7 @@ struct Raw {
     _enabledad: Option<bool>,
     disable_container_interface: Option<bool>,
     port_isolation: Option<bool>,
+    port_type: Option<String>,
 }
 
 impl Interface {
@@ -141,10 +146,16 @@ impl Interface {
             default_route,
             masquerade: set(raw.ip_masq),
             mtu,
+            kind: raw.port_type.map(|text| kind("portType", &text)).transpose()?,
             // A promiscuous bridge is one whose pods speak for others.
             anti_spoof: raw.macspoofchk.unwrap_or(!set(raw.promisc_mode)),
         })
     }
+}
+
+/// What a pod's interface shall be, as `key` has it.
+pub(super) fn kind(key: &str, text: &str) -> Result<PodKind, Error> {
+    text.parse().map_err(|_| invalid(key, text, "\"veth\" or \"tap\""))
 }
 
 fn unsupported(key: &str, value: &Value, cure: &str) -> Error {
@@ -184,6 +195,18 @@ mod tests {
         assert!(default.gateway && default.default_route, "isDefaultGateway sets isGateway");
         let l2 = read(json!({}), &host_local()).unwrap();
         assert!(!l2.gateway && !l2.default_route);
+    }
+
+    #[test]
+    fn the_type_of_the_interface() {
+        let kind = |conf| read(conf, &host_local()).map(|i| i.kind);
+        assert_eq!(kind(json!({})), Ok(None));
+        assert_eq!(kind(json!({"portType": null})), Ok(None));
+        assert_eq!(kind(json!({"portType": "veth"})), Ok(Some(PodKind::Veth)));
+        assert_eq!(kind(json!({"portType": "tap"})), Ok(Some(PodKind::Tap)));
+        let error = kind(json!({"portType": "TAP"})).unwrap_err();
+        assert_eq!(error.code, Code::InvalidConfig);
+        assert_eq!(error.details, "portType = \"TAP\": expected \"veth\" or \"tap\"");
     }
 
     #[test]

@@ -6,9 +6,11 @@ use std::net::IpAddr;
 use encap::Mac;
 use podswitch_api::InterfaceAddr;
 use podswitch_api::attachment::RateLimit;
+use podswitch_api::state::PodKind;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
+use super::interface::kind;
 use super::{decode, invalid};
 use crate::error::{Code, Error};
 
@@ -19,6 +21,8 @@ pub struct Wishes {
     pub mac: Option<Mac>,
     /// The addresses.
     pub ips: Vec<IpAddr>,
+    /// What the pod's interface is, instead of what the network's configuration says.
+    pub kind: Option<PodKind>,
     /// What the pod may receive.
     pub ingress: Option<RateLimit>,
     /// What the pod may send.
@@ -43,10 +47,11 @@ struct Args {
 }
 
 #[derive(Default, Deserialize)]
-#[serde(expecting = "an object")]
+#[serde(rename_all = "camelCase", expecting = "an object")]
 struct CniArgs {
     mac: Option<String>,
     ips: Option<Vec<String>>,
+    port_type: Option<String>,
 }
 
 /// The keys of the reference bandwidth plugin: bits per second, and bits. containerd writes them with a
@@ -91,9 +96,11 @@ impl Wishes {
             Some(bandwidth) => bandwidth,
             None => section(document, "bandwidth")?,
         };
+        let kind = cni.port_type.map(|text| kind("args.cni.portType", &text)).transpose()?;
         Ok(Wishes {
             mac,
             ips,
+            kind,
             ingress: rate("ingress", bandwidth.ingress_rate, bandwidth.ingress_burst)?,
             egress: rate("egress", bandwidth.egress_rate, bandwidth.egress_burst)?,
             port_mappings: runtime.port_mappings.is_some_and(|p| !p.is_empty()),
@@ -216,6 +223,14 @@ mod tests {
         let wishes = read(json!({"runtimeConfig": null}), args).unwrap();
         assert_eq!(wishes.mac, Some("02:00:00:00:00:03".parse().unwrap()));
         assert_eq!(wishes.ips, ["10.0.0.3".parse::<IpAddr>().unwrap()]);
+    }
+
+    #[test]
+    fn one_pod_may_have_another_type() {
+        let wishes = read(json!({"args": {"cni": {"portType": "tap"}}}), "").unwrap();
+        assert_eq!(wishes.kind, Some(PodKind::Tap));
+        let error = read(json!({"args": {"cni": {"portType": ""}}}), "").unwrap_err();
+        assert_eq!(error.details, "args.cni.portType = \"\": expected \"veth\" or \"tap\"");
     }
 
     #[test]

@@ -9,6 +9,7 @@ use encap::{Mac, Prefix};
 use serde::{Deserialize, Serialize};
 
 use crate::addr::InterfaceAddr;
+use crate::state::PodKind;
 
 /// What identifies an attachment: the CNI specification's tuple of network name, `CNI_CONTAINERID`
 /// and `CNI_IFNAME`.
@@ -119,6 +120,9 @@ pub struct AttachmentAdd {
     /// own, named `segment.vlan`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub vlan: Option<u16>,
+    /// What the interface is; absent: a veth.
+    #[serde(default, rename = "type", skip_serializing_if = "Option::is_none")]
+    pub kind: Option<PodKind>,
     /// Where the addresses come from.
     pub addresses: Addresses,
     /// Whether the switch holds the gateway addresses, answers for them and routes; always so in
@@ -223,10 +227,15 @@ pub struct Attachment {
     pub port: String,
     /// Its segment.
     pub segment: String,
-    /// The node's end of the interface.
-    pub dev: String,
+    /// What the interface is.
+    #[serde(default, rename = "type")]
+    pub kind: PodKind,
+    /// The node's end of the interface; a TAP device has none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dev: Option<String>,
     /// The MAC address of the node's end.
-    pub dev_mac: Mac,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dev_mac: Option<Mac>,
     /// The MAC address of the pod's end.
     pub mac: Mac,
     /// The MTU of the pod's end, in bytes.

@@ -11,7 +11,7 @@ use encap::{Mac, Prefix, Vni};
 use serde::{Deserialize, Serialize};
 
 use crate::addr::InterfaceAddr;
-use crate::state::{PortLimits, TunnelKind, UnknownUnicast, Via};
+use crate::state::{PodKind, PortLimits, TunnelKind, UnknownUnicast, Via};
 
 /// The version of this API. It grows when a change would break a client.
 pub const API_VERSION: u32 = 1;
@@ -99,7 +99,7 @@ pub enum Oper {
 pub enum PortRole {
     /// An existing interface taken as a bridge port.
     Device,
-    /// A pod's veth.
+    /// A pod's interface.
     Pod,
     /// The node's own interface into the pod network.
     Host,
@@ -117,14 +117,16 @@ pub struct PortInfo {
     /// The bridge domain; the uplink has none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub segment: Option<String>,
-    /// The interface in the daemon's network namespace.
-    pub dev: String,
+    /// The interface in the daemon's network namespace; a TAP device of a pod is not there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dev: Option<String>,
     /// The interface's index in the daemon's network namespace.
-    pub ifindex: u32,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ifindex: Option<u32>,
     /// Whether frames flow.
     pub state: Oper,
     /// How its program is attached and whether frames are copied: `zero-copy`, `native`,
-    /// `generic`.
+    /// `generic`; or `tap`.
     pub mode: String,
     /// How many queues are in use.
     pub queues: u32,
@@ -132,6 +134,9 @@ pub struct PortInfo {
     pub mtu: u32,
     /// The MAC address of the pod's interface, or of the interface itself.
     pub mac: Mac,
+    /// Pods: what the interface is.
+    #[serde(default, rename = "type", skip_serializing_if = "Option::is_none")]
+    pub kind: Option<PodKind>,
     /// The pod's network namespace.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub netns: Option<PathBuf>,

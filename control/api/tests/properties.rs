@@ -7,8 +7,8 @@ use encap::{Mac, Prefix, Vni};
 use podswitch_api::diff::{Change, Kind, Object, Op};
 use podswitch_api::rpc::{Call, Id, Message};
 use podswitch_api::state::{
-    Dscp, FdbEntry, Neighbor, Node, Port, Route, Segment, Switch, Tunnel, TunnelKind, TunnelMode,
-    UnknownUnicast, Uplink, Via, XdpMode,
+    Dscp, FdbEntry, Neighbor, Node, PodKind, Port, Route, Segment, Switch, Tunnel, TunnelKind,
+    TunnelMode, UnknownUnicast, Uplink, Via, XdpMode,
 };
 use podswitch_api::{InterfaceAddr, Request, State, parse_request};
 use proptest::collection::vec;
@@ -107,13 +107,14 @@ prop_compose! {
         ifname in of(self::name()), ip in vec(address(), 0..3), mac in of(mac()),
         mtu in of(any::<u32>()), anti_spoof in of(any::<bool>()),
         storm_limit in of(any::<u32>()), fdb_limit in of(any::<u32>()),
-        limits in vec(of(0..1u64 << 62), 4),
+        limits in vec(of(0..1u64 << 62), 4), tap in of(any::<bool>()),
     ) -> Port {
         // As the parser makes it: a port's name is its device's by default.
         let name = if name.is_empty() { dev.clone().unwrap_or_default() } else { name };
         let netns = netns.map(Into::into);
+        let kind = tap.map(|tap| if tap { PodKind::Tap } else { PodKind::Veth });
         Port {
-            name, segment, dev, netns, ifname, ip, mac, mtu, anti_spoof, storm_limit, fdb_limit,
+            name, segment, dev, netns, ifname, kind, ip, mac, mtu, anti_spoof, storm_limit, fdb_limit,
             ingress_rate: limits[0], ingress_burst: limits[1],
             egress_rate: limits[2], egress_burst: limits[3],
         }

@@ -6,7 +6,7 @@ use encap::{Mac, Prefix};
 use podswitch_api::attachment::{
     Addresses, Attachment, AttachmentAdd, AttachmentId, AttachmentIp, AttachmentRoute, RateLimit,
 };
-use podswitch_api::state::{DEFAULT_SEGMENT, Port, State};
+use podswitch_api::state::{DEFAULT_SEGMENT, PodKind, Port, State};
 use podswitch_api::validate::NAME_MAX;
 use podswitch_api::{Code, Error, FieldError, InterfaceAddr};
 use serde::{Deserialize, Serialize};
@@ -158,6 +158,7 @@ impl Entry {
         port.segment.clone_from(&self.segment);
         port.mac = r.mac;
         port.mtu = r.mtu;
+        port.kind = r.kind;
         port.anti_spoof = Some(r.anti_spoof);
         (port.ingress_rate, port.ingress_burst) = r.ingress.map_or((None, None), limit);
         (port.egress_rate, port.egress_burst) = r.egress.map_or((None, None), limit);
@@ -213,14 +214,17 @@ impl Entry {
     /// What a caller is told of it. `mtu` is the pod's interface's.
     pub fn view(&self, mac: Mac, mtu: u32) -> Attachment {
         let (r, port) = (&self.request, port_name(&self.id()));
+        let kind = r.kind.unwrap_or_default();
+        let has_node_end = kind == PodKind::Veth;
         Attachment {
             network: r.network.clone(),
             container_id: r.container_id.clone(),
             ifname: r.ifname.clone(),
             netns: r.netns.clone(),
             segment: self.segment.clone(),
-            dev: names::host_name(&port),
-            dev_mac: names::host_mac(&port),
+            kind,
+            dev: has_node_end.then(|| names::host_name(&port)),
+            dev_mac: has_node_end.then(|| names::host_mac(&port)),
             port,
             mac,
             mtu,

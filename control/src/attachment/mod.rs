@@ -23,7 +23,6 @@ use podswitch_api::attachment::{AttachmentId, AttachmentIp, ValidAttachment};
 use podswitch_api::state::{Segment, State, Switch};
 
 use crate::ipam::{Ipam, IpamError};
-use crate::names;
 use log::{Log, Record};
 
 /// All attachments, and the addresses that the daemon gives them.
@@ -47,9 +46,9 @@ pub fn log_path(switch: &Switch) -> PathBuf {
 }
 
 impl Attachments {
-    /// The attachments of a log, and the names of interfaces that may be left of removed ones. Nothing
-    /// is written before [`Attachments::compact`] or the first change.
-    pub fn open(path: PathBuf, desired: &State) -> io::Result<(Attachments, Vec<String>)> {
+    /// The attachments of a log, and those removed ones whose interfaces may be left. Nothing is written
+    /// before [`Attachments::compact`] or the first change.
+    pub fn open(path: PathBuf, desired: &State) -> io::Result<(Attachments, Vec<Entry>)> {
         let mut all = Attachments {
             entries: BTreeMap::new(),
             by_port: HashMap::new(),
@@ -63,23 +62,22 @@ impl Attachments {
             let (path, lines) = (all.log.path().display(), content.damaged);
             tracing::warn!("{path}: {lines} damaged lines are left out: a crash tore them off");
         }
-        let mut removed = BTreeSet::new();
+        let mut removed = BTreeMap::new();
         for record in content.records {
             match record {
                 Record::Add(entry) => {
-                    removed.remove(&names::host_name(&port_name(&entry.id())));
+                    removed.remove(&entry.id());
                     all.forget(&entry.id());
                     all.take_addresses(&entry);
                     all.remember(*entry);
                 }
                 Record::Del(id) => {
-                    removed.insert(names::host_name(&port_name(&id)));
-                    all.forget(&id);
+                    removed.extend(all.forget(&id).map(|entry| (id, entry)));
                 }
                 Record::Pool(memory) => all.ipam.remember(&[memory]),
             }
         }
-        Ok((all, removed.into_iter().collect()))
+        Ok((all, removed.into_values().collect()))
     }
 
     /// Where they are kept.

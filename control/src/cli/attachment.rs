@@ -10,6 +10,7 @@ use podswitch_api::attachment::{
     Addresses, AttachmentAdd, AttachmentCheck, AttachmentId, AttachmentStatus,
 };
 use podswitch_api::method::Empty;
+use podswitch_api::state::PodKind;
 
 use super::out::{Failure, Out};
 use super::{Daemon, lists};
@@ -34,6 +35,9 @@ pub enum Attachment {
         /// The segment; the node's by default.
         #[arg(long, value_name = "NAME")]
         segment: Option<String>,
+        /// What the interface in the pod is: "veth" or "tap"; a veth by default.
+        #[arg(long = "type", value_name = "TYPE")]
+        kind: Option<PodKind>,
         /// Give what the pod sends to the world the node's address.
         #[arg(long)]
         masquerade: bool,
@@ -74,7 +78,7 @@ impl Attachment {
     pub fn run(self, daemon: &Daemon, out: &Out) -> Result<(), Failure> {
         let request = match self {
             Attachment::List => Request::AttachmentList(Empty {}),
-            Attachment::Add { id, netns, ip, segment, masquerade } => {
+            Attachment::Add { id, netns, ip, segment, kind, masquerade } => {
                 Request::AttachmentAdd(AttachmentAdd {
                     network: id.network,
                     container_id: id.container,
@@ -82,6 +86,7 @@ impl Attachment {
                     netns,
                     segment,
                     vlan: None,
+                    kind,
                     addresses: Addresses::Node { ips: ip },
                     gateway: true,
                     default_route: true,

@@ -74,7 +74,7 @@ fn attachments(attachments: &[Attachment]) -> String {
             Cell::new(&a.segment),
             Cell::new(list(&ips)),
             Cell::new(a.mac),
-            Cell::new(&a.dev),
+            Cell::new(or_dash(a.dev.as_ref())),
             Cell::new(a.netns.display()),
         ]);
     }
@@ -106,7 +106,7 @@ fn ports(ports: &[PortInfo]) -> String {
             Cell::new(role),
             Cell::new(or_dash(p.segment.as_ref())),
             state(p.state),
-            Cell::new(&p.dev),
+            Cell::new(or_dash(p.dev.as_ref())),
             Cell::new(&p.mode),
             Cell::new(p.mtu),
             Cell::new(p.mac),

@@ -7,7 +7,7 @@ use clap::Subcommand;
 use encap::{Mac, Prefix, Vni};
 use podswitch_api::method::{ByIp, ByMac, ByName, ByPrefix, Empty, FdbFilter, NeighborFilter};
 use podswitch_api::state::{
-    self, DEFAULT_SEGMENT, Dscp, TunnelKind, TunnelMode, UnknownUnicast, Via,
+    self, DEFAULT_SEGMENT, Dscp, PodKind, TunnelKind, TunnelMode, UnknownUnicast, Via,
 };
 use podswitch_api::{Client, InterfaceAddr, Request};
 
@@ -42,6 +42,10 @@ pub struct PortAdd {
     /// The name of the interface in the pod.
     #[arg(long, value_name = "NAME", requires = "netns")]
     ifname: Option<String>,
+    /// What the interface in the pod is: "veth", or "tap", which hands over TCP and UDP superpackets
+    /// whole; a veth by default.
+    #[arg(long = "type", value_name = "TYPE", requires = "netns")]
+    kind: Option<PodKind>,
     /// An address of the pod with its prefix length; may be repeated.
     #[arg(long, value_name = "ADDRESS/LENGTH", requires = "netns")]
     ip: Vec<InterfaceAddr>,
@@ -95,6 +99,7 @@ impl Port {
                 dev: a.dev,
                 netns: a.netns.map(absolute).transpose()?,
                 ifname: a.ifname,
+                kind: a.kind,
                 ip: a.ip,
                 mac: a.mac,
                 mtu: a.mtu,

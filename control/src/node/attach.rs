@@ -8,7 +8,7 @@ use podswitch_api::attachment::{
     Addresses, Attachment, AttachmentAdd, AttachmentConfigure, AttachmentGc, AttachmentId,
     AttachmentIp, Removed,
 };
-use podswitch_api::state::State;
+use podswitch_api::state::{PodKind, State};
 use podswitch_api::{Code, Error, Request, Response};
 
 use super::{Node, ports};
@@ -248,7 +248,10 @@ impl Node {
         let port = entry.port();
         match self.live.get(&port_name(&entry.id())) {
             Some(live) => entry.view(live.mac, live.mtu),
-            None => entry.view(ports::pod_mac(&port), port.mtu.unwrap_or(ports::NODE_MTU)),
+            None => {
+                let mtu = port.kind.unwrap_or_default().mtu_max();
+                entry.view(ports::pod_mac(&port), port.mtu.unwrap_or(mtu))
+            }
         }
     }
 
@@ -267,21 +270,16 @@ pub(super) fn restore(desired: &State, kernel: &host::Handle) -> Result<Attachme
     let path = log_path(&desired.switch_or_default());
     let opened = Attachments::open(path.clone(), desired).map_err(|e| log_error(&path, &e))?;
     let (mut attachments, leftovers) = opened;
-    for dev in leftovers {
-        match kernel.delete_link_by_name(&dev) {
-            Ok(true) => tracing::info!("{dev}: removed; its pod was unplugged before"),
-            Ok(false) => {}
-            Err(e) => tracing::warn!("{e}"),
+    for entry in leftovers {
+        if remove_interface(kernel, &entry) {
+            tracing::info!("{}: its interface is removed; it was unplugged before", entry.id());
         }
     }
     let notes = Notes::beside(&desired.switch_or_default().socket);
     for note in notes.read().unwrap_or_default() {
-        if attachments.get(&note.id).is_some() {
+        if let Some(entry) = attachments.get(&note.id).cloned() {
             attachments.remove(std::slice::from_ref(&note.id)).map_err(|e| log_error(&path, &e))?;
-            let port = port_name(&note.id);
-            if let Err(e) = kernel.delete_link_by_name(&crate::names::host_name(&port)) {
-                tracing::warn!("{e}");
-            }
+            remove_interface(kernel, &entry);
             tracing::info!("{}: removed, as noted", note.id);
         }
         notes.done(&note);
@@ -311,6 +309,22 @@ pub(super) fn restore(desired: &State, kernel: &host::Handle) -> Result<Attachme
         }
     }
     Ok(attachments)
+}
+
+/// Removes what an earlier daemon left of a pod's interface; whether there was something.
+fn remove_interface(kernel: &host::Handle, entry: &Entry) -> bool {
+    let removed = match entry.request.kind.unwrap_or_default() {
+        PodKind::Veth => {
+            kernel.delete_link_by_name(&crate::names::host_name(&port_name(&entry.id())))
+        }
+        // Its path may be another pod's by now.
+        PodKind::Tap if inode(&entry.request.netns).ok() != Some(entry.netns_inode) => Ok(false),
+        PodKind::Tap => host::PodInterface::remove_tap(&entry.request.netns, &entry.request.ifname),
+    };
+    removed.unwrap_or_else(|e| {
+        tracing::warn!("{e}");
+        false
+    })
 }
 
 /// The inode of a network namespace.

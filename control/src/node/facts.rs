@@ -25,6 +25,8 @@ pub struct PortFacts {
     pub id: PortId,
     /// MTU of the interface in bytes.
     pub mtu: u32,
+    /// Whether it takes superpackets.
+    pub offload: bool,
     /// The MAC address at the far end: the pod's, or the node's own on the host port.
     pub mac: Mac,
 }

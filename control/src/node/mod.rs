@@ -200,15 +200,28 @@ impl Node {
         Ok(Applied { changes: self.change(next)?, applied: true })
     }
 
-    /// An interface of ours is gone: its port drops until it is back or removed.
-    fn link_gone(&mut self, ifindex: u32) {
-        for (name, live) in self.live.iter_mut().filter(|(_, l)| l.ifindex == ifindex) {
+    /// Interfaces of ours are gone: their ports drop until they are back or removed. Whether there were
+    /// any.
+    fn links_gone(&mut self, is_gone: impl Fn(&Live) -> bool) -> bool {
+        let mut any = false;
+        for (name, live) in self.live.iter_mut().filter(|(_, l)| is_gone(l)) {
             if live.attached.take().is_some() {
+                any = true;
                 tracing::warn!("{name}: the interface {} is gone", live.dev);
                 if let Err(e) = self.engine.detach(live.id) {
                     tracing::debug!("{name}: {e}");
                 }
+                live.forget_device();
             }
+        }
+        any
+    }
+
+    /// Lets go of TAP devices whose pods are gone, of which netlink does not tell us.
+    fn taps_gone(&mut self) {
+        let gone = self.engine.take_gone();
+        if self.links_gone(|live| gone.contains(&live.id) || live.is_orphan()) {
+            self.refresh();
         }
     }
 
@@ -299,7 +312,7 @@ impl Backend for Node {
         });
         for event in &events {
             if let Event::LinkDel { index, .. } = event {
-                self.link_gone(*index);
+                self.links_gone(|live| live.node_end().is_some_and(|(_, i)| i == *index));
             }
         }
         // Every event is noted, also after the first that matters.
@@ -318,6 +331,7 @@ impl Backend for Node {
     fn on_timer(&mut self, now: Instant) {
         self.housekeeping = now + HOUSEKEEPING;
         self.engine.collect();
+        self.taps_gone();
         let failed = self.engine.failed_worker();
         self.warn("worker", failed.map(|n| format!("worker {n} has ended: restart the daemon")));
         self.world.ask_again(&self.kernel, &self.facts);

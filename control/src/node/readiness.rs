@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use podswitch_api::attachment::{
     AttachmentCheck, AttachmentStatus, Checked, Problem, Readiness, Unready,
 };
+use podswitch_api::state::PodKind;
 use switch::Location;
 use switch::ids::MAX_PORTS;
 
@@ -109,18 +110,20 @@ impl Node {
         if live.attached.is_none() {
             differences.push(format!("port {name:?} is down: the interface {} is gone", live.dev));
         }
-        match self.kernel.link_by_index(live.ifindex) {
-            Ok(Some(link)) if link.name == live.dev => {
-                if !link.up {
-                    differences.push(format!("the interface {} is down", live.dev));
+        if let Some((dev, ifindex)) = live.node_end() {
+            match self.kernel.link_by_index(ifindex) {
+                Ok(Some(link)) if link.name == dev => {
+                    if !link.up {
+                        differences.push(format!("the interface {dev} is down"));
+                    }
+                    if link.mtu < live.mtu {
+                        let (is, should) = (link.mtu, live.mtu);
+                        differences
+                            .push(format!("the MTU of {dev} is {is}, and should be {should}"));
+                    }
                 }
-                if link.mtu < live.mtu {
-                    let (is, should) = (link.mtu, live.mtu);
-                    differences
-                        .push(format!("the MTU of {} is {is}, and should be {should}", live.dev));
-                }
+                _ => differences.push(format!("the interface {dev} does not exist")),
             }
-            _ => differences.push(format!("the interface {} does not exist", live.dev)),
         }
         let segment = self.table_ids.segments.get(&entry.segment).map(switch::SegmentId);
         let segment = segment.and_then(|id| self.tables.segment(id));
@@ -167,9 +170,22 @@ impl Node {
             differences.push(format!("{ifname} is down"));
         }
         let live = self.live.get(&port_name(&entry.id()));
-        let paired = live.is_none_or(|l| found.link.lower == Some(l.ifindex));
-        if found.link.kind.as_deref() != Some("veth") || !paired {
-            differences.push(format!("{ifname} is not the other end of the port's interface"));
+        match entry.request.kind.unwrap_or_default() {
+            PodKind::Veth => {
+                let paired = live.is_none_or(|l| found.link.lower == Some(l.ifindex));
+                if found.link.kind.as_deref() != Some("veth") || !paired {
+                    differences
+                        .push(format!("{ifname} is not the other end of the port's interface"));
+                }
+            }
+            PodKind::Tap => {
+                let ours = live.is_none_or(|l| l.is_tap_with_index(found.link.index));
+                if !found.link.is_our_tap() || !ours {
+                    differences.push(format!("{ifname} is not the port's TAP device"));
+                } else if found.link.up && !found.link.lower_up {
+                    differences.push(format!("{ifname} has no carrier: the switch has let it go"));
+                }
+            }
         }
         let mac = asked.mac.or(entry.request.mac);
         let mac = mac.unwrap_or_else(|| ports::pod_mac(&entry.port()));
@@ -186,7 +202,8 @@ impl Node {
                 .push(format!("the MTU of {ifname} is {is}, and should be {should} at most"));
         }
         // An AF_XDP socket gets packets as they are: those that TCP and UDP send would be wrong.
-        if found.tx_checksum {
+        let is_veth = entry.request.kind.unwrap_or_default() == PodKind::Veth;
+        if is_veth && found.tx_checksum {
             differences.push(format!(
                 "transmit checksum offload of {ifname} is on, and should be off (`ethtool -K {ifname} tx off`)"
             ));

@@ -173,14 +173,14 @@ impl Node {
         if let [pod] = pods[..] {
             self.take_down(pod);
         } else {
-            let lives: Vec<Live> = pods.iter().filter_map(|n| self.live.remove(*n)).collect();
+            let mut lives: Vec<Live> = pods.iter().filter_map(|n| self.live.remove(*n)).collect();
             let maker = Maker {
                 kernel: &self.kernel,
                 engine: &self.engine,
                 state: &self.effective,
                 uplink_mtu: None,
             };
-            maker.close_pods(&lives);
+            maker.close_pods(&mut lives);
             let ids: Vec<PortId> = lives.iter().map(|l| l.id).collect();
             self.fdb.flush(|_, _, at| matches!(at, Location::Port(id) if ids.contains(&id)));
             for name in pods {

@@ -11,7 +11,9 @@ use podswitch_api::attachment::{
     Readiness, Removed, Unready,
 };
 use podswitch_api::method::{Applied, Empty, RouteUpdated};
-use podswitch_api::state::{self, Attachment, DEFAULT_SEGMENT, State, TunnelKind, VXLAN_PORT};
+use podswitch_api::state::{
+    self, Attachment, DEFAULT_SEGMENT, PodKind, State, TunnelKind, VXLAN_PORT,
+};
 use podswitch_api::view::{
     API_VERSION, Counters, FdbInfo, Flushed, NeighborInfo, Oper, Origin, PortCounters, PortInfo,
     PortRole, RouteInfo, SegmentInfo, Status, TunnelInfo, UplinkInfo, WorkerInfo,
@@ -59,8 +61,9 @@ impl Memory {
             ifname: id.ifname,
             netns: add.netns,
             segment: add.segment.unwrap_or(node.segment),
-            dev: "psw3a1f5e0c2b7".to_owned(),
-            dev_mac: Mac([0x0e, 0x3a, 0x1f, 0x5e, 0x0c, 0x2b]),
+            kind: PodKind::Veth,
+            dev: Some("psw3a1f5e0c2b7".to_owned()),
+            dev_mac: Some(Mac([0x0e, 0x3a, 0x1f, 0x5e, 0x0c, 0x2b])),
             mac: Mac::derived_from(address.addr()),
             mtu: add.mtu.unwrap_or(65535),
             ips: vec![AttachmentIp { address, gateway }],
@@ -232,13 +235,14 @@ fn port(s: &State, p: &state::Port) -> PortInfo {
         name: p.name.clone(),
         role: PortRole::Device,
         segment: Some(p.segment.clone()),
-        dev: p.name.clone(),
-        ifindex: 10 + index,
+        dev: Some(p.name.clone()),
+        ifindex: Some(10 + index),
         state: Oper::Up,
         mode: "native".to_owned(),
         queues: 1,
         mtu: 1500,
         mac: Mac([2, 0, 0, 0, 1, index as u8]),
+        kind: None,
         netns: None,
         ifname: None,
         ip: Vec::new(),
@@ -250,7 +254,8 @@ fn port(s: &State, p: &state::Port) -> PortInfo {
     match p.attachment() {
         Some(Attachment::Pod(pod)) => PortInfo {
             role: PortRole::Pod,
-            dev: "psw5f1d7a80c34".to_owned(),
+            dev: Some("psw5f1d7a80c34".to_owned()),
+            kind: Some(pod.kind),
             mtu: pod.mtu.unwrap_or(65535),
             mac: pod
                 .mac
@@ -263,7 +268,7 @@ fn port(s: &State, p: &state::Port) -> PortInfo {
             anti_spoof: Some(p.is_guarded()),
             ..base
         },
-        _ => PortInfo { dev: p.dev.clone().unwrap_or_default(), ..base },
+        _ => PortInfo { dev: p.dev.clone(), ..base },
     }
 }
 

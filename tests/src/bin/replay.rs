@@ -84,7 +84,7 @@ struct Answer {
 
 impl PortWorld {
     fn facts(&self) -> PortFacts {
-        PortFacts { id: PortId(self.id), mtu: self.mtu, mac: self.mac }
+        PortFacts { id: PortId(self.id), mtu: self.mtu, offload: false, mac: self.mac }
     }
 }
 

@@ -18,7 +18,7 @@ use serde::de::{MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::addr::InterfaceAddr;
-pub use port::{Attachment, PodInterface, Port, PortLimits};
+pub use port::{Attachment, PodInterface, PodKind, Port, PortLimits};
 pub use route::{FdbEntry, Neighbor, Route, Via};
 pub use segment::{Segment, UnknownUnicast};
 pub use tunnel::{Dscp, Encapsulation, Tunnel, TunnelKind, TunnelMode};

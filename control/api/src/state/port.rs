@@ -28,6 +28,9 @@ pub struct Port {
     /// The name of the interface in the pod.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ifname: Option<String>,
+    /// Pods only: what the interface is; a veth when absent.
+    #[serde(default, rename = "type", skip_serializing_if = "Option::is_none")]
+    pub kind: Option<PodKind>,
     /// The pod's addresses.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub ip: Vec<InterfaceAddr>,
@@ -62,6 +65,46 @@ pub struct Port {
     pub egress_burst: Option<u64>,
 }
 
+/// What a pod's interface is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum PodKind {
+    /// A veth pair, its node end under an AF_XDP socket.
+    #[default]
+    Veth,
+    /// A TAP device in the pod: it hands over TCP and UDP superpackets whole (TSO, USO).
+    Tap,
+}
+
+impl PodKind {
+    /// As it is written in configurations.
+    pub const fn name(self) -> &'static str {
+        match self {
+            PodKind::Veth => "veth",
+            PodKind::Tap => "tap",
+        }
+    }
+
+    /// The largest MTU that the kernel gives such an interface, in bytes.
+    pub const fn mtu_max(self) -> u32 {
+        match self {
+            PodKind::Veth => 65_535,
+            // Less the Ethernet header.
+            PodKind::Tap => 65_521,
+        }
+    }
+}
+
+impl core::str::FromStr for PodKind {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<PodKind, String> {
+        let kinds = [PodKind::Veth, PodKind::Tap];
+        let kind = kinds.into_iter().find(|k| k.name() == text);
+        kind.ok_or_else(|| "expected \"veth\" or \"tap\"".to_owned())
+    }
+}
+
 /// The limits of a [`Port`], as they are shown: the keys of the same names.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
@@ -91,7 +134,7 @@ pub struct PortLimits {
 pub enum Attachment<'a> {
     /// An existing interface.
     Device(&'a str),
-    /// A veth pair into a pod's network namespace.
+    /// An interface that podswitch makes in a pod's network namespace.
     Pod(PodInterface<'a>),
 }
 
@@ -102,6 +145,8 @@ pub struct PodInterface<'a> {
     pub netns: &'a Path,
     /// The interface's name in the pod.
     pub ifname: &'a str,
+    /// What it is.
+    pub kind: PodKind,
     /// The pod's addresses.
     pub ip: &'a [InterfaceAddr],
     /// The interface's MAC address; absent: derived from the first address.
@@ -119,6 +164,7 @@ impl Port {
             (None, Some(netns), Some(ifname)) => Some(Attachment::Pod(PodInterface {
                 netns,
                 ifname,
+                kind: self.kind.unwrap_or_default(),
                 ip: &self.ip,
                 mac: self.mac,
                 mtu: self.mtu,

@@ -166,8 +166,12 @@ impl Check {
     }
 
     fn mtu(&mut self, at: At<'_>, mtu: Option<u32>, min: u32) {
-        if let Some(mtu) = mtu.filter(|m| !(min..=MTU_MAX).contains(m)) {
-            self.wrong(at, "mtu", mtu, format!("{min} to {MTU_MAX} bytes"));
+        self.mtu_up_to(at, mtu, min, MTU_MAX);
+    }
+
+    fn mtu_up_to(&mut self, at: At<'_>, mtu: Option<u32>, min: u32, max: u32) {
+        if let Some(mtu) = mtu.filter(|m| !(min..=max).contains(m)) {
+            self.wrong(at, "mtu", mtu, format!("{min} to {max} bytes"));
         }
     }
 

@@ -121,6 +121,7 @@ fn device<'a>(check: &mut Check, at: At<'_>, port: &'a Port, dev: &'a str, taken
         taken.devs.insert(dev, at.to_string());
     }
     let present = [
+        ("type", port.kind.is_some()),
         ("ip", !port.ip.is_empty()),
         ("mac", port.mac.is_some()),
         ("mtu", port.mtu.is_some()),
@@ -167,7 +168,8 @@ fn interface<'a>(
         }
     }
     let has_v6 = pod.ip.iter().any(|a| a.addr().is_ipv6());
-    check.mtu(at, pod.mtu, if has_v6 { IPV6_MTU_MIN } else { IPV4_MTU_MIN });
+    let mtu_min = if has_v6 { IPV6_MTU_MIN } else { IPV4_MTU_MIN };
+    check.mtu_up_to(at, pod.mtu, mtu_min, pod.kind.mtu_max());
 }
 
 fn address(check: &mut Check, at: At<'_>, state: &State, segment: &str, ip: InterfaceAddr) {

@@ -266,6 +266,17 @@ fn what_a_port_is_attached_to() {
     );
     breaks("/port/1/mtu", json!(1000), &["port \"web\".mtu = 1000: expected 1280 to 65535 bytes"]);
     breaks("/port/2/mtu", json!(67), &["port \"db\".mtu = 67: expected 68 to 65535 bytes"]);
+    breaks("/port/2/type", json!("tap"), &[]);
+    let tap = json!({"name": "tap", "netns": "/n", "ifname": "eth0", "type": "tap", "mtu": 65522});
+    breaks("/port/-", tap, &["port \"tap\".mtu = 65522: expected 68 to 65521 bytes"]);
+    breaks(
+        "/port/0/type",
+        json!("veth"),
+        &[
+            "port \"eth1\".type: expected no such key beside `dev`: it is for pods, whose interface \
+           podswitch makes",
+        ],
+    );
 }
 
 #[test]

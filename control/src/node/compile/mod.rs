@@ -210,7 +210,9 @@ impl Compiler<'_> {
             {
                 let role = Role::Access(segment);
                 let policy = self.port_policy(config, facts.mac);
-                ports.push(Port { policy, ..port(facts.id, &config.name, role, facts.mtu) });
+                let offload = facts.offload;
+                let port = port(facts.id, &config.name, role, facts.mtu);
+                ports.push(Port { policy, offload, ..port });
             }
         }
         if let (Some(name), Some(host)) = (self.state.host_interface(), &self.facts.host)

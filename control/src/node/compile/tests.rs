@@ -48,7 +48,7 @@ fn mac(n: u8) -> Mac {
 }
 
 fn world() -> Facts {
-    let port = |id, mtu, m| PortFacts { id: PortId(id), mtu, mac: mac(m) };
+    let port = |id, mtu, m| PortFacts { id: PortId(id), mtu, offload: false, mac: mac(m) };
     let hop = |last| NextHopFacts {
         ip: IpAddr::from([192, 0, 2, last]),
         src: Some([192, 0, 2, 1].into()),

@@ -16,7 +16,7 @@ const HOST_NEAR: &str = "pswhost";
 impl Maker<'_> {
     /// Removes pods' interfaces in one request, since one by one the kernel takes 20 ms for each, and
     /// detaches their ports.
-    pub fn close_pods(&self, pods: &[Live]) {
+    pub fn close_pods(&self, pods: &mut [Live]) {
         // Not by index alone: another interface may have it by now.
         let is_there = |live: &&Live| {
             let link = self.kernel.link_by_index(live.ifindex).ok().flatten();
@@ -26,12 +26,14 @@ impl Maker<'_> {
         if let Err(e) = self.kernel.delete_links(&indexes) {
             tracing::warn!("{e}");
         }
-        for live in pods {
+        for live in pods.iter() {
             self.detach(live);
         }
+        super::tap::remove(pods.iter_mut().filter_map(Live::take_device).collect());
     }
 
     pub(super) fn detach(&self, live: &Live) {
+        live.let_device_go();
         if live.attached.is_some()
             && let Err(e) = self.engine.detach(live.id)
         {
@@ -54,7 +56,7 @@ impl Maker<'_> {
                 Ethtool::current().and_then(|e| e.set_rx_vlan(live.ifindex, true))
             }
             Object::Device { promiscuous: false } => self.kernel.set_promisc(live.ifindex, false),
-            Object::Pod(pod, _) => pod.delete(self.kernel).map(|_| ()),
+            Object::Pod(pod, ..) => pod.delete(self.kernel).map(|_| ()),
             Object::Host(host, _) => host.delete(self.kernel),
         };
         match done {

@@ -2,15 +2,16 @@
 
 mod links;
 mod pod;
+mod tap;
 
 use super::facts::PortFacts;
 use crate::attachment::Attachments;
 use crate::names;
 use encap::Mac;
-use fastpath::{Attached, Engine, PortSnapshot};
+use fastpath::{Attached, Engine, PortSnapshot, Tap};
 use host::{Handle, HostPort, HostPortSpec, PodInterface, PodRoute};
 use pod::PodRoutes;
-use podswitch_api::state::{Port, State, Uplink};
+use podswitch_api::state::{PodKind, Port, State, Uplink};
 use podswitch_api::{Attachment, Code, Error};
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -62,8 +63,9 @@ pub fn wanted(state: &State, attachments: &Attachments) -> BTreeMap<String, Want
 
 /// A port as far as its interface is concerned: what is only in the tables changes nothing of it.
 fn interface(port: &Port) -> Port {
-    let Port { name, segment, dev, netns, ifname, ip, mac, mtu, .. } = port.clone();
-    Port { name, segment, dev, netns, ifname, ip, mac, mtu, ..Port::default() }
+    let Port { name, segment, dev, netns, ifname, kind, ip, mac, mtu, .. } = port.clone();
+    let kind = netns.is_some().then(|| kind.unwrap_or_default());
+    Port { name, segment, dev, netns, ifname, kind, ip, mac, mtu, ..Port::default() }
 }
 
 /// What a port is made of.
@@ -73,13 +75,23 @@ enum Object {
     Device {
         promiscuous: bool,
     },
-    /// With the routes that it was given.
-    Pod(PodInterface, Vec<PodRoute>),
+    /// With the routes that it was given, and the device where it is a TAP.
+    Pod(PodInterface, Vec<PodRoute>, Option<Device>),
     Host(HostPort, HostPortSpec),
     /// Whether the driver took VLAN tags off received frames before.
     Uplink {
         rx_vlan: bool,
     },
+}
+
+/// A pod's TAP device.
+#[derive(Debug)]
+struct Device {
+    /// One of its queues once more: closed last, it decides whether the device stays. None once the
+    /// device is gone.
+    queue: Option<Tap>,
+    /// Whether it was opened in the pod's namespace, which it keeps alive.
+    reopened: bool,
 }
 
 /// A port that exists.
@@ -89,9 +101,9 @@ pub struct Live {
     pub id: PortId,
     /// What it was made from.
     pub wanted: Wanted,
-    /// The interface that is attached, in the daemon's namespace.
+    /// The interface that is attached: in the daemon's namespace, or, a TAP device, in the pod's.
     pub dev: String,
-    /// Its index.
+    /// Its index in the daemon's namespace; 0 of a TAP device, which is not there.
     pub ifindex: u32,
     /// MTU in bytes.
     pub mtu: u32,
@@ -107,7 +119,21 @@ pub struct Live {
 impl Live {
     /// What the tables need to know of it.
     pub fn facts(&self) -> PortFacts {
-        PortFacts { id: self.id, mtu: self.mtu, mac: self.mac }
+        let offload = self.is_tap();
+        // A TAP device may be given more than it may send: what other pods do.
+        let most = offload && self.mtu == PodKind::Tap.mtu_max();
+        let mtu = if most { NODE_MTU } else { self.mtu };
+        PortFacts { id: self.id, mtu, offload, mac: self.mac }
+    }
+
+    /// Whether it is a pod's TAP device.
+    pub fn is_tap(&self) -> bool {
+        matches!(self.object, Object::Pod(_, _, Some(_)))
+    }
+
+    /// What it is in the daemon's namespace: name and index.
+    pub fn node_end(&self) -> Option<(&str, u32)> {
+        (!self.is_tap()).then_some((&self.dev, self.ifindex))
     }
 
     /// Whether it is a pod's.
@@ -128,7 +154,7 @@ impl Live {
     /// Makes a pod tell its segment where its addresses are.
     pub fn announce(&self) -> host::Result<()> {
         match (self.wanted.port().and_then(|p| p.netns.as_ref()), &self.object) {
-            (Some(netns), Object::Pod(pod, _)) => pod.announce(netns),
+            (Some(netns), Object::Pod(pod, ..)) => pod.announce(netns),
             _ => Ok(()),
         }
     }

@@ -7,7 +7,7 @@ use fastpath::{PortSnapshot, Role};
 use host::{PodInterface, PodRoute, PodSpec};
 use podswitch_api::Error;
 use podswitch_api::attachment::AttachmentRoute;
-use podswitch_api::state::Port;
+use podswitch_api::state::{PodKind, Port};
 use switch::PortId;
 
 use super::{Live, Maker, NODE_MTU, Object, Wanted, gateways, kernel_error, pod_mac};
@@ -49,14 +49,17 @@ impl Maker<'_> {
         host::Netns::open(&spec.netns).map_err(|e| {
             Error::system(format!("{e}; give the path of a namespace, such as /run/netns/NAME"))
         })?;
+        if port.kind == Some(PodKind::Tap) {
+            return self.open_tap(id, wanted, spec);
+        }
         let kept = self.existing_pod(&spec)?;
         let adopted = kept.is_some();
         let routes = spec.routes.clone();
         let pod = match kept {
             Some(pod) => pod,
-            None => PodInterface::create(self.kernel, &spec).map_err(kernel_error)?,
+            None => self.create_veth(&spec).map_err(kernel_error)?,
         };
-        let (dev, ifindex) = (spec.host_name.clone(), pod.host_index);
+        let (dev, ifindex) = (spec.host_name.clone(), pod.host.as_ref().map_or(0, |h| h.index));
         match self.attach(id, &dev, ifindex, Role::Port, None) {
             Ok(attached) => Ok(Live {
                 id,
@@ -67,7 +70,7 @@ impl Maker<'_> {
                 mac: pod.mac,
                 attached: Some(attached),
                 baseline: PortSnapshot::default(),
-                object: Object::Pod(pod, routes),
+                object: Object::Pod(pod, routes, None),
             }),
             Err(e) => {
                 // A pod's interface that was there before is the pod's: it stays.
@@ -89,7 +92,7 @@ impl Maker<'_> {
         // The node's end is set up last: with it down, the interface was never finished.
         if let Ok(Some(pod)) = found
             && pod.mac == spec.mac
-            && pod.host_up
+            && pod.host.as_ref().is_some_and(|host| host.up)
         {
             return Ok(Some(pod));
         }
@@ -97,9 +100,19 @@ impl Maker<'_> {
         Ok(None)
     }
 
+    fn create_veth(&self, spec: &PodSpec) -> host::Result<PodInterface> {
+        match PodInterface::create(self.kernel, spec) {
+            // An earlier daemon may have made it a TAP.
+            Err(e) if e.is_exists() && PodInterface::remove_tap(&spec.netns, &spec.ifname)? => {
+                PodInterface::create(self.kernel, spec)
+            }
+            other => other,
+        }
+    }
+
     /// Gives a pod without addresses those that it is wanted with, and its routes.
     pub fn give_addresses(&self, live: &mut Live, wanted: &Wanted) -> Result<(), Error> {
-        let (Some(port), Object::Pod(pod, routes)) = (wanted.port(), &mut live.object) else {
+        let (Some(port), Object::Pod(pod, routes, _)) = (wanted.port(), &mut live.object) else {
             return Ok(());
         };
         let spec = self.pod_spec(port, wanted);
@@ -111,7 +124,8 @@ impl Maker<'_> {
 
     /// Gives a pod's routes the MTU that the uplink leaves them now.
     pub fn update_routes(&self, live: &mut Live) -> host::Result<()> {
-        let (Some(port), Object::Pod(pod, routes)) = (live.wanted.port(), &mut live.object) else {
+        let (Some(port), Object::Pod(pod, routes, _)) = (live.wanted.port(), &mut live.object)
+        else {
             return Ok(());
         };
         let spec = self.pod_spec(port, &live.wanted);

@@ -135,13 +135,14 @@ impl Node {
             name: name.to_owned(),
             role: PortRole::Device,
             segment: None,
-            dev: live.dev.clone(),
-            ifindex: live.ifindex,
+            dev: live.node_end().map(|(dev, _)| dev.to_owned()),
+            ifindex: live.node_end().map(|(_, ifindex)| ifindex),
             state: if live.attached.is_some() { Oper::Up } else { Oper::Down },
             mode: live.attached.as_ref().map_or("", |a| a.mode.name()).to_owned(),
             queues: live.attached.as_ref().map_or(0, |a| a.queues.len() as u32),
             mtu: live.mtu,
             mac: live.mac,
+            kind: None,
             netns: None,
             ifname: None,
             ip: Vec::new(),
@@ -167,6 +168,7 @@ impl Node {
                 info.segment = Some(port.segment.clone());
                 if let Some(Attachment::Pod(pod)) = port.attachment() {
                     info.role = PortRole::Pod;
+                    info.kind = Some(pod.kind);
                     info.netns = Some(pod.netns.to_owned());
                     info.ifname = Some(pod.ifname.to_owned());
                     info.ip = pod.ip.to_vec();
