@@ -84,7 +84,9 @@ fn histogram() -> anyhow::Result<Histogram<u64>> {
 
 fn once(switch: &Pods, beside: Beside, seconds: f64) -> anyhow::Result<(Histogram<u64>, u64)> {
     let stop = AtomicBool::new(false);
-    let [client, server, from, to] = &switch.pods;
+    let [client, server, from, to] = &switch.pods[..] else {
+        anyhow::bail!("four pods are needed");
+    };
     let socket =
         server.0.enter(|| UdpSocket::bind((server.1, 7)).context("the server's socket"))?;
     socket.set_read_timeout(Some(PATIENCE))?;

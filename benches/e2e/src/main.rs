@@ -63,6 +63,10 @@ struct Options {
     /// keys with a comma between. May be given several times.
     #[arg(long, value_name = "KEYS")]
     variant: Vec<String>,
+    /// What podswitch's pods have, with the MTU in bytes behind a comma if it is not the default:
+    /// `--pod veth --pod tap,1500`. May be given several times; throughput always has veths.
+    #[arg(long, value_name = "TYPE[,MTU]", default_values = ["veth"])]
+    pod: Vec<String>,
     /// Measures another podswitch binary too. May be given several times.
     #[arg(long, value_name = "BINARY")]
     against: Vec<PathBuf>,
@@ -135,7 +139,7 @@ fn run(options: &Options) -> anyhow::Result<()> {
         write!(text, "\n{}", stream::table(&results.stream))?;
     }
     if wanted(&[What::Idle, What::Memory]) {
-        let scale = scale::run(&lab)?;
+        let scale = scale::run(&lab, options)?;
         write!(text, "\n{}", scale::table(&scale))?;
         results.scale = Some(scale);
     }

@@ -2,6 +2,7 @@
 //! included.
 
 use std::fs;
+use std::net::Ipv4Addr;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
@@ -9,6 +10,7 @@ use podswitch_tests::{Daemon, Lab, Netns};
 use serde::Serialize;
 
 use crate::summary::Summary;
+use crate::{Options, pods};
 
 /// Pods for the figure of a node that idles.
 const IDLE_PODS: usize = 200;
@@ -44,7 +46,7 @@ pub struct Scale {
 const KINDS: [&str; 5] = ["Slab", "KernelStack", "PageTables", "Percpu", "VmallocUsed"];
 
 /// Starts a daemon, gives it pods and reads what that costs.
-pub fn run(lab: &Lab) -> anyhow::Result<Scale> {
+pub fn run(lab: &Lab, options: &Options) -> anyhow::Result<Scale> {
     eprintln!("scale: making {PODS} namespaces ...");
     let node = lab.netns("node");
     // The namespaces are the pods' own and not counted.
@@ -61,11 +63,9 @@ pub fn run(lab: &Lab) -> anyhow::Result<Scale> {
     let mut idle_percent = 0.0;
     for (n, pod) in pods.iter().enumerate() {
         let (high, low) = (n / 200, n % 200 + 10);
-        let path = pod.path();
-        let line =
-            format!("port add --netns {path} --ifname eth0 --ip 10.244.{high}.{low}/16 p{n}");
+        let ip = Ipv4Addr::new(10, 244, high as u8, low as u8);
         let start = Instant::now();
-        daemon.cli(&line);
+        pods::add(&daemon, pod, ip, &options.pod[0]);
         times.push(start.elapsed().as_secs_f64() * 1000.0);
         if n + 1 == IDLE_PODS {
             eprintln!("scale: watching {IDLE_PODS} pods ...");
@@ -124,7 +124,7 @@ fn resident(pid: &str) -> anyhow::Result<u64> {
 }
 
 /// CPU time of all threads of a process, to the nanosecond (Documentation/scheduler/sched-stats).
-fn cpu_time(pid: &str) -> anyhow::Result<Duration> {
+pub fn cpu_time(pid: &str) -> anyhow::Result<Duration> {
     let mut nanoseconds = 0;
     for task in fs::read_dir(format!("/proc/{pid}/task")).context("the daemon's threads")? {
         let text = fs::read_to_string(task?.path().join("schedstat")).context("schedstat")?;
