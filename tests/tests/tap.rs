@@ -88,6 +88,9 @@ fn superpackets_pass_whole_between_pods() {
     let capture = Capture::start(&two.netns, "eth0");
     exchange((&one.netns, &one.ip4), (&two.netns, &two.ip4));
     exchange((&one.netns, &one.ip6), (&two.netns, &two.ip6));
+    for address in [&two.ip4, &two.ip6] {
+        one.netns.sh(&format!("{} {address}", tool("uso.py")));
+    }
     let frames = capture.end();
     let longest = |ethertype: [u8; 2], protocol: u8| {
         let is = |f: &&Vec<u8>| {
@@ -98,6 +101,7 @@ fn superpackets_pass_whole_between_pods() {
     };
     for ethertype in [[0x08, 0], [0x86, 0xdd]] {
         assert!(longest(ethertype, 6) > 4 * WIRE, "TCP: {}", longest(ethertype, 6));
+        assert!(longest(ethertype, 17) > 4 * WIRE, "UDP: {}", longest(ethertype, 17));
     }
     node.daemon.finish();
 }

@@ -69,7 +69,7 @@ impl Node {
             return self.take_up(entry);
         }
         let mtu = request.mtu.unwrap_or(ports::NODE_MTU);
-        if let Some(message) = self.ports_exhausted(mtu) {
+        if let Some(message) = self.ports_exhausted(request.kind.unwrap_or_default(), mtu) {
             return Err(Error::new(Code::Exhausted, message));
         }
         let segment = segment_of(&request, &self.desired);

@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 
+use fastpath::AttachMode;
 use podswitch_api::attachment::{
     AttachmentCheck, AttachmentStatus, Checked, Problem, Readiness, Unready,
 };
@@ -32,7 +33,7 @@ impl Node {
                 format!("worker {worker} has ended: restart the daemon"),
             );
         }
-        if let Some(message) = self.ports_exhausted(NODE_MTU) {
+        if let Some(message) = self.ports_exhausted(PodKind::Veth, NODE_MTU) {
             problem(Unready::PortsExhausted, message);
         }
         if asked.masquerade
@@ -70,15 +71,20 @@ impl Node {
         Readiness { problems }
     }
 
-    /// Why there is no port for another pod with an interface of this MTU, in bytes.
-    pub(super) fn ports_exhausted(&self, mtu: u32) -> Option<String> {
+    /// Why there is no port for another pod with such an interface of this MTU, in bytes. A TAP holds no
+    /// buffers.
+    pub(super) fn ports_exhausted(&self, kind: PodKind, mtu: u32) -> Option<String> {
         let switch = self.desired.switch_or_default();
         let taken = self.live.values().filter_map(|live| {
-            let queues = live.attached.as_ref()?.queues.len();
+            let attached = live.attached.as_ref().filter(|a| a.mode != AttachMode::Tap)?;
+            let queues = attached.queues.len();
             let sockets = u32::try_from(queues.div_ceil(switch.workers.into())).ok()?;
             Some(buffers(live.mtu).min(switch.ring) * sockets)
         });
-        let wanted = taken.sum::<u32>() + buffers(mtu).min(switch.ring);
+        let wanted = match kind {
+            PodKind::Veth => taken.sum::<u32>() + buffers(mtu).min(switch.ring),
+            PodKind::Tap => 0,
+        };
         ports_exhausted(self.live.len(), wanted, switch.frames)
     }
 
