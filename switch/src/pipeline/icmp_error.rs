@@ -1,7 +1,7 @@
 //! ICMP errors: the sender of a packet that is not forwarded is told why (RFC 792, RFC 1812 section
 //! 4.3, RFC 4443).
 
-use super::{Context, Origin, Verdict, egress, router};
+use super::{Context, Origin, Verdict, egress, own};
 use crate::frame::{Frame, Io};
 use crate::reason::DropReason;
 use encap::ethernet::{self, HEADER_LEN};
@@ -116,7 +116,7 @@ fn out<F: Frame>(
             ethernet::rewrite(error.bytes_mut(), station, router);
             egress::to_location(cx, error, from).map(Verdict::Send)
         }
-        _ => router::originate(cx, error),
+        _ => own::originate(cx, error),
     }
 }
 

@@ -5,7 +5,7 @@
 //! What is resolved is in [`crate::tables::Neighbors`], which all workers share. What waits is a
 //! worker's own: a few frames for each of a few neighbours, and when to ask again.
 
-use super::{Context, Millis, Origin, Verdict, Worker, bridge, router};
+use super::{Context, Millis, Origin, Verdict, Worker, bridge, own, router};
 use crate::frame::{Frame, Io};
 use crate::ids::{Location, PortId, SegmentId};
 use crate::reason::DropReason;
@@ -213,7 +213,7 @@ impl Worker {
                     // With its answer gone stale or its tables changed a frame may have to wait again:
                     // it has had its chance.
                     let routed = match origin {
-                        Origin::Router => router::originate(&cx, &mut frame),
+                        Origin::Router => own::originate(&cx, &mut frame),
                         _ => cx.verdict(router::forward_rare(&cx, &mut frame, origin)),
                     };
                     let verdict = match routed {
