@@ -7,15 +7,16 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use encap::Prefix;
 use host::HostRoute;
+use podswitch_api::Error;
 use podswitch_api::method::{RouteUpdate, RouteUpdated};
 use podswitch_api::state::Via;
-use podswitch_api::{Error, FieldError};
 use switch::Tables;
 
+use super::ports::Live;
 use super::sync::leaves_node;
 use super::{Node, compile};
-use crate::node::ports::Live;
 
 /// How long workers may take to forward by new routes before the answer is given anyway.
 const TAKEN_WITHIN: Duration = Duration::from_millis(100);
@@ -27,11 +28,11 @@ impl Node {
         let tunnels = &self.table_ids.tunnels;
         update
             .validate(&self.effective, &|name| tunnels.get(name).is_some())
-            .map_err(|errors: Vec<FieldError>| Error::invalid(errors))?;
+            .map_err(Error::invalid)?;
         let (add, del) = self.host_route_changes(&update);
         let done = self.table_ids.routes.announce(update.add, &update.del);
         if done.unresolved {
-            self.refresh_if_changed(true);
+            self.refresh();
         } else {
             let (fib, next_hops) = self.table_ids.routes.snapshot();
             self.tables = Arc::new(Tables { fib, next_hops, ..Tables::clone(&self.tables) });
@@ -52,7 +53,7 @@ impl Node {
 
     /// The kernel's routes that come and go with an update: those that lead to other nodes. Where the state has
     /// a route, the kernel's is the state's.
-    fn host_route_changes(&self, update: &RouteUpdate) -> (Vec<HostRoute>, Vec<encap::Prefix>) {
+    fn host_route_changes(&self, update: &RouteUpdate) -> (Vec<HostRoute>, Vec<Prefix>) {
         let routes = &self.table_ids.routes;
         let leaves = |via: Option<&Via>| via.is_some_and(leaves_node);
         let mtu = self.mtu_away();
@@ -70,7 +71,7 @@ impl Node {
         (add, del)
     }
 
-    fn change_host_routes(&mut self, add: Vec<HostRoute>, del: Vec<encap::Prefix>) {
+    fn change_host_routes(&mut self, add: Vec<HostRoute>, del: Vec<Prefix>) {
         let Some(host) = self.live.values().find_map(Live::host_port) else { return };
         if let Err(e) = host.change_routes(&self.kernel, add.into_iter(), del.into_iter()) {
             // The housekeeping compares all of them.
