@@ -1,9 +1,8 @@
 //! TAP devices: one queue each, with a `virtio_net_hdr` before every packet.
 //!
-//! A device is made in the node's namespace and then moved into the pod's: its descriptors then hold
-//! no reference to the pod's namespace, and end with it. One that an earlier daemon left is opened by
-//! its name inside the pod's namespace, since only there the kernel looks for it; such a descriptor
-//! keeps the namespace alive until it is closed.
+//! The kernel looks for a device in the network namespace in which `/dev/net/tun` was opened, and makes it
+//! there: so all this happens on a thread in the pod's. The descriptor keeps that namespace alive until it
+//! is closed.
 
 use crate::error::Error;
 use crate::sys;

@@ -1,7 +1,5 @@
 //! Links: what the kernel calls network devices.
 
-use std::os::fd::{AsFd, AsRawFd};
-
 use encap::Mac;
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::link::{
@@ -12,7 +10,6 @@ use nix::errno::Errno;
 
 use crate::error::{Error, Result};
 use crate::handle::Handle;
-use crate::netns::Netns;
 
 /// The longest interface name, bytes (`IFNAMSIZ` less the terminating zero).
 const NAME_MAX: usize = 15;
@@ -241,28 +238,16 @@ impl Handle {
         })
     }
 
-    /// Moves a link into another namespace under another name, with another address and MTU, in
-    /// `group`. It is down there.
-    pub(crate) fn move_link(
-        &self,
-        index: u32,
-        to: &Netns,
-        name: &str,
-        mac: Mac,
-        mtu: u32,
-        group: u32,
-    ) -> Result<()> {
-        let what = || format!("move interface {} to {} as {name}", self.label(index), to.name());
-        check_name(name).map_err(|reason| Error::invalid(what(), reason))?;
+    /// Gives a link that is down its hardware address, its MTU and its group.
+    pub(crate) fn set_identity(&self, index: u32, mac: Mac, mtu: u32, group: u32) -> Result<()> {
         let mut message = LinkMessage::default();
         message.header.index = index;
         message.attributes = vec![
-            LinkAttribute::NetNsFd(to.as_fd().as_raw_fd()),
-            LinkAttribute::IfName(name.to_owned()),
             LinkAttribute::Address(mac.0.to_vec()),
             LinkAttribute::Mtu(mtu),
             LinkAttribute::Group(group),
         ];
+        let what = || format!("set address, MTU and group of {}", self.label(index));
         self.request(&RouteNetlinkMessage::SetLink(message), 0, what)?;
         Ok(())
     }

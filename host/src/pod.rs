@@ -1,5 +1,5 @@
 //! A pod's interface: a veth pair with one end in the pod's network namespace, or a TAP device that
-//! was moved there (`pod_tap.rs`), ready to use.
+//! was made there (`pod_tap.rs`), ready to use.
 
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
@@ -33,7 +33,7 @@ const INTERFACES: u32 = 64;
 /// What a pod's interface shall be.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PodSpec {
-    /// The name of the node's end; of a TAP device, its name until it is in the pod.
+    /// The name of the node's end of a veth.
     pub host_name: String,
     /// The path of the pod's network namespace.
     pub netns: PathBuf,

@@ -15,24 +15,40 @@ use crate::pod::{LINK_GROUP, PodInterface, PodSpec, configure, pod_netns};
 pub const TAP_MTU_MAX: u32 = 65_521;
 
 impl PodInterface {
-    /// Makes a TAP device of the node's namespace, `spec.host_name`, a pod's interface: moves it into
-    /// the pod's namespace and sets it up there. Its MTU is at most [`TAP_MTU_MAX`].
+    /// Makes a TAP device a pod's interface: `create` makes one under `spec.ifname`, on a thread in the pod's
+    /// namespace, and it is set up there. Its MTU is at most [`TAP_MTU_MAX`]. What `create` returned comes
+    /// back with it, and its error as it is.
+    ///
+    /// It is not made in the node's namespace and moved: the kernel then waits some 20 ms until nobody uses
+    /// it there any more.
     ///
     /// # Errors
-    /// `EEXIST` when the pod has an interface of the name; whatever the kernel refuses, by name. The
-    /// device is where it got to: closing its descriptors removes it.
-    pub fn plug_in_tap(node: &Handle, spec: &PodSpec) -> Result<PodInterface> {
+    /// `EEXIST` when the pod has an interface of the name; whatever the kernel refuses, by name. What
+    /// `create` returned has been dropped, and the device with its descriptors.
+    pub fn plug_in_tap<T: Send, E: Send>(
+        node: &Handle,
+        spec: &PodSpec,
+        create: impl FnOnce() -> std::result::Result<T, E> + Send,
+    ) -> Result<std::result::Result<(PodInterface, T), E>> {
         let netns = pod_netns(node, spec)?;
-        if Handle::in_netns(&netns)?.link_by_name(&spec.ifname)?.is_some() {
-            let detail = format!("an interface {} exists in the pod already", spec.ifname);
-            let what = format!("create pod interface {}", spec.ifname);
-            return Err(Error::Kernel { what, errno: Errno::EEXIST, detail: Some(detail) });
-        }
-        let device = node.require_link(&spec.host_name)?;
-        let mtu = spec.mtu.min(TAP_MTU_MAX);
-        node.move_link(device.index, &netns, &spec.ifname, spec.mac, mtu, LINK_GROUP)?;
-        let pod_index = netns.run(|| configure(spec, true))??;
-        Ok(PodInterface { host: None, pod_index, mac: spec.mac, netns_inode: netns.inode() })
+        let (mac, mtu) = (spec.mac, spec.mtu.min(TAP_MTU_MAX));
+        netns.run(|| {
+            let pod = Handle::current()?;
+            if pod.link_by_name(&spec.ifname)?.is_some() {
+                let detail = format!("an interface {} exists in the pod already", spec.ifname);
+                let what = format!("create pod interface {}", spec.ifname);
+                return Err(Error::Kernel { what, errno: Errno::EEXIST, detail: Some(detail) });
+            }
+            let device = match create() {
+                Ok(device) => device,
+                Err(e) => return Ok(Err(e)),
+            };
+            let index = pod.require_link(&spec.ifname)?.index;
+            pod.set_identity(index, mac, mtu, LINK_GROUP)?;
+            let pod_index = configure(spec, true)?;
+            let netns_inode = netns.inode();
+            Ok(Ok((PodInterface { host: None, pod_index, mac, netns_inode }, device)))
+        })?
     }
 
     /// The TAP device of ours that a pod has under a name, if it has one. Its settings are not compared.

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use podswitch_tests::cni::{Call, plugin_path};
 use podswitch_tests::{
-    Capture, Daemon, Lab, Netns, Node, Pod, Way, Wire, exchange, iperf, ping, ping_sized, tool,
-    wait_until,
+    Capture, Daemon, Lab, Netns, Node, Pod, Way, Wire, exchange, iperf, join, ping, ping_sized,
+    tool, wait_until,
 };
 use serde_json::{Value, json};
 
@@ -56,6 +56,9 @@ fn pods_of_both_types_on_one_node() {
     );
     assert!(shown["dev"].is_null(), "it has no end in the node: {shown}");
     assert_eq!(port(&node.daemon, &default.name)["type"], "veth");
+    assert!(one.netns.ip("link show eth0").contains("mtu 65521"));
+    assert!(small.netns.ip("link show eth0").contains("mtu 1500"));
+    assert_eq!(shown["mac"], one.netns.mac("eth0"));
 
     for (a, b) in [(one, two), (one, veth), (two, veth)] {
         exchange((&a.netns, &a.ip4), (&b.netns, &b.ip4));
@@ -333,20 +336,70 @@ fn a_namespace_goes_under_traffic() {
             daemon = Daemon::start(&lab, &netns, &config);
         }
         ping_once(&talker, "10.244.1.6");
+        join(&talker, "witness", &pod, "eth1");
         let flood = talker.spawn("ping -q -n -i0.002 10.244.1.6");
         drop(pod);
         wait_until("the port is down", Duration::from_secs(5), || {
             port(&daemon, "pod")["state"] == "down"
         });
-        let busy = cpu(&daemon);
-        std::thread::sleep(Duration::from_secs(1));
-        let busy = cpu(&daemon) - busy;
-        assert!(busy < 50, "{busy} ticks of CPU in a second: the worker spins");
+        wait_until("the namespace is gone, and its interfaces", Duration::from_secs(5), || {
+            !talker.links().contains(&"witness".to_owned())
+        });
+        assert_idle(&daemon);
         ping_once(&talker, "10.244.1.1");
         drop(flood);
         daemon.cli("port del pod");
         daemon.finish_leaving(&["lo"]);
     }
+}
+
+/// The worker does not spin on what is no more.
+#[track_caller]
+fn assert_idle(daemon: &Daemon) {
+    let before = cpu(daemon);
+    std::thread::sleep(Duration::from_secs(1));
+    let busy = cpu(daemon) - before;
+    assert!(busy < 50, "{busy} ticks of CPU in a second: the worker spins");
+}
+
+/// A pod deletes its interface while it is talked to.
+#[test]
+fn a_device_goes_under_traffic() {
+    let Some(lab) = Lab::new() else { return };
+    let (node, pods) = node_with(&lab, &["--type tap", "--type tap"]);
+    let [one, two] = &pods[..] else { unreachable!() };
+    ping_once(&two.netns, &one.ip4);
+    let flood = two.netns.spawn(&format!("ping -q -n -i0.002 {}", one.ip4));
+    one.netns.ip("link del eth0");
+    wait_until("the port is down", Duration::from_secs(5), || {
+        port(&node.daemon, &one.name)["state"] == "down"
+    });
+    assert_idle(&node.daemon);
+    drop(flood);
+    node.daemon.cli(&format!("port del {}", one.name));
+    ping_once(&two.netns, &node.gateway4());
+    node.daemon.finish();
+}
+
+/// Frames for an interface that is down are dropped under a name; once it is up, it is tried again, also if
+/// its pod says nothing.
+#[test]
+fn an_interface_goes_down_and_up() {
+    let Some(lab) = Lab::new() else { return };
+    let (node, pods) = node_with(&lab, &["--type tap", "--type veth"]);
+    let [one, two] = &pods[..] else { unreachable!() };
+    ping_once(&two.netns, &one.ip4);
+    one.netns.sysctl("net.ipv6.conf.eth0.disable_ipv6", "1");
+    one.netns.sysctl("net.ipv4.conf.eth0.arp_notify", "0");
+    one.netns.ip("link set eth0 down");
+    let unheard = two.netns.try_sh(&format!("ping -q -n -c5 -i0.05 -W1 {}", one.ip4));
+    assert_ne!(unheard.code, 0, "an interface that is down answered");
+    assert!(node.daemon.counters().dropped("port_down") > 0);
+    let before = node.daemon.counters().dropped("port_down");
+    one.netns.ip("link set eth0 up");
+    ping(&two.netns, &one.ip4);
+    let counters = node.daemon.finish();
+    assert!(counters.dropped("port_down") < before + 20, "{counters:?}");
 }
 
 /// CPU time that the daemon has used, in ticks of 10 ms (proc_pid_stat(5), fields 14 and 15).

@@ -84,14 +84,13 @@ enum Object {
     },
 }
 
-/// A pod's TAP device.
+/// A pod's TAP device. It was opened in the pod's namespace, which it keeps alive: see
+/// [`Live::is_orphan`].
 #[derive(Debug)]
 struct Device {
     /// One of its queues once more: closed last, it decides whether the device stays. None once the
     /// device is gone.
     queue: Option<Tap>,
-    /// Whether it was opened in the pod's namespace, which it keeps alive.
-    reopened: bool,
 }
 
 /// A port that exists.

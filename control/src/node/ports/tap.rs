@@ -1,7 +1,7 @@
 //! Pods' interfaces that are TAP devices.
 
 use fastpath::{PortSnapshot, Tap, TapSpec};
-use host::{Netns, PodInterface, PodSpec, TAP_MTU_MAX};
+use host::{Handle, Netns, PodInterface, PodSpec, TAP_MTU_MAX};
 use podswitch_api::{Code, Error};
 use switch::PortId;
 
@@ -16,8 +16,7 @@ impl Live {
     /// Whether it is a TAP device whose pod's namespace has lost its name: only we keep it alive, as far
     /// as can be told.
     pub fn is_orphan(&self) -> bool {
-        let Object::Pod(pod, _, Some(Device { queue: Some(_), reopened: true })) = &self.object
-        else {
+        let Object::Pod(pod, _, Some(Device { queue: Some(_) })) = &self.object else {
             return false;
         };
         let netns = self.wanted.port().and_then(|port| port.netns.as_ref());
@@ -40,7 +39,7 @@ impl Live {
 
     /// Has a TAP device go with its descriptors.
     pub(super) fn let_device_go(&self) {
-        if let Object::Pod(_, _, Some(Device { queue: Some(queue), .. })) = &self.object
+        if let Object::Pod(_, _, Some(Device { queue: Some(queue) })) = &self.object
             && let Err(e) = queue.set_persistent(false)
         {
             tracing::debug!("{}: {e}", self.dev);
@@ -71,15 +70,13 @@ impl Maker<'_> {
     ) -> Result<Live, Error> {
         // The pod may have been plugged in by a veth before.
         self.kernel.delete_link_by_name(&spec.host_name).map_err(kernel_error)?;
-        let kept = self.existing_tap(&spec)?;
-        let reopened = kept.is_some();
-        let (pod, queues) = match kept {
+        let (pod, queues) = match self.existing_tap(&spec)? {
             Some(kept) => kept,
+            // What fails from here on takes the device with it: its descriptors are closed.
             None => {
-                let queues = Tap::create(&spec.host_name, spec.queues as usize);
-                let queues = queues.map_err(engine_error)?;
-                // What fails from here on takes the device with it: its descriptors are closed.
-                (PodInterface::plug_in_tap(self.kernel, &spec).map_err(kernel_error)?, queues)
+                let create = || Tap::create(&spec.ifname, spec.queues as usize);
+                let made = PodInterface::plug_in_tap(self.kernel, &spec, create);
+                made.map_err(kernel_error)?.map_err(engine_error)?
             }
         };
         let system = |e: std::io::Error| Error::system(format!("{}: {e}", spec.ifname));
@@ -97,7 +94,7 @@ impl Maker<'_> {
             mac: pod.mac,
             attached: Some(attached),
             baseline: PortSnapshot::default(),
-            object: Object::Pod(pod, spec.routes, Some(Device { queue: None, reopened })),
+            object: Object::Pod(pod, spec.routes, Some(Device { queue: None })),
         };
         // Last, so that a device that was never finished goes with the daemon.
         if let Err(e) = queue.set_persistent(true) {
@@ -113,9 +110,17 @@ impl Maker<'_> {
         let found = PodInterface::find_tap(&spec.netns, &spec.ifname).map_err(kernel_error)?;
         let Some(pod) = found else { return Ok(None) };
         if pod.mac == spec.mac {
-            let open = || Tap::open(&spec.ifname, spec.queues as usize);
+            let open = || {
+                let queues = Tap::open(&spec.ifname, spec.queues as usize).map_err(engine_error)?;
+                // The device has a carrier again, but sends nothing before the kernel finds time to make
+                // that known. Asked for the device, it does so first (Linux 6.8).
+                Handle::current()
+                    .and_then(|h| h.link_by_index(pod.pod_index))
+                    .map_err(kernel_error)?;
+                Ok(queues)
+            };
             let netns = Netns::open(&spec.netns).map_err(kernel_error)?;
-            let queues = netns.run(open).map_err(kernel_error)?.map_err(engine_error)?;
+            let queues = netns.run(open).map_err(kernel_error)??;
             return Ok(Some((pod, queues)));
         }
         PodInterface::remove_tap(&spec.netns, &spec.ifname).map_err(kernel_error)?;
