@@ -102,7 +102,9 @@ impl<P: Pipeline> Worker<P> {
             }
             let work = self.round(now, round, &mut batch);
             round = round.wrapping_add(1);
-            if self.polled > 0 && round.is_multiple_of(FULL_SCAN) {
+            // Who is about to sleep asks epoll anyway.
+            let stays = work || !self.spin.is_zero();
+            if stays && self.polled > 0 && round.is_multiple_of(FULL_SCAN) {
                 self.poll(EpollTimeout::ZERO, &mut events);
             }
             if work {

@@ -196,8 +196,8 @@ impl PortSocket {
     pub fn patience(&self, rounds: u32) -> u32 {
         match &self.kind {
             Kind::Xsk(_) => rounds,
-            // A look costs a system call.
-            Kind::Tap(_) => 1,
+            // A look costs a system call; epoll tells of what comes later.
+            Kind::Tap(tap) => u32::from(!tap.is_drained()),
         }
     }
 

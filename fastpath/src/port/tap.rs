@@ -28,11 +28,13 @@ pub(crate) struct TapPort {
     down: bool,
     /// The device was deleted.
     gone: bool,
+    /// Nothing was left when it was last read.
+    drained: bool,
 }
 
 impl TapPort {
     pub fn new(tap: Tap) -> TapPort {
-        TapPort { tap, down: false, gone: false }
+        TapPort { tap, down: false, gone: false, drained: false }
     }
 
     pub fn into_device(self) -> Tap {
@@ -42,6 +44,11 @@ impl TapPort {
     /// Whether the device was deleted.
     pub fn is_gone(&self) -> bool {
         self.gone
+    }
+
+    /// Whether nothing was left when it was last read: the next look would be a system call for nothing.
+    pub fn is_drained(&self) -> bool {
+        self.drained
     }
 
     /// Once a second: an interface that was down may be up.
@@ -60,6 +67,7 @@ impl TapPort {
         counters: &PortCounters,
     ) -> bool {
         let (mut any, mut bytes) = (false, 0);
+        self.drained = false;
         while batch.len() < max && bytes < BATCH_BYTES {
             // The rest is for copies and answers. What is not read waits in the kernel.
             if pool.available() < budget.transmission / 4 + MAX_SEGMENTS as u32 {
@@ -71,6 +79,7 @@ impl TapPort {
                 Ok(frame) => frame,
                 Err(e) => {
                     self.gone |= is_gone(&e);
+                    self.drained = true;
                     break;
                 }
             };
