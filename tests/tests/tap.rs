@@ -273,6 +273,14 @@ fn a_connection_survives_the_daemons_death() {
     let daemon = Daemon::start(&lab, &netns, &config);
     ping_once(&one, "10.244.1.6");
     assert!(one.ip("-d link show eth0").contains("tun type tap"));
+
+    // And so is one with another address.
+    daemon.crash();
+    let mac = "02:00:00:00:00:05";
+    let other = config.replacen("type = \"tap\"", &format!("type = \"tap\"\nmac = \"{mac}\""), 1);
+    let daemon = Daemon::start(&lab, &netns, &other);
+    assert_eq!(one.mac("eth0"), mac);
+    ping_once(&one, "10.244.1.6");
     daemon.finish_leaving(&["lo"]);
     assert_eq!((one.links(), two.links()), (vec!["lo".to_owned()], vec!["lo".to_owned()]));
 }
@@ -362,22 +370,45 @@ fn assert_idle(daemon: &Daemon) {
     assert!(busy < 50, "{busy} ticks of CPU in a second: the worker spins");
 }
 
-/// A pod deletes its interface while it is talked to.
+/// A pod that has an interface of the name keeps it, and gets no other.
 #[test]
-fn a_device_goes_under_traffic() {
+fn a_name_that_is_taken() {
     let Some(lab) = Lab::new() else { return };
-    let (node, pods) = node_with(&lab, &["--type tap", "--type tap"]);
-    let [one, two] = &pods[..] else { unreachable!() };
-    ping_once(&two.netns, &one.ip4);
-    let flood = two.netns.spawn(&format!("ping -q -n -i0.002 {}", one.ip4));
-    one.netns.ip("link del eth0");
-    wait_until("the port is down", Duration::from_secs(5), || {
-        port(&node.daemon, &one.name)["state"] == "down"
-    });
-    assert_idle(&node.daemon);
+    let (node, _) = node_with(&lab, &[]);
+    let pod = lab.netns("pod");
+    pod.ip("link add eth0 type bridge");
+    let line =
+        format!("port add --netns {} --ifname eth0 --type tap --ip 10.244.1.9/24 p", pod.path());
+    let refused = node.daemon.try_cli(&line);
+    assert_eq!(refused.code, 1, "{refused:?}");
+    assert!(refused.stderr.contains("an interface eth0 exists in the pod already"), "{refused:?}");
+    assert!(pod.ip("-d link show eth0").contains("bridge"));
+    pod.ip("link del eth0");
+    node.daemon.cli(&line);
+    ping_once(&pod, &node.gateway4());
+    node.daemon.finish();
+}
+
+/// A pod deletes its interface: while it is talked to, and while nobody says a word, when only a read tells.
+#[test]
+fn a_device_goes() {
+    let Some(lab) = Lab::new() else { return };
+    let (node, pods) = node_with(&lab, &["--type tap", "--type tap", "--type tap"]);
+    let [talker, heard, silent] = &pods[..] else { unreachable!() };
+    ping_once(&talker.netns, &heard.ip4);
+    let flood = talker.netns.spawn(&format!("ping -q -n -i0.002 {}", heard.ip4));
+    for pod in [heard, silent] {
+        pod.netns.ip("link del eth0");
+        wait_until("the port is down", Duration::from_secs(5), || {
+            port(&node.daemon, &pod.name)["state"] == "down"
+        });
+        assert_idle(&node.daemon);
+    }
     drop(flood);
-    node.daemon.cli(&format!("port del {}", one.name));
-    ping_once(&two.netns, &node.gateway4());
+    for pod in [heard, silent] {
+        node.daemon.cli(&format!("port del {}", pod.name));
+    }
+    ping_once(&talker.netns, &node.gateway4());
     node.daemon.finish();
 }
 
