@@ -172,6 +172,14 @@ impl Daemon {
         self.cli(&format!("apply -f {}", file.display()))
     }
 
+    /// The state of a port as `port list` has it.
+    #[track_caller]
+    pub fn port(&self, name: &str) -> Value {
+        let ports = self.json("port list");
+        let found = ports.as_array().and_then(|ports| ports.iter().find(|p| p["name"] == name));
+        found.unwrap_or_else(|| panic!("no port {name} in {ports}")).clone()
+    }
+
     /// The counters.
     #[track_caller]
     pub fn counters(&self) -> Counters {

@@ -64,6 +64,16 @@ impl Node {
         Node { netns: netns.clone(), daemon, ip4, ip6, number }
     }
 
+    /// Node 1 without an uplink, with a configuration of its own and a pod for each line of options.
+    #[track_caller]
+    pub fn with_pods(lab: &Lab, config: &str, options: &[&str]) -> (Node, Vec<Pod>) {
+        let netns = lab.netns("n1");
+        let node = Node::start_with(lab, &netns, 1, config);
+        let pods = options.iter().zip(5..);
+        let pods = pods.map(|(o, host)| node.add_pod_with(lab, host, o)).collect();
+        (node, pods)
+    }
+
     /// The configuration of node `number`, with routes to the other node's pods.
     pub fn config(number: u8, way: Way) -> String {
         let other = 3 - number;

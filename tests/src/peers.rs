@@ -30,6 +30,12 @@ pub fn ping(from: &Netns, to: &str) {
     assert!(text.contains(" 0% packet loss"), "{} -> {to}: {text}", from.name());
 }
 
+/// One echo request, answered within a second: nothing that was slow to come up is forgiven.
+#[track_caller]
+pub fn ping_once(from: &Netns, to: &str) {
+    from.sh(&format!("ping -n -c1 -W1 {to}"));
+}
+
 /// As [`ping`], once each with these many bytes of payload.
 #[track_caller]
 pub fn ping_sized(from: &Netns, to: &str, sizes: &[u32]) {
