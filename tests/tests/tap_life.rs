@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use podswitch_tests::cni::{Call, plugin_path};
 use podswitch_tests::{
-    Daemon, Lab, Netns, Node, exchange, iperf, join, ping, ping_once, wait_until,
+    Daemon, Lab, Netns, Node, Pod, exchange, iperf, join, ping, ping_once, wait_until,
 };
 use serde_json::{Value, json};
 
@@ -195,21 +195,27 @@ fn a_name_that_is_taken() {
     node.daemon.finish();
 }
 
-/// A pod deletes its interface: while it is talked to, and while nobody says a word, when only a read tells.
+/// A pod deletes its interface: while nobody says a word, when only a read tells, and while it is talked to.
 #[test]
 fn a_device_goes() {
     let Some(lab) = Lab::new() else { return };
     let (node, pods) = Node::with_pods(&lab, NODE, &["--type tap", "--type tap", "--type tap"]);
     let [talker, heard, silent] = &pods[..] else { unreachable!() };
-    ping_once(&talker.netns, &heard.ip4);
-    let flood = talker.netns.spawn(&format!("ping -q -n -i0.002 {}", heard.ip4));
-    for pod in [heard, silent] {
+    let goes = |pod: &Pod| {
         pod.netns.ip("link del eth0");
         wait_until("the port is down", Duration::from_secs(5), || {
             node.daemon.port(&pod.name)["state"] == "down"
         });
         assert_idle(&node.daemon);
+    };
+    // What their kernels multicast would tell as well.
+    for space in [&node.netns, &talker.netns, &heard.netns] {
+        space.sysctl("net.ipv6.conf.all.disable_ipv6", "1");
     }
+    goes(silent);
+    ping_once(&talker.netns, &heard.ip4);
+    let flood = talker.netns.spawn(&format!("ping -q -n -i0.002 {}", heard.ip4));
+    goes(heard);
     drop(flood);
     for pod in [heard, silent] {
         node.daemon.cli(&format!("port del {}", pod.name));
