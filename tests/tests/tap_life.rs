@@ -231,7 +231,7 @@ fn an_interface_goes_down_and_up() {
     let Some(lab) = Lab::new() else { return };
     let (node, pods) = Node::with_pods(&lab, NODE, &["--type tap", "--type veth"]);
     let [one, two] = &pods[..] else { unreachable!() };
-    ping_once(&two.netns, &one.ip4);
+    ping(&two.netns, &one.ip4);
     one.netns.sysctl("net.ipv6.conf.eth0.disable_ipv6", "1");
     one.netns.sysctl("net.ipv4.conf.eth0.arp_notify", "0");
     one.netns.ip("link set eth0 down");
