@@ -185,8 +185,11 @@ impl Changer {
         self.publish();
     }
 
+    /// As the daemon does it for announced routes (`control/src/node/announce.rs`).
     fn publish(&mut self) {
-        let tables = Tables { fib: self.rib.snapshot(), ..(**self.publisher.current()).clone() };
-        self.publisher.publish(Arc::new(tables));
+        if let Some(fib) = self.rib.amend() {
+            let tables = Tables { fib, ..(**self.publisher.current()).clone() };
+            self.publisher.publish(Arc::new(tables));
+        }
     }
 }

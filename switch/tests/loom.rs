@@ -115,6 +115,94 @@ fn a_snapshot_of_routes_stays_as_it_was() {
     explore(move || roomy().spawn(change_and_look).unwrap().join().unwrap());
 }
 
+/// What `change` makes of `before` is seen by a reader in no other order than one address after the other: of
+/// each the route of before, then the one of after. `looks` are an address and these two.
+fn amended(
+    before: &'static [(u32, u8, u32)],
+    change: fn(&mut Routes<u32>),
+    looks: &'static [(u32, Option<u32>, Option<u32>)],
+) {
+    let change_and_look = move || {
+        let mut routes = Routes::from_routes(before.iter().copied());
+        let table = routes.snapshot();
+        let worker = {
+            let table = table.clone();
+            thread::spawn(move || {
+                for &(key, old, new) in looks {
+                    let found = [(); 2].map(|()| table.lookup(key));
+                    assert!([[old, old], [old, new], [new, new]].contains(&found), "{found:?}");
+                }
+            })
+        };
+        change(&mut routes);
+        assert!(routes.amend().is_none(), "they see it where they look");
+        worker.join().unwrap();
+        for &(key, _, new) in looks {
+            assert_eq!(table.lookup(key), new);
+        }
+    };
+    let roomy = || thread::Builder::new().stack_size(1 << 20);
+    explore(move || roomy().spawn(change_and_look).unwrap().join().unwrap());
+}
+
+/// A route below the root comes, and one goes.
+#[test]
+fn a_node_is_whole_when_it_is_found() {
+    amended(
+        &[(0x0a00_0000, 24, 1), (0x0a00_0200, 24, 2)],
+        |routes| {
+            routes.insert(0x0a00_0100, 24, 3);
+            routes.remove(0x0a00_0200, 24);
+        },
+        &[(0x0a00_0107, None, Some(3)), (0x0a00_0207, Some(2), None)],
+    );
+}
+
+/// A route comes that covers, goes that was covered, and the one around both changes: three words of a slot.
+#[test]
+fn both_words_of_a_slot_change() {
+    amended(
+        &[(0x0a00_0000, 16, 1), (0x0a00_0200, 24, 2)],
+        |routes| {
+            routes.insert(0x0a00_0000, 16, 4);
+            routes.insert(0x0a00_0100, 24, 3);
+            routes.remove(0x0a00_0200, 24);
+        },
+        &[(0x0a00_0107, Some(1), Some(3)), (0x0a00_0207, Some(2), Some(4))],
+    );
+}
+
+/// First a longer route comes, then the shorter one changes that it covers now: who began to look before all
+/// that must not end up with what the shorter one has become.
+#[test]
+fn a_slow_reader_mixes_no_times() {
+    fn change(routes: &mut Routes<u32>) {
+        routes.insert(0x0a00_0100, 24, 3);
+        assert!(routes.amend().is_none(), "it is done where they look");
+        routes.insert(0x0a00_0000, 16, 4);
+    }
+    amended(
+        &[(0x0a00_0000, 16, 1), (0x0a00_0200, 24, 2)],
+        change,
+        &[(0x0a00_0107, Some(1), Some(3))],
+    );
+}
+
+/// A value changes where it is, and then the node around it.
+#[test]
+fn a_value_changes_in_its_node() {
+    fn change(routes: &mut Routes<u32>) {
+        routes.insert(0x0a00_0100, 24, 3);
+        assert!(routes.amend().is_none());
+        routes.remove(0x0a00_0200, 24);
+    }
+    amended(
+        &[(0x0a00_0100, 24, 1), (0x0a00_0200, 24, 2)],
+        change,
+        &[(0x0a00_0107, Some(1), Some(3)), (0x0a00_0207, Some(2), None)],
+    );
+}
+
 /// As many addresses as the two buckets hold, which age out at 10.
 fn full() -> (Fdb, Vec<Mac>) {
     let fdb = Fdb::new(4);

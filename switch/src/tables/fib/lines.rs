@@ -1,17 +1,18 @@
 //! Memory for nodes: cache lines in chunks that never move, shared by all versions of a table.
 //!
-//! A node is written once, before any snapshot leads to it, and not again while one does: versions
-//! share the nodes that did not change between them. What no longer is in the table is written over
-//! when the last snapshot that leads to it is gone.
+//! A node is written once, before a reader can be led to it, and not again while one may look at it, but for
+//! the values of its entries ([`Store::set`]): versions share the nodes that did not change between them.
+//! What no longer is in the table is written over when nobody looks any more.
 //!
 //! # Why nobody reads what is written over
 //!
-//! Each version has a token, which its snapshots hold. What a change replaced is noted beside the token
-//! of the version before it, and becomes free when nobody but this list holds that token, nor any older
-//! one. `Arc::get_mut` finds that out, and orders the last reader's loads before the stores that follow.
-//! The way to a reader is ordered by whatever hands the snapshot over. So the words can be loaded and
-//! stored without further order; they are atomics because the borrow checker cannot see all this, and
-//! cost what plain words cost.
+//! What readers hold has a token. Nodes that the table no longer leads to are noted beside the token that
+//! was the last one to be handed out before, and become free when nobody but this list holds that token, nor
+//! any older one: who holds a later one got it when nothing led to them any more. `Arc::get_mut` finds that
+//! out, and orders the last reader's loads before the stores that follow. That the words of a node are there
+//! when a reader is led to it is seen to in the root (`root.rs`). So the words can be loaded and stored
+//! without further order; they are atomics because the borrow checker cannot see all this, and cost what
+//! plain words cost.
 
 use crate::sync::{AtomicU32, Ordering};
 use std::collections::VecDeque;
@@ -40,11 +41,11 @@ impl Line {
 /// Lines in one piece of memory.
 type Chunk = [Line; 1 << CHUNK];
 
-/// Lines as a snapshot sees them.
-#[derive(Clone)]
+/// Lines as a reader sees them.
+#[derive(Clone, Default)]
 pub(super) struct Lines {
     chunks: Arc<[Arc<Chunk>]>,
-    /// Held as long as the snapshot is.
+    /// Held as long as there is somebody to look.
     _token: Arc<()>,
 }
 
@@ -84,10 +85,14 @@ pub(super) struct Store {
     fresh: core::ops::Range<u32>,
     /// Blocks that nobody reads, by their number of lines.
     free: [Vec<u32>; MAX_BLOCK + 1],
-    /// What the next version no longer leads to.
+    /// What nothing leads to any more since the present token was handed out, and its lines.
     retired: Vec<Block>,
-    /// What each version led to and the next did not; the oldest first.
-    versions: VecDeque<(Arc<()>, Vec<Block>)>,
+    retired_lines: usize,
+    /// The tokens before the present one, the oldest first, each with what nothing led to any more before
+    /// the next one was handed out.
+    tokens: VecDeque<(Arc<()>, Vec<Block>)>,
+    /// How many of them, the oldest, are held by those for whom all stays as it was.
+    frozen: usize,
     token: Arc<()>,
 }
 
@@ -98,26 +103,56 @@ impl Store {
             fresh: 0..0,
             free: [const { Vec::new() }; MAX_BLOCK + 1],
             retired: Vec::new(),
-            versions: VecDeque::new(),
+            retired_lines: 0,
+            tokens: VecDeque::new(),
+            frozen: 0,
             token: Arc::new(()),
         }
     }
 
-    /// Begins the version that follows the one last handed out; frees what no snapshot leads to.
+    /// Who takes lines from now on gets another token than those before.
     pub(super) fn advance(&mut self) {
         let before = core::mem::replace(&mut self.token, Arc::new(()));
-        self.versions.push_back((before, core::mem::take(&mut self.retired)));
-        while let Some((token, blocks)) = self.versions.front_mut()
+        self.tokens.push_back((before, core::mem::take(&mut self.retired)));
+        self.retired_lines = 0;
+        self.reclaim();
+    }
+
+    /// For all who took lines so far they stay as they are.
+    pub(super) fn freeze(&mut self) {
+        self.advance();
+        self.frozen = self.tokens.len();
+    }
+
+    /// Frees what nobody looks at any more.
+    pub(super) fn reclaim(&mut self) {
+        while let Some((token, blocks)) = self.tokens.front_mut()
             && Arc::get_mut(token).is_some()
         {
             for (at, len) in blocks.drain(..) {
                 self.free[usize::from(len)].push(at);
             }
-            self.versions.pop_front();
+            self.tokens.pop_front();
+            self.frozen = self.frozen.saturating_sub(1);
         }
     }
 
-    /// The lines, for a snapshot of the present version.
+    /// Whether there is anybody left for whom all stays as it was.
+    pub(super) fn is_frozen(&self) -> bool {
+        self.frozen > 0
+    }
+
+    /// Lines that wait for the next token.
+    pub(super) fn retired_lines(&self) -> usize {
+        self.retired_lines
+    }
+
+    /// How many chunks there are: who took lines when there were fewer sees only those.
+    pub(super) fn chunks(&self) -> usize {
+        self.chunks.len()
+    }
+
+    /// The lines, with the present token.
     pub(super) fn lines(&self) -> Lines {
         Lines { chunks: self.chunks.clone(), _token: self.token.clone() }
     }
@@ -127,7 +162,7 @@ impl Store {
         &self.chunks[(at >> CHUNK) as usize][(at as usize) % (1 << CHUNK)..]
     }
 
-    /// Writes a node, a multiple of a line, that no snapshot leads to yet: its first line.
+    /// Writes a node to which nothing leads yet: its first line.
     pub(super) fn write(&mut self, words: &[u32]) -> u32 {
         let at = self.allocate(words.len().div_ceil(WORDS));
         for (line, words) in self.from(at).iter().zip(words.chunks(WORDS)) {
@@ -136,9 +171,18 @@ impl Store {
         at
     }
 
-    /// The node is none of the next version's.
+    /// Stores a word of a node that readers look at: the value of an entry in the place of another one, both
+    /// of which mean the same to all of them.
+    pub(super) fn set(&self, at: u32, i: usize, entry: u32) {
+        self.from(at)[i / WORDS].0[i % WORDS].store(entry, Ordering::Relaxed);
+        #[cfg(test)]
+        super::tests::amend::stored(None);
+    }
+
+    /// Nothing leads to the node any more.
     pub(super) fn retire(&mut self, at: u32, lines: usize) {
         self.retired.push((at, lines as u8));
+        self.retired_lines += lines;
     }
 
     /// A block of its size; else lines never used; else of a larger block, which leaves a smaller one;

@@ -3,12 +3,12 @@
 use super::key::Key;
 use super::lines::Lines;
 use super::node::{self, AT, NODE, NONE, PLAIN};
-use super::rib::Routes;
 use super::root::Root;
 use core::fmt;
 use core::marker::PhantomData;
 
-/// A longest-prefix-match table of one family, as of one moment: from prefixes to values below 2^30 - 1.
+/// A longest-prefix-match table of one family: from prefixes to values below 2^30 - 1. As of one moment, or
+/// of the present: see [`super::Rib::amend`].
 #[derive(Clone)]
 pub struct Lpm<K> {
     root: Root,
@@ -22,9 +22,9 @@ impl<K> fmt::Debug for Lpm<K> {
     }
 }
 
-impl<K: Key> Default for Lpm<K> {
+impl<K> Default for Lpm<K> {
     fn default() -> Lpm<K> {
-        Routes::new().snapshot()
+        Lpm { root: Root::empty(), lines: Lines::default(), key: PhantomData }
     }
 }
 
@@ -49,15 +49,26 @@ impl<K: Key> Lpm<K> {
     #[inline(always)]
     fn entry(&self, key: K) -> u32 {
         let slot = key.root();
-        let mut entry = self.root.first(slot);
-        if entry & NODE != 0 {
+        let first = self.root.first(slot);
+        let mut entry = first;
+        if first & NODE != 0 {
             entry =
-                if K::SKIPS { self.descend_skipping(key, entry) } else { self.descend(key, entry) };
+                if K::SKIPS { self.descend_skipping(key, first) } else { self.descend(key, first) };
             if entry == NONE {
                 entry = self.root.short(slot);
+                if self.root.first(slot) != first {
+                    return self.once_more(key);
+                }
             }
         }
         entry
+    }
+
+    /// The slot has changed meanwhile.
+    #[cold]
+    #[inline(never)]
+    fn once_more(&self, key: K) -> u32 {
+        self.entry(key)
     }
 
     /// Below the root in IPv4: at most two nodes. An entry is inherited from the node above, so that

@@ -1,19 +1,21 @@
 //! Longest-prefix match: a trie of 8-bit strides below a table of the first 16 bits.
 //!
-//! [`Rib`] holds the routes and is changed by the control thread; [`Fib`] is a snapshot of it that workers
-//! look addresses up in, forever the same. Snapshots share all that did not change between them: a change
-//! writes the nodes on its way anew, and costs the same in a table of ten routes and of a million.
-//! `docs/decisions/0002-lpm.md` has what was measured.
+//! [`Rib`] holds the routes and is changed by the control thread; workers look addresses up in a [`Fib`]. A
+//! change costs the same in a table of ten routes and of a million: it writes one node anew and stores its
+//! place where workers find it at once ([`Rib::amend`]), or where only a new snapshot sees it
+//! ([`Rib::snapshot`]). `docs/decisions/0002-lpm.md` has what was measured.
 //!
 //! ```text
 //! key    addresses as integers
-//! root   the first 16 bits, in pages that versions share
+//! root   the first 16 bits
 //! node   256 entries, in a few cache lines
 //! lines  memory for nodes, and when it may be used again
 //! lpm    looking up
-//! rib    changing
+//! rib    the routes, and how changes reach readers
+//! change the nodes of what has changed
 //! ```
 
+mod change;
 mod key;
 mod lines;
 mod lpm;
@@ -30,13 +32,12 @@ pub use rib::Routes;
 
 use encap::Prefix;
 use std::net::IpAddr;
-use std::sync::Arc;
 
-/// The two tables of a router, as of one moment.
+/// The two tables of a router: as of one moment, or, for the snapshot taken last, of the present.
 #[derive(Clone, Debug, Default)]
 pub struct Fib {
-    v4: Arc<Lpm<u32>>,
-    v6: Arc<Lpm<u128>>,
+    v4: Lpm<u32>,
+    v6: Lpm<u128>,
 }
 
 impl Fib {
@@ -81,9 +82,6 @@ impl Fib {
 pub struct Rib {
     v4: Routes<u32>,
     v6: Routes<u128>,
-    fib: Fib,
-    /// Whether a family has changed since the last snapshot.
-    changed: [bool; 2],
 }
 
 impl Rib {
@@ -101,13 +99,11 @@ impl Rib {
                 IpAddr::V6(a) => v6.push((u128::from(a), prefix.len(), value)),
             }
         }
-        let (v4, v6) = (Routes::from_routes(v4), Routes::from_routes(v6));
-        Rib { v4, v6, fib: Fib::default(), changed: [true; 2] }
+        Rib { v4: Routes::from_routes(v4), v6: Routes::from_routes(v6) }
     }
 
     /// Adds or replaces a route to a value below 2^30 - 1: the value before.
     pub fn insert(&mut self, prefix: Prefix, value: u32) -> Option<u32> {
-        self.changed[usize::from(prefix.addr().is_ipv6())] = true;
         match prefix.addr() {
             IpAddr::V4(a) => self.v4.insert(u32::from(a), prefix.len(), value),
             IpAddr::V6(a) => self.v6.insert(u128::from(a), prefix.len(), value),
@@ -116,7 +112,6 @@ impl Rib {
 
     /// Removes a route: the value that it had.
     pub fn remove(&mut self, prefix: Prefix) -> Option<u32> {
-        self.changed[usize::from(prefix.addr().is_ipv6())] = true;
         match prefix.addr() {
             IpAddr::V4(a) => self.v4.remove(u32::from(a), prefix.len()),
             IpAddr::V6(a) => self.v6.remove(u128::from(a), prefix.len()),
@@ -141,15 +136,25 @@ impl Rib {
         self.len() == 0
     }
 
-    /// The tables with all changes so far.
+    /// The tables with all changes so far. From now on, earlier ones stay as they are.
     pub fn snapshot(&mut self) -> Fib {
-        let [v4, v6] = core::mem::take(&mut self.changed);
-        if v4 {
-            self.fib.v4 = Arc::new(self.v4.snapshot());
+        Fib { v4: self.v4.snapshot(), v6: self.v6.snapshot() }
+    }
+
+    /// Makes the changes so far seen by all who look into the snapshot taken last: while that is done, each
+    /// address is found to have the route of before or the one of after, and of no other time. Every value
+    /// must mean the same to all of them, as long as one of them looks.
+    ///
+    /// What it returns they should look into instead as soon as may be: for memory to be used again, or because
+    /// the changes are nowhere but there.
+    #[must_use]
+    pub fn amend(&mut self) -> Option<Fib> {
+        let (v4, v6) = (self.v4.amend(), self.v6.amend());
+        if v4.is_none() && v6.is_none() {
+            return None;
         }
-        if v6 {
-            self.fib.v6 = Arc::new(self.v6.snapshot());
-        }
-        self.fib.clone()
+        let v4 = v4.unwrap_or_else(|| self.v4.present());
+        let v6 = v6.unwrap_or_else(|| self.v6.present());
+        Some(Fib { v4, v6 })
     }
 }

@@ -119,6 +119,33 @@ pub(super) fn entries<K: Key>(node: &[Line], entry: u32) -> [u32; ENTRIES] {
     })
 }
 
+/// How another 256 entries can be stored where the node is, word by word: where the words are and what each
+/// of them becomes. None if more than values would change.
+pub(super) fn revalue<'a, K: Key>(
+    node: &'a [Line],
+    entry: u32,
+    to: &'a [u32; ENTRIES],
+) -> Option<Vec<(usize, u32)>> {
+    let mut out = Vec::new();
+    let (mut at, mut run) = (if entry & PLAIN != 0 { 0 } else { first::<K>() }, NONE);
+    for (i, &to) in to.iter().enumerate() {
+        if entry & PLAIN != 0 || node[0].word(i / 32) >> (i % 32) & 1 != 0 {
+            let old = node[at / WORDS].word(at);
+            if old != to {
+                // Where there was none, readers have looked elsewhere, and have not where there will be none.
+                if (old | to) & NODE != 0 || old == NONE || to == NONE {
+                    return None;
+                }
+                out.push((at, to));
+            }
+            (at, run) = (at + 1, to);
+        } else if run != to {
+            return None;
+        }
+    }
+    Some(out)
+}
+
 /// Lines that a node takes.
 pub(super) fn lines<K: Key>(node: &[Line], entry: u32) -> usize {
     let words = if entry & PLAIN != 0 {

@@ -1,37 +1,51 @@
-//! What changes a table: its routes, and the working copy that snapshots are taken from.
+//! What changes a table: its routes, and how their changes reach those who look into it.
 
 use super::key::Key;
-use super::lines::{Store, WORDS};
+use super::lines::Store;
 use super::lpm::Lpm;
-use super::node::{self, AT, ENTRIES, NODE, NONE, PLAIN};
-use super::root::{BITS, Depths, Root};
+use super::node::{AT, NODE, NONE, PLAIN};
+use super::root::{BITS, Root, Short};
 use std::collections::BTreeMap;
 
-/// Nodes of IPv4 with more runs than this are plain: one cache line is read and no bits are counted,
-/// for at most twice the memory.
-const PLAIN_RUNS: usize = 128;
-/// As long as there are so few plain nodes, every node is: small tables are the fastest. In a larger one
-/// they would take too much of the cache. Tests have both kinds.
-const FEW: usize = if cfg!(any(test, loom)) { 2 } else { 32 };
+/// Readers get a new token when so many lines wait for one, 64 KiB: seldom enough to cost them nothing, and
+/// what is used again soon is in the cache of who writes it.
+const RETIRED: usize = if cfg!(any(test, loom)) { 4 } else { 1024 };
 
 /// The routes of one family.
 ///
-/// A change is noted, and done to the trie when the next snapshot is taken: then each node with changes
-/// is written once, anew, and so are the nodes above it. It costs what these nodes hold, at most 256
-/// entries each, and the 256 nodes right below, whatever else is in the table.
+/// A change is noted, and done to the trie when the next snapshot is taken or the last one is amended: then
+/// each node with changes is written once, anew, and so are the nodes above it. It costs what these nodes
+/// hold, at most 256 entries each, and the 256 nodes right below, whatever else is in the table. Where nothing
+/// but values changes, no node is written anew, if nobody holds an earlier snapshot.
 pub struct Routes<K: Key> {
     /// Value plus one of each prefix. All that end in one node are neighbours.
-    routes: BTreeMap<K::Place, u32>,
-    root: Root,
-    depths: Depths,
-    store: Store,
-    /// Prefixes below the root that have changed since the last snapshot.
-    changed: Vec<(K, u8)>,
-    /// Whether anything has.
-    dirty: bool,
-    plain: usize,
+    pub(super) routes: BTreeMap<K::Place, u32>,
+    pub(super) store: Store,
+    pub(super) plain: usize,
     /// A node that is being written.
-    words: Vec<u32>,
+    pub(super) words: Vec<u32>,
+    /// Whether values may be changed where they are, since nobody is to see those of before.
+    pub(super) revalues: bool,
+    root: Root,
+    /// The snapshot that the root was made for, if any; who looks into an earlier one has another root.
+    root_of: Option<u64>,
+    /// Snapshots taken so far.
+    snapshots: u64,
+    short: Short,
+    /// Prefixes below the root that have changed and are not in the trie yet.
+    changed: Vec<(K, u8)>,
+    /// Whether any prefix has.
+    dirty: bool,
+}
+
+/// A slot of the root that leads elsewhere from now on.
+struct Link {
+    slot: usize,
+    /// The node, or [`NONE`].
+    node: u32,
+    /// What the slot leads to while the entry of its longest prefix changes, too: a node that knows of every
+    /// address what is known before, or after.
+    meanwhile: Option<u32>,
 }
 
 /// The level of a prefix: 0 if it ends in the root, else the byte that it ends in.
@@ -50,13 +64,16 @@ impl<K: Key> Routes<K> {
     pub fn new() -> Routes<K> {
         Routes {
             routes: BTreeMap::new(),
-            root: Root::new(),
-            depths: Depths::new(),
             store: Store::new(),
-            changed: Vec::new(),
-            dirty: false,
             plain: 0,
             words: Vec::new(),
+            revalues: false,
+            root: Root::empty(),
+            root_of: None,
+            snapshots: 0,
+            short: Short::new(),
+            changed: Vec::new(),
+            dirty: false,
         }
     }
 
@@ -90,7 +107,7 @@ impl<K: Key> Routes<K> {
         let entry = (value & AT) + 1;
         self.dirty = true;
         if len <= BITS {
-            self.depths.insert(&mut self.root, key.root(), len, entry);
+            self.short.insert(key.root(), len, entry);
         } else {
             self.changed.push((key, len));
         }
@@ -106,7 +123,7 @@ impl<K: Key> Routes<K> {
             let parent = shorter
                 .filter_map(|l| Some((*self.routes.get(&key.padded(l, false).place(0, l))?, l)));
             let parent = parent.into_iter().next();
-            self.depths.remove(&mut self.root, key.root(), len, parent);
+            self.short.remove(key.root(), len, parent);
         } else {
             self.changed.push((key, len));
         }
@@ -128,213 +145,101 @@ impl<K: Key> Routes<K> {
         self.routes.is_empty()
     }
 
-    /// The table as it is now. What earlier snapshots lead to stays as it was.
+    /// The table as it is now. From now on, what earlier snapshots say stays as it is.
     pub fn snapshot(&mut self) -> Lpm<K> {
-        if self.dirty {
-            self.store.advance();
-            self.write_changed();
-            self.dirty = false;
+        self.store.freeze();
+        self.snapshots += 1;
+        self.commit();
+        self.present()
+    }
+
+    /// Makes the changes so far seen by those who look into the last snapshot, as [`super::Rib::amend`] has
+    /// it; what they should look into instead.
+    pub fn amend(&mut self) -> Option<Lpm<K>> {
+        self.store.reclaim();
+        let is_seen = self.commit();
+        if is_seen && self.store.retired_lines() < RETIRED {
+            return None;
         }
+        self.store.advance();
+        Some(self.present())
+    }
+
+    /// The last snapshot, as it is now.
+    pub(super) fn present(&self) -> Lpm<K> {
         Lpm::new(self.root.clone(), self.store.lines())
     }
 
-    fn write_changed(&mut self) {
+    /// Puts all changes into the trie. Whether who looks into the last snapshot sees them.
+    fn commit(&mut self) -> bool {
+        if !self.dirty {
+            return true;
+        }
+        self.dirty = false;
+        // Nobody left but those for whom the table is to change.
+        self.revalues = !self.store.is_frozen();
+        let is_theirs = self.root_of.is_some_and(|of| self.revalues || of == self.snapshots);
+        let chunks = self.store.chunks();
+        let links = self.write_changed(is_theirs);
+        // They do not see chunks that they were not given.
+        let is_seen = is_theirs && self.store.chunks() == chunks;
+        if !is_seen {
+            self.root = self.root.copy();
+            self.root_of = Some(self.snapshots);
+        }
+        for link in &links {
+            self.link(link);
+        }
+        for slot in self.short.take_changed().into_iter().flatten() {
+            self.root.set_only_short(slot, self.short.entry(slot));
+        }
+        is_seen
+    }
+
+    /// Writes the nodes of what has changed, to which nothing leads yet.
+    fn write_changed(&mut self, is_looked_at: bool) -> Vec<Link> {
         let mut changed = core::mem::take(&mut self.changed);
         changed.sort_unstable();
         changed.dedup();
+        let mut links = Vec::new();
         for changes in changed.chunk_by(|a, b| a.0.root() == b.0.root()) {
-            let slot = changes[0].0.root();
+            let (key, _) = changes[0];
+            let slot = key.root();
             let before = Some(self.root.first(slot)).filter(|entry| entry & NODE != 0);
-            let node = self.update(before, BITS / 8, changes, NONE);
-            self.root.set_node(slot, node.unwrap_or(NONE));
+            let after = self.update(before, BITS / 8, changes, NONE);
+            if before == after {
+                continue;
+            }
+            let [old, new] = [self.root.short(slot), self.short.entry(slot)];
+            let meanwhile = match (before, after) {
+                (Some(before), Some(after)) if is_looked_at && old != new => {
+                    let (node, entry) = if old == NONE { (after, new) } else { (before, old) };
+                    Some(self.filled(node, key, BITS / 8, entry))
+                }
+                _ => None,
+            };
+            links.push(Link { slot, node: after.unwrap_or(NONE), meanwhile });
         }
         changed.clear();
         // What a table was filled with is not needed again.
         changed.shrink_to(1024);
         self.changed = changed;
+        links
     }
 
-    /// The node for a part of the table in which some prefixes have changed, if it needs one: all agree
-    /// in their first `from` bytes, and are longer than that. `before` is the node that there was,
-    /// `above` the entry of the longest shorter prefix in the node above.
-    fn update(
-        &mut self,
-        before: Option<u32>,
-        from: u8,
-        mut changes: &[(K, u8)],
-        above: u32,
-    ) -> Option<u32> {
-        let key = changes[0].0;
-        let at = self.turning_point(before, from, changes);
-        let mut children: Vec<(u8, u32)> = Vec::new();
-        if let Some(node) = before {
-            match self.place_of(node, key, from) {
-                (_, byte) if byte == at => {
-                    let after = self.update_children(node, at, changes);
-                    if let Some(after) = &after
-                        && after.iter().all(|(_, child)| child.is_some())
-                    {
-                        return Some(self.repoint(node, after));
-                    }
-                    children.extend(self.children(node));
-                    self.retire(node);
-                    if let Some(after) = after {
-                        children.retain(|(slot, _)| after.iter().all(|(s, _)| s != slot));
-                        children.extend(after.iter().filter_map(|&(s, child)| Some((s, child?))));
-                        changes = &[];
-                    }
-                }
-                // It skips the byte that now matters.
-                (path, _) => children.push((path.byte(at), node)),
-            }
+    /// Makes a slot lead to its new node. Every address has its new route from one store on.
+    fn link(&mut self, &Link { slot, node, meanwhile }: &Link) {
+        let short = self.short.entry(slot);
+        if node == NONE {
+            self.root.set_first(slot, short);
+            self.root.set_short(slot, short);
+            return;
         }
-        let (painted, is_empty) = self.paint(key, at);
-        // Shorter prefixes sort before those that they cover, not before all longer ones.
-        let below: Vec<(K, u8)> =
-            changes.iter().copied().filter(|&(_, len)| len > 8 * (at + 1)).collect();
-        for changes in below.chunk_by(|a, b| a.0.byte(at) == b.0.byte(at)) {
-            let slot = changes[0].0.byte(at);
-            let known = children.iter().position(|&(s, _)| s == slot);
-            let before = known.map(|i| children.swap_remove(i).1);
-            let child = self.update(before, at + 1, changes, painted[usize::from(slot)]);
-            children.extend(child.map(|node| (slot, node)));
+        if let Some(filled) = meanwhile {
+            self.root.set_first(slot, filled);
+            self.retire_filled(filled);
         }
-        match children[..] {
-            [] if is_empty => return None,
-            [(_, only)] if is_empty && K::SKIPS => {
-                let (path, byte) = self.place_of(only, key, at);
-                return Some(self.inherit(only, (path, byte), above));
-            }
-            _ => {}
-        }
-        let mut entries = if K::SKIPS { painted } else { pushed(painted, above) };
-        for (slot, node) in children {
-            let place = self.place_of(node, key.with_byte(at, slot), at + 1);
-            entries[usize::from(slot)] = self.inherit(node, place, painted[usize::from(slot)]);
-        }
-        Some(self.write(&entries, (key, at), above))
+        self.root.set_short(slot, short);
+        self.root.set_first(slot, node);
     }
-
-    /// Updates the nodes below a node in which nothing else changes: none if something does, or if
-    /// there is to be a node where there is none.
-    fn update_children(
-        &mut self,
-        node: u32,
-        at: u8,
-        changes: &[(K, u8)],
-    ) -> Option<Vec<(u8, Option<u32>)>> {
-        let lines = self.store.from(node & AT);
-        let is_below = |&(key, len): &(K, u8)| {
-            len > 8 * (at + 1) && node::entry::<K>(lines, node, key.byte(at)) & NODE != 0
-        };
-        if !changes.iter().all(is_below) {
-            return None;
-        }
-        let of_one_child = changes.chunk_by(|a, b| a.0.byte(at) == b.0.byte(at));
-        let after = of_one_child.map(|changes| {
-            let slot = changes[0].0.byte(at);
-            let child = node::entry::<K>(self.store.from(node & AT), node, slot);
-            let above = node::above(self.store.from(child & AT), child);
-            (slot, self.update(Some(child), at + 1, changes, above))
-        });
-        Some(after.collect())
-    }
-
-    /// The same node with other nodes below it: most changes of a large table come by many nodes in
-    /// which they do not end.
-    fn repoint(&mut self, node: u32, to: &[(u8, Option<u32>)]) -> u32 {
-        node::repoint::<K>(self.store.from(node & AT), node, to, &mut self.words);
-        let again = self.store.write(&self.words);
-        self.store.retire(node & AT, self.words.len() / WORDS);
-        node & !AT | again
-    }
-
-    /// The byte that the node of a part of the table has to look at: the first in which a prefix ends or
-    /// two of them differ.
-    fn turning_point(&self, before: Option<u32>, from: u8, changes: &[(K, u8)]) -> u8 {
-        if !K::SKIPS {
-            return from;
-        }
-        let (first, last) = (changes[0].0, changes[changes.len() - 1].0);
-        let shortest = changes.iter().map(|&(_, len)| len).min().unwrap_or(K::BITS);
-        let at = (first.shared(last) / 8).min((shortest - 1) / 8);
-        let at = before.map_or(at, |node| {
-            let (path, byte) = self.place_of(node, first, from);
-            at.min(byte).min(first.shared(path) / 8)
-        });
-        at.max(from)
-    }
-
-    /// The entries of the prefixes that end in one node, of which the key's first `at` bytes are the
-    /// path, and whether there are none.
-    fn paint(&self, key: K, at: u8) -> ([u32; ENTRIES], bool) {
-        let (first, last) = (key.padded(8 * at, false), key.padded(8 * at, true));
-        let mut entries = [NONE; ENTRIES];
-        let mut is_empty = true;
-        // In the order of the map a prefix comes before those that it covers.
-        for (&place, &entry) in self.routes.range(first.place(at, 0)..=last.place(at, u8::MAX)) {
-            let (key, len) = K::prefix(place);
-            let start = usize::from(key.byte(at));
-            entries[start..start + (1 << (8 * (at + 1) - len))].fill(entry);
-            is_empty = false;
-        }
-        (entries, is_empty)
-    }
-
-    /// The path of a node and the byte that it looks at. In IPv4 they follow from where it is.
-    fn place_of(&self, node: u32, key: K, from: u8) -> (K, u8) {
-        if !K::SKIPS {
-            return (key, from);
-        }
-        let lines = self.store.from(node & AT);
-        (K::from_path(node::path(lines)), node::byte(lines))
-    }
-
-    /// The nodes below a node.
-    fn children(&self, node: u32) -> Vec<(u8, u32)> {
-        let entries = node::entries::<K>(self.store.from(node & AT), node);
-        let all = (0..=u8::MAX).zip(entries);
-        all.filter(|(_, entry)| entry & NODE != 0).collect()
-    }
-
-    /// The node, or its like, with another entry of the longest shorter prefix above.
-    fn inherit(&mut self, node: u32, (key, at): (K, u8), above: u32) -> u32 {
-        let lines = self.store.from(node & AT);
-        if node::above(lines, node) == above {
-            return node;
-        }
-        let entries = if K::SKIPS {
-            node::entries::<K>(lines, node)
-        } else {
-            // The last level: what is not its own is inherited.
-            pushed(self.paint(key, at).0, above)
-        };
-        self.retire(node);
-        self.write(&entries, (key, at), above)
-    }
-
-    fn write(&mut self, entries: &[u32; ENTRIES], place: (K, u8), above: u32) -> u32 {
-        let is_plain = !K::SKIPS && (self.plain < FEW || node::runs(entries) > PLAIN_RUNS);
-        if is_plain {
-            self.plain += 1;
-            node::flatten(entries, above, &mut self.words);
-        } else {
-            node::compress(entries, place, above, &mut self.words);
-        }
-        let at = self.store.write(&self.words);
-        NODE | if is_plain { PLAIN } else { 0 } | at
-    }
-
-    fn retire(&mut self, node: u32) {
-        if node & PLAIN != 0 {
-            self.plain -= 1;
-        }
-        let lines = node::lines::<K>(self.store.from(node & AT), node);
-        self.store.retire(node & AT, lines);
-    }
-}
-
-/// Entries where nothing is filled in from above.
-fn pushed(entries: [u32; ENTRIES], above: u32) -> [u32; ENTRIES] {
-    entries.map(|entry| if entry == NONE { above } else { entry })
 }

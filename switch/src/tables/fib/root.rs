@@ -1,154 +1,155 @@
 //! The first 16 bits: one entry for each of their values.
 
 use super::node::{NODE, NONE};
-use std::sync::Arc;
+use crate::sync::{AtomicU32, Ordering};
+use core::ops::Range;
+use std::sync::{Arc, OnceLock};
 
 /// Prefixes up to so long end in the root.
 pub(super) const BITS: u8 = 16;
-const SLOTS: usize = 1 << BITS;
-/// Slots of a page: what a change of one slot copies. Smaller pages cost each snapshot more.
-const PAGE: usize = 128;
+/// Under loom an atomic takes a thousand times its memory: its tests use few slots, no two of them alike
+/// in their last two bits.
+const SLOTS: usize = if cfg!(loom) { 4 } else { 1 << BITS };
 
-/// A word for each slot, in pages that versions share.
+/// The root of a table, in one piece: two words for each slot, of which all but a few lookups read the
+/// first and only the first. It is changed where it is, so that of a change no other line moves between
+/// the cores than those of its slots.
+///
+/// # Why a lookup is right while it changes
+///
+/// Below the root nothing changes but the values of entries that stay entries, so that a node finds a
+/// prefix for an address, or does not, for as long as it is there. What a lookup then needs of the root
+/// is one word, or both:
+///
+/// - *The first says it all*, by a node or by itself. The node's words were written before its place was
+///   stored (release), and are read after it was loaded (acquire).
+/// - *The node knows nothing of the address*: the second is looked at, and then the first once more. If
+///   it is the same, the two belonged together at some moment in between: had the second been stored after
+///   a change of the first, whoever sees the one sees the other. A node does not come back in the place
+///   that it had, since its memory is not used again while somebody may look.
+///
+/// Who changes both words of a slot sees to it that the state in between is that of before or that of
+/// after (`rib.rs`).
 #[derive(Clone)]
-struct Pages([Arc<[u32; PAGE]>; SLOTS / PAGE]);
-
-impl Pages {
-    fn new() -> Pages {
-        let page = Arc::new([NONE; PAGE]);
-        Pages(core::array::from_fn(|_| page.clone()))
-    }
-
-    #[inline(always)]
-    fn get(&self, slot: usize) -> u32 {
-        self.0[slot / PAGE % (SLOTS / PAGE)][slot % PAGE]
-    }
-
-    /// Whether a page has a slot with this bit set.
-    fn has(&self, page: usize, bit: u32) -> bool {
-        self.0[page].iter().any(|entry| entry & bit != 0)
-    }
-
-    fn set(&mut self, slot: usize, entry: u32) {
-        if self.get(slot) != entry {
-            Arc::make_mut(&mut self.0[slot / PAGE])[slot % PAGE] = entry;
-        }
-    }
-}
-
-/// The root of a table.
-#[derive(Clone)]
-pub(super) struct Root {
-    /// The node of each slot that has one, else the entry of its longest prefix.
-    first: Pages,
-    /// The entry of each slot's longest prefix, for addresses that the node knows nothing longer of.
-    short: Pages,
-}
+pub(super) struct Root(Arc<[AtomicU32; 2 * SLOTS]>);
 
 impl Root {
-    pub(super) fn new() -> Root {
-        Root { first: Pages::new(), short: Pages::new() }
+    /// The root that all tables share into which nothing has been put.
+    pub(super) fn empty() -> Root {
+        static EMPTY: OnceLock<Root> = OnceLock::new();
+        if cfg!(loom) { Root::new() } else { EMPTY.get_or_init(Root::new).clone() }
     }
 
-    /// A node or the entry of the longest prefix.
+    fn new() -> Root {
+        Root::of(|_| NONE)
+    }
+
+    /// Another root with the same entries.
+    pub(super) fn copy(&self) -> Root {
+        Root::of(|i| self.0[i].load(Ordering::Relaxed))
+    }
+
+    fn of(entry: impl Fn(usize) -> u32) -> Root {
+        let words: Arc<[AtomicU32]> = (0..2 * SLOTS).map(|i| AtomicU32::new(entry(i))).collect();
+        Root(words.try_into().unwrap_or_else(|_| unreachable!("as many as there are")))
+    }
+
+    /// The node of a slot that has one, else the entry of its longest prefix.
     #[inline(always)]
     pub(super) fn first(&self, slot: usize) -> u32 {
-        self.first.get(slot)
+        self.0[slot % SLOTS].load(Ordering::Acquire)
     }
 
-    /// The entry of the longest prefix that ends in the root.
+    /// The entry of the longest prefix that ends in the root, for addresses that the node knows nothing
+    /// longer of.
+    #[inline(always)]
     pub(super) fn short(&self, slot: usize) -> u32 {
-        self.short.get(slot)
+        self.0[SLOTS + slot % SLOTS].load(Ordering::Acquire)
     }
 
-    /// The slot has this node, or [`NONE`].
-    pub(super) fn set_node(&mut self, slot: usize, node: u32) {
-        self.first.set(slot, if node == NONE { self.short(slot) } else { node });
+    pub(super) fn set_first(&self, slot: usize, entry: u32) {
+        self.set(slot % SLOTS, entry);
     }
 
-    pub(super) fn set_short(&mut self, slot: usize, entry: u32) {
-        self.short.set(slot, entry);
+    pub(super) fn set_short(&self, slot: usize, entry: u32) {
+        self.set(SLOTS + slot % SLOTS, entry);
+    }
+
+    fn set(&self, i: usize, entry: u32) {
+        // A line that is not written stays in the cache of who reads it.
+        if self.0[i].load(Ordering::Relaxed) != entry {
+            self.0[i].store(entry, Ordering::Release);
+            #[cfg(test)]
+            super::tests::amend::stored(Some(i % SLOTS));
+        }
+    }
+
+    /// The slot's longest prefix has this entry now, and its node, if it has one, stays.
+    pub(super) fn set_only_short(&self, slot: usize, entry: u32) {
         if self.first(slot) & NODE == 0 {
-            self.first.set(slot, entry);
+            self.set_first(slot, entry);
         }
-    }
-
-    /// As [`Root::set_short`] for all slots of a page; `uniform` is one in which all have this entry.
-    fn set_short_page(&mut self, page: usize, uniform: &Arc<[u32; PAGE]>) {
-        self.short.0[page] = uniform.clone();
-        if !self.first.has(page, NODE) {
-            self.first.0[page] = uniform.clone();
-            return;
-        }
-        for slot in page * PAGE..(page + 1) * PAGE {
-            self.set_short(slot, uniform[0]);
-        }
+        self.set_short(slot, entry);
     }
 
     /// Bytes of memory held.
-    pub(super) fn memory(&self) -> usize {
-        let mut pages: Vec<_> = self.first.0.iter().chain(&self.short.0).map(Arc::as_ptr).collect();
-        pages.sort_unstable();
-        pages.dedup();
-        size_of::<Root>() + pages.len() * size_of::<[u32; PAGE]>()
+    pub(super) const fn memory(&self) -> usize {
+        size_of::<[AtomicU32; 2 * SLOTS]>()
     }
 }
 
-/// How long each slot's longest prefix is, plus one; zero where there is none. Only what changes the
-/// root needs to know.
-pub(super) struct Depths(Box<[u8]>);
+/// The prefixes that end in the root, as what changes the table knows them: of each slot the entry of the
+/// longest, and its length plus one; zero where there is none.
+///
+/// Empty as long as there has been no such prefix.
+pub(super) struct Short {
+    entries: Box<[u32]>,
+    depths: Box<[u8]>,
+    /// Slots whose entry may be another one than readers see.
+    changed: Vec<Range<usize>>,
+}
 
-impl Depths {
-    pub(super) fn new() -> Depths {
-        Depths(vec![0; SLOTS].into())
+impl Short {
+    pub(super) fn new() -> Short {
+        Short { entries: Box::new([]), depths: Box::new([]), changed: Vec::new() }
     }
 
-    /// Writes a prefix of `len` bits from a slot on: over shorter ones, and over itself.
-    pub(super) fn insert(&mut self, root: &mut Root, slot: usize, len: u8, entry: u32) {
-        self.paint(root, slot, len, |depth| depth <= len + 1, (entry, len + 1));
+    /// The entry of a slot's longest prefix.
+    pub(super) fn entry(&self, slot: usize) -> u32 {
+        self.entries.get(slot).copied().unwrap_or(NONE)
+    }
+
+    /// The slots whose entry may have changed since this was asked last.
+    pub(super) fn take_changed(&mut self) -> Vec<Range<usize>> {
+        core::mem::take(&mut self.changed)
+    }
+
+    /// Puts a prefix of `len` bits from a slot on: over shorter ones, and over itself.
+    pub(super) fn insert(&mut self, slot: usize, len: u8, entry: u32) {
+        self.paint(slot, len, |depth| depth <= len + 1, (entry, len + 1));
     }
 
     /// Takes a prefix out: what it had is its parent's, of which the entry and length are given.
-    pub(super) fn remove(
-        &mut self,
-        root: &mut Root,
-        slot: usize,
-        len: u8,
-        parent: Option<(u32, u8)>,
-    ) {
+    pub(super) fn remove(&mut self, slot: usize, len: u8, parent: Option<(u32, u8)>) {
         let parent = parent.map_or((NONE, 0), |(entry, len)| (entry, len + 1));
-        self.paint(root, slot, len, |depth| depth == len + 1, parent);
+        self.paint(slot, len, |depth| depth == len + 1, parent);
     }
 
     fn paint(
         &mut self,
-        root: &mut Root,
-        first: usize,
+        slot: usize,
         len: u8,
         wanted: impl Fn(u8) -> bool,
         (entry, depth): (u32, u8),
     ) {
-        let last = first + (1 << (BITS - len));
-        let uniform = (last - first >= PAGE).then(|| Arc::new([entry; PAGE]));
-        let mut slot = first;
-        while slot < last {
-            // A default route is in all pages, which it fills with one, as a rule.
-            if let Some(uniform) = &uniform
-                && self.0[slot..slot + PAGE].iter().all(|&depth| wanted(depth))
-            {
-                self.0[slot..slot + PAGE].fill(depth);
-                root.set_short_page(slot / PAGE, uniform);
-                slot += PAGE;
-                continue;
-            }
-            let end = last.min(slot + PAGE);
-            for slot in slot..end {
-                if wanted(self.0[slot]) {
-                    self.0[slot] = depth;
-                    root.set_short(slot, entry);
-                }
-            }
-            slot = end;
+        if self.entries.is_empty() {
+            (self.entries, self.depths) = (vec![NONE; 1 << BITS].into(), vec![0; 1 << BITS].into());
         }
+        let slots = slot..slot + (1 << (BITS - len));
+        let all = self.entries[slots.clone()].iter_mut().zip(&mut self.depths[slots.clone()]);
+        for (e, d) in all.filter(|(_, d)| wanted(**d)) {
+            (*e, *d) = (entry, depth);
+        }
+        self.changed.push(slots);
     }
 }

@@ -1,5 +1,7 @@
 //! The tables against their definition, and against themselves as they were.
 
+pub(super) mod amend;
+
 use super::*;
 use proptest::prelude::*;
 use std::collections::BTreeMap;
