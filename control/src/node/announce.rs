@@ -1,7 +1,8 @@
 //! Routes that a routing protocol announces: many, changing often, and no part of the configuration.
 //!
 //! A change of them touches the trie and the kernel's routes at those prefixes and nothing else: no state is
-//! validated, compared or compiled, however many routes there are. Only when a route leads to where none of
+//! validated, compared or compiled, however many routes there are, and workers see it where they look; a new
+//! snapshot is published only now and then, for memory to be used again. Only when a route leads to where none of
 //! them led before is the rest looked at, since the kernel may have to resolve a next hop for it.
 
 use std::sync::Arc;
@@ -34,10 +35,11 @@ impl Node {
         if done.unresolved {
             self.refresh();
         } else {
-            let (fib, next_hops) = self.table_ids.routes.snapshot();
-            self.tables = Arc::new(Tables { fib, next_hops, ..Tables::clone(&self.tables) });
+            if let Some((fib, next_hops)) = self.table_ids.routes.amend() {
+                self.tables = Arc::new(Tables { fib, next_hops, ..Tables::clone(&self.tables) });
+                self.engine.publish(self.tables.clone());
+            }
             self.generation += 1;
-            self.engine.publish(self.tables.clone());
             self.change_host_routes(add, del);
         }
         if !self.engine.wait_until_taken(TAKEN_WITHIN) {
