@@ -132,4 +132,5 @@ def main():
         measure(sys.argv[1], int(n))
 
 
-main()
+if __name__ == "__main__":
+    main()

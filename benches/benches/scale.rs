@@ -198,13 +198,18 @@ fn forwarding(n: usize, rounds: u32) {
         "  memory               {:>8.2} MiB more after the last round than after the first",
         (last as f64 - first as f64) / 1048576.0
     );
-    let seen = writer.latency(rig.reader(), 2000);
+    let [seen, undisturbed] = writer.latency(rig.reader(), 2000);
     let at = |part: f64| seen[((seen.len() - 1) as f64 * part) as usize];
     println!(
-        "  one change, until a worker forwards by it: {:.1} µs median, {:.1} 99 %, {:.1} at most of {}\n",
+        "  one change, until a worker forwards by it: {:.1} µs median, {:.1} 99 %, {:.1} at most of {}",
         at(0.5),
         at(0.99),
         at(1.0),
         seen.len()
+    );
+    println!(
+        "  of the {} during which both had their cores: {:.1} µs at most\n",
+        undisturbed.len(),
+        undisturbed.last().copied().unwrap_or(f64::NAN)
     );
 }

@@ -77,6 +77,16 @@ struct Shared {
     /// When the change that is under way began, and how many the reader has seen.
     began: AtomicU64,
     seen: AtomicU64,
+    /// How many the writer is done with, and how often it had been taken off its core by then.
+    done: AtomicU64,
+    switches: AtomicU64,
+}
+
+/// How often this thread was taken off its core so far.
+fn switches() -> u64 {
+    let status = std::fs::read_to_string("/proc/thread-self/status").unwrap_or_default();
+    let count = |line: &str| line.split_once("ctxt_switches:")?.1.trim().parse::<u64>().ok();
+    status.lines().filter_map(count).sum()
 }
 
 /// The address by whose route [`Order::One`] is measured.
@@ -104,20 +114,38 @@ impl Writer {
     }
 
     /// How many microseconds it took from when a change begins until a reader that looks all the time
-    /// finds it in the newest snapshot; sorted.
-    pub fn latency(&self, reader: &mut Reader<Tables>, times: u64) -> Vec<f64> {
+    /// finds it; sorted. And so for those changes during which both threads had their cores.
+    pub fn latency(&self, reader: &mut Reader<Tables>, times: u64) -> [Vec<f64>; 2] {
         self.tell(Order::One(times));
-        let mut all = Vec::new();
+        let (mut all, mut undisturbed) = (Vec::new(), Vec::new());
+        let mut here = switches();
+        let mut there = self.shared.switches.load(Ordering::Acquire);
         for n in 0..times {
+            let (mut looked, mut longest) = (tsc::now(), 0);
             while reader.current().fib.lookup(WATCHED.into()) != Some(watched(n)) {
-                std::hint::spin_loop();
+                let now = tsc::now();
+                longest = longest.max(now - looked);
+                looked = now;
             }
             let took = tsc::now() - self.shared.began.load(Ordering::Acquire);
+            // The writer says so once it is done with publishing, too.
+            while self.shared.done.load(Ordering::Acquire) != n + 1 {
+                std::hint::spin_loop();
+            }
+            let [to_us, slow] = [1e-3 / tsc::per_nanosecond(), 20.0];
+            let before = (here, there);
+            (here, there) = (switches(), self.shared.switches.load(Ordering::Acquire));
+            all.push(took as f64 * to_us);
+            // Neither was another thread in between, nor, as the clock tells, the hypervisor.
+            if before == (here, there) && longest as f64 * to_us < slow {
+                undisturbed.push(took as f64 * to_us);
+            }
             self.shared.seen.store(n + 1, Ordering::Release);
-            all.push(took as f64 / tsc::per_nanosecond() / 1e3);
         }
-        all.sort_by(f64::total_cmp);
-        all
+        [all, undisturbed].map(|mut of| {
+            of.sort_by(f64::total_cmp);
+            of
+        })
     }
 
     fn tell(&self, order: Order) {
@@ -183,6 +211,8 @@ impl Changer {
         self.shared.began.store(tsc::now(), Ordering::Release);
         self.rib.insert(prefix, watched(n));
         self.publish();
+        self.shared.switches.store(switches(), Ordering::Release);
+        self.shared.done.store(n + 1, Ordering::Release);
     }
 
     /// As the daemon does it for announced routes (`control/src/node/announce.rs`).

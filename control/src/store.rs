@@ -6,7 +6,7 @@
 //! API returns with a restart if the configuration file declares it, and an object that is taken
 //! out of the configuration file stays away.
 
-use std::collections::HashSet;
+use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
@@ -81,24 +81,24 @@ impl Store {
     }
 }
 
-fn keys<T: Object>(state: &State) -> HashSet<String> {
-    T::list(state).iter().map(T::key).collect()
-}
-
-fn beyond<T: Object>(current: &State, declared: &State) -> Vec<T> {
-    let declared = keys::<T>(declared);
+fn beyond<'a, T: Object + 'a>(current: &'a State, declared: &'a State) -> Vec<T> {
+    let declared: BTreeSet<T::Key<'a>> = T::list(declared).iter().map(T::key).collect();
     T::list(current).iter().filter(|o| !declared.contains(&o.key())).cloned().collect()
 }
 
 fn left_out<T: Object>(object: &T, why: &str) {
-    tracing::warn!("{} {:?} of the state file is left out: {why}", T::KIND, object.key());
+    tracing::warn!(
+        "{} {:?} of the state file is left out: {why}",
+        T::KIND,
+        object.key().to_string()
+    );
 }
 
 /// Adds the objects that are not declared and that make sense.
 fn merge<T: Object>(state: &mut State, mut kept: Vec<T>) {
-    let declared = keys::<T>(state);
+    let declared: BTreeSet<String> = T::list(state).iter().map(|o| o.key().to_string()).collect();
     kept.retain(|o| {
-        let is_new = !declared.contains(&o.key());
+        let is_new = !declared.contains(&o.key().to_string());
         if !is_new {
             left_out(o, "the configuration file declares it");
         }

@@ -93,12 +93,16 @@ pub trait Object: Serialize + Clone + PartialEq {
     fn list(state: &State) -> &Vec<Self>;
     /// The list it is in, writable.
     fn list_mut(state: &mut State) -> &mut Vec<Self>;
+    /// What tells objects of its kind apart, shown as an operator writes it.
+    type Key<'a>: Ord + fmt::Display
+    where
+        Self: 'a;
     /// What no other object of its kind shares: name, prefix or address.
-    fn key(&self) -> String;
+    fn key(&self) -> Self::Key<'_>;
 }
 
 macro_rules! objects {
-    ($($ty:ident $list:ident $kind:ident $self:ident => $key:expr;)*) => {
+    ($($ty:ident $list:ident $kind:ident $of:ty, $self:ident => $key:expr;)*) => {
         $(impl Object for crate::state::$ty {
             const KIND: Kind = Kind::$kind;
             fn list(state: &State) -> &Vec<Self> {
@@ -107,7 +111,8 @@ macro_rules! objects {
             fn list_mut(state: &mut State) -> &mut Vec<Self> {
                 &mut state.$list
             }
-            fn key(&$self) -> String {
+            type Key<'a> = $of;
+            fn key(&$self) -> Self::Key<'_> {
                 $key
             }
         })*
@@ -115,17 +120,22 @@ macro_rules! objects {
 }
 
 objects! {
-    Segment segments Segment self => self.name.clone();
-    Port ports Port self => self.name.clone();
-    Tunnel tunnels Tunnel self => self.name.clone();
-    Route routes Route self => self.prefix.to_string();
-    Neighbor neighbors Neighbor self => self.ip.to_string();
-    FdbEntry fdb Fdb self => fdb_key(self.mac, &self.segment);
+    Segment segments Segment &'a str, self => &self.name;
+    Port ports Port &'a str, self => &self.name;
+    Tunnel tunnels Tunnel &'a str, self => &self.name;
+    Route routes Route encap::Prefix, self => self.prefix;
+    Neighbor neighbors Neighbor std::net::IpAddr, self => self.ip;
+    FdbEntry fdb Fdb FdbKey<'a>, self => FdbKey(self.mac, &self.segment);
 }
 
-/// The key of a static FDB entry.
-pub(crate) fn fdb_key(mac: encap::Mac, segment: &str) -> String {
-    format!("{mac} in {segment}")
+/// The key of a static FDB entry: its address, and the segment that it is in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct FdbKey<'a>(pub encap::Mac, pub &'a str);
+
+impl fmt::Display for FdbKey<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} in {}", self.0, self.1)
+    }
 }
 
 impl State {
@@ -158,15 +168,19 @@ fn section<T: Serialize + PartialEq>(
     out.extend(change(kind, String::new(), old.as_ref(), new.as_ref()));
 }
 
-fn list<T: Object>(out: &mut Vec<Change>, old: &State, new: &State) {
-    let mut keys: BTreeMap<String, (Option<&T>, Option<&T>)> = BTreeMap::new();
+fn list<'a, T: Object + 'a>(out: &mut Vec<Change>, old: &'a State, new: &'a State) {
+    let mut keys: BTreeMap<T::Key<'a>, (Option<&T>, Option<&T>)> = BTreeMap::new();
     for o in T::list(old) {
         keys.entry(o.key()).or_default().0 = Some(o);
     }
     for o in T::list(new) {
         keys.entry(o.key()).or_default().1 = Some(o);
     }
-    out.extend(keys.into_iter().filter_map(|(key, (old, new))| change(T::KIND, key, old, new)));
+    let differ = keys.into_iter().filter(|(_, (old, new))| old != new);
+    let start = out.len();
+    out.extend(differ.filter_map(|(key, (old, new))| change(T::KIND, key.to_string(), old, new)));
+    // As they are read.
+    out[start..].sort_by(|a, b| a.name.cmp(&b.name));
 }
 
 fn change<T: Serialize + PartialEq>(

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use crate::diff::{Object, fdb_key};
+use crate::diff::{FdbKey, Object};
 use crate::error::{Code, Error, FieldError};
 use crate::method::Request;
 use crate::state::{FdbEntry, Neighbor, Port, Route, Segment, State, Switch, Tunnel};
@@ -11,7 +11,7 @@ impl State {
     /// The desired state after `request`, valid, or why there is none. A request that only reads,
     /// or that only touches learned state, leaves it as it is. Whether an `apply` is a dry run is
     /// not asked here.
-    pub fn edited(&self, request: &Request) -> Result<State, Error> {
+    pub fn edited<'a>(&'a self, request: &'a Request) -> Result<State, Error> {
         match request {
             Request::ConfigApply(apply) => self.replaced(&apply.config),
             Request::PortAdd(o) => self.with(o),
@@ -23,9 +23,9 @@ impl State {
             Request::PortDel(by) => self.without::<Port>(&by.name),
             Request::SegmentDel(by) => self.without::<Segment>(&by.name),
             Request::TunnelDel(by) => self.without::<Tunnel>(&by.name),
-            Request::RouteDel(by) => self.without::<Route>(&by.prefix.to_string()),
-            Request::NeighborDel(by) => self.without::<Neighbor>(&by.ip.to_string()),
-            Request::FdbDel(by) => self.without::<FdbEntry>(&fdb_key(by.mac, &by.segment)),
+            Request::RouteDel(by) => self.without::<Route>(by.prefix),
+            Request::NeighborDel(by) => self.without::<Neighbor>(by.ip),
+            Request::FdbDel(by) => self.without::<FdbEntry>(FdbKey(by.mac, &by.segment)),
             Request::StatusGet(_)
             | Request::RouteUpdate(_)
             | Request::CountersGet(_)
@@ -50,8 +50,8 @@ impl State {
     }
 
     fn with<T: Object>(&self, object: &T) -> Result<State, Error> {
-        let (kind, key) = (T::KIND, object.key());
-        if !key.is_empty() && T::list(self).iter().any(|o| o.key() == key) {
+        if T::list(self).iter().any(|o| o.key() == object.key()) {
+            let (kind, key) = (T::KIND, object.key().to_string());
             let message =
                 format!("there is a {kind} {key:?} already: remove it first, or use another name");
             return Err(Error::new(Code::AlreadyExists, message));
@@ -62,15 +62,15 @@ impl State {
         Ok(next)
     }
 
-    fn without<T: Object>(&self, key: &str) -> Result<State, Error> {
-        let kind = T::KIND;
-        let mut next = self.clone();
-        let list = T::list_mut(&mut next);
-        let Some(at) = list.iter().position(|o| o.key() == key) else {
+    fn without<'a, T: Object + 'a>(&'a self, key: T::Key<'a>) -> Result<State, Error> {
+        let at = T::list(self).iter().position(|o| o.key() == key);
+        let (kind, key) = (T::KIND, key.to_string());
+        let Some(at) = at else {
             let message = format!("there is no {kind} {key:?}: `podswitch {kind} list` tells them");
             return Err(Error::new(Code::NotFound, message));
         };
-        list.remove(at);
+        let mut next = self.clone();
+        T::list_mut(&mut next).remove(at);
         // The state was valid before, so that what is wrong now refers to what was removed.
         next.validate().map_err(|errors| {
             let mut error = Error::invalid(errors);

@@ -175,7 +175,7 @@ prop_compose! {
 fn without_duplicates(mut s: State) -> State {
     fn once<T: Object>(s: &mut State) {
         let mut seen = std::collections::HashSet::new();
-        T::list_mut(s).retain(|o| seen.insert(o.key()));
+        T::list_mut(s).retain(|o| seen.insert(o.key().to_string()));
     }
     once::<Segment>(&mut s);
     once::<Port>(&mut s);
@@ -192,7 +192,7 @@ type Objects = BTreeMap<(Kind, String), Value>;
 fn objects(s: &State) -> Objects {
     fn list<T: Object>(s: &State, out: &mut Objects) {
         for o in T::list(s) {
-            out.insert((T::KIND, o.key()), serde_json::to_value(o).unwrap());
+            out.insert((T::KIND, o.key().to_string()), serde_json::to_value(o).unwrap());
         }
     }
     let mut out = Objects::new();

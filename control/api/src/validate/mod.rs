@@ -9,7 +9,6 @@ mod section;
 mod tunnel;
 
 use core::fmt;
-use std::collections::HashMap;
 use std::net::IpAddr;
 
 use encap::Mac;
@@ -112,16 +111,18 @@ impl Check {
 
     /// Every key once.
     fn unique<T: Object>(&mut self, state: &State, key: &'static str) {
-        let mut seen = HashMap::new();
-        for (i, object) in T::list(state).iter().enumerate() {
-            let value = object.key();
-            if let Some(first) = seen.get(&value) {
-                let at = At { kind: T::KIND, index: Some(i), name: "" };
-                let expected = format!("one that {}[{first}] does not have already", T::KIND);
-                self.wrong(at, key, format_args!("{value:?}"), expected);
-            } else {
-                seen.insert(value, i);
-            }
+        let list = T::list(state);
+        // Sorted rather than hashed: as a rule they are in order.
+        let mut keys: Vec<_> = list.iter().map(T::key).zip(0..).collect();
+        keys.sort();
+        let same = keys.chunk_by(|a, b| a.0 == b.0);
+        let mut again: Vec<(usize, usize)> =
+            same.flat_map(|all| all[1..].iter().map(|(_, i)| (*i, all[0].1))).collect();
+        again.sort_unstable();
+        for (i, first) in again {
+            let at = At { kind: T::KIND, index: Some(i), name: "" };
+            let expected = format!("one that {}[{first}] does not have already", T::KIND);
+            self.wrong(at, key, format_args!("{:?}", list[i].key().to_string()), expected);
         }
     }
 

@@ -22,9 +22,7 @@ pub(super) fn routes(check: &mut Check, state: &State) {
     let tunnels = by_name(&state.tunnels, |t: &Tunnel| &t.name);
     let routes = state.node.is_some() || state.is_router();
     let own = state.own_prefixes();
-    for (i, r) in state.routes.iter().enumerate() {
-        let name = r.prefix.to_string();
-        let at = At { kind: Kind::Route, index: Some(i), name: &name };
+    let one = |check: &mut Check, at: At<'_>, r: &Route| {
         if !routes {
             check.wrong(at, "", "", NO_ROUTER);
         } else if own.contains(&r.prefix) {
@@ -35,6 +33,16 @@ pub(super) fn routes(check: &mut Check, state: &State) {
             check.wrong(at, "prefix", r.prefix, expected);
         }
         via(check, at, state, r, &|name| tunnels.contains_key(name));
+    };
+    for (i, r) in state.routes.iter().enumerate() {
+        let at = At { kind: Kind::Route, index: Some(i), name: "" };
+        let before = check.errors.len();
+        one(check, at, r);
+        // Of many thousand routes only those are written out that something is wrong with.
+        if check.errors.len() > before {
+            check.errors.truncate(before);
+            one(check, At { name: &r.prefix.to_string(), ..at }, r);
+        }
     }
 }
 
