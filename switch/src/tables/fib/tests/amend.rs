@@ -15,12 +15,14 @@ pub(in crate::tables::fib) fn stored(slot: Option<usize>) {
     WATCHER.with_borrow_mut(|watcher| watcher.iter_mut().for_each(|w| w.look(slot)));
 }
 
+/// An address, its routes before and after, and whether the latter has been seen.
+type Expected = (IpAddr, [Option<u32>; 2], bool);
+
 /// Somebody who looks whenever a word has changed.
 struct Watcher {
     fib: Fib,
-    /// By slot of the root, each address with the routes of before and after, and whether the latter has been
-    /// seen.
-    expected: BTreeMap<usize, Vec<(IpAddr, [Option<u32>; 2], bool)>>,
+    /// By slot of the root.
+    expected: BTreeMap<usize, Vec<Expected>>,
     looks: usize,
 }
 
@@ -235,7 +237,7 @@ fn whoever_looks_meanwhile_finds_a_route_of_the_time() {
         };
         let readers = [s.spawn(look), s.spawn(look)];
         let mut routes = BTreeMap::new();
-        for n in 1..=CHANGES {
+        for (n, times) in times.iter().enumerate().skip(1) {
             for _ in 0..1 + random(4) {
                 let p = all[random(all.len())];
                 if random(3) == 0 {
@@ -247,7 +249,7 @@ fn whoever_looks_meanwhile_finds_a_route_of_the_time() {
                     routes.insert(p, value);
                 }
             }
-            for (ip, right) in ips.iter().zip(&times[n]) {
+            for (ip, right) in ips.iter().zip(times) {
                 right.store(model(&routes, *ip).map_or(0, |v| v as usize + 1), Ordering::SeqCst);
             }
             begun.store(n, Ordering::SeqCst);
