@@ -234,7 +234,8 @@ impl<K: Key> Routes<K> {
     }
 
     fn write(&mut self, entries: &[u32; ENTRIES], place: (K, u8), above: u32) -> u32 {
-        let is_plain = !K::SKIPS && (self.plain < FEW || node::runs(entries) > PLAIN_RUNS);
+        let is_plain =
+            !K::SKIPS && ((0..FEW).contains(&self.plain) || node::runs(entries) > PLAIN_RUNS);
         if is_plain {
             self.plain += 1;
             node::flatten(entries, above, &mut self.words);
