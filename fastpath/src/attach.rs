@@ -172,6 +172,7 @@ fn serve(
         if !port.workers.contains(&index) {
             port.workers.push(index);
         }
+        engine.make_room(&engine.workers[index]);
         adopt(&engine.workers[index], index, id, port, endpoint)?;
     }
     for (index, worker) in engine.workers.iter().enumerate() {

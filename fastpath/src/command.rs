@@ -27,6 +27,10 @@ pub(crate) enum Command {
     Count { ports: Vec<(PortId, PortSnapshot)>, reply: SyncSender<Vec<(PortId, PortSnapshot)>> },
     /// Name the ports whose device was deleted.
     FindGone { reply: SyncSender<Vec<PortId>> },
+    /// Begin to take back buffers that ports do not need; the answer is how many.
+    Recall { reply: SyncSender<u32> },
+    /// A grace period has passed since then.
+    Recalled,
     /// Name the silent port that holds the most buffers, if one does.
     FindHoarder { reply: SyncSender<Option<PortId>> },
     /// End.

@@ -4,6 +4,7 @@ use crate::attach::{self, Port};
 use crate::command::{Command, Mailbox};
 use crate::config::{AttachSpec, Attached, EngineConfig, TapSpec, UplinkFilter};
 use crate::error::Error;
+use crate::fill;
 use crate::io::{Gauges, WorkerIo};
 use crate::lane::{LaneEnd, Lanes};
 use crate::pipeline::{Pipeline, Switch};
@@ -75,6 +76,8 @@ pub struct Engine {
     pub(crate) workers: Vec<WorkerHandle>,
     pub(crate) state: Mutex<State>,
     publisher: Mutex<Option<Publisher<Tables>>>,
+    /// Two grace periods at a time would be one too few.
+    recalling: Mutex<()>,
     start: Instant,
 }
 
@@ -113,6 +116,7 @@ impl Engine {
             workers: Vec::new(),
             state: Mutex::new(State { program, ports: BTreeMap::new() }),
             publisher: Mutex::new(None),
+            recalling: Mutex::new(()),
             start: Instant::now(),
             config,
         };
@@ -238,14 +242,18 @@ impl Engine {
     }
 
     /// Housekeeping, to be called about once a second: frees tables that no worker uses any more, and
-    /// when buffers are short, opens the socket anew that holds many and has been silent for some
-    /// seconds. That takes it out of service for about 30 ms.
+    /// when buffers are short, takes those back that silent ports hold. From where that cannot be done, a
+    /// zero-copy driver's ring above all, they come by opening the socket anew, which takes it out of
+    /// service for about 30 ms.
     pub fn collect(&self) {
         if let Some(publisher) = lock(&self.publisher).as_mut() {
             publisher.collect();
         }
         for (index, worker) in self.workers.iter().enumerate() {
             if !worker.gauges.pressed.swap(false, Ordering::Relaxed) {
+                continue;
+            }
+            if self.recall(worker) {
                 continue;
             }
             let (reply, answer) = sync_channel(1);
@@ -255,6 +263,30 @@ impl Engine {
             {
                 tracing::error!("port {port}: {e}");
             }
+        }
+    }
+
+    /// Takes back buffers that ports do not need; whether there were any.
+    fn recall(&self, worker: &WorkerHandle) -> bool {
+        let _one_at_a_time = lock(&self.recalling);
+        let (reply, answer) = sync_channel(1);
+        worker.mailbox.push(Command::Recall { reply });
+        if answer.recv_timeout(COUNT_TIMEOUT).unwrap_or(0) == 0 {
+            return false;
+        }
+        if let Err(e) = sys::wait_for_grace_period() {
+            // They stay in limbo, and come back with their frames or when the port goes.
+            tracing::warn!("cannot take buffers back: membarrier: {e}");
+            return false;
+        }
+        worker.mailbox.push(Command::Recalled);
+        true
+    }
+
+    /// Sees to it that a worker has buffers for one more port.
+    pub(crate) fn make_room(&self, worker: &WorkerHandle) {
+        if worker.gauges.free.load(Ordering::Relaxed) < fill::transmission(worker.frames) {
+            self.recall(worker);
         }
     }
 

@@ -1,9 +1,10 @@
 //! How many buffers a socket holds for reception.
 //!
-//! Buffers are few (8192 a worker by default) and ports many, and a buffer in a fill ring cannot be
-//! taken back except by closing the socket. So every socket starts with a few, its *floor*, enough
-//! for the largest frame that its interface may receive, and rests at a *burst* while most of the
-//! pool is free: what a sender puts out while the scheduler keeps a woken worker waiting.
+//! Buffers are few (4096 a worker by default: the kernel keeps 120 bytes for each of them and socket, and
+//! twice as many would make a port cost more than 1 MiB) and ports many. Every socket has a *floor*, a few
+//! buffers that nobody else gets. It is to hold a *whole* frame, enough for the largest one that its
+//! interface may receive, and rests at a *burst* while most of the pool is free: what a sender
+//! puts out while the scheduler keeps a woken worker waiting.
 //!
 //! A socket that is seen with more than half of its buffers used gets a *target* of four times as
 //! many, up to the size of its ring; one whose backlog stays below an eighth of its target over a
@@ -11,18 +12,25 @@
 //! One whose ring stays full for a long time is offered more than the switch forwards: a deep queue delays
 //! every frame then and saves none, and more buffers go round than a cache holds. Its target is a burst
 //! until its queue has been seen short again (a *standing queue*, RFC 8289 section 3.1).
-//! One that falls silent altogether keeps what it holds; when a busy one is short because of that,
-//! [`crate::Engine::collect`] closes it and opens it again.
 //!
-//! Above its floor a socket is refilled only while the pool has more free than a *reserve*: a
-//! quarter of it for transmission, and what other sockets miss to their floors. So one port cannot
-//! take the last buffers from another, and the sum is bounded whatever the traffic.
+//! Above its floor a socket is refilled only while the pool has more free than a *reserve*: an
+//! eighth of it for transmission, and what other sockets miss to their floors. So one port cannot
+//! take the last buffers from another, and the sum is bounded whatever the traffic. Up to a whole frame
+//! a socket with traffic may use half of what is for transmission, and one without leaves twice as much.
+//!
+//! What a socket holds and does not use is taken back when others are short (`port/recall.rs`,
+//! [`crate::Engine::collect`]): bursts of silent ones first, then all but their floors. So three quarters
+//! of the pool are promised, as floors, and 255 pods and the node fit in. A port at its floor that
+//! gets a frame of more pieces loses it; it is seen, the port gets a whole frame, and the next one passes. A
+//! port that is sent something gets it beforehand, since an answer follows.
 
 use crate::frame::RX_CAPACITY;
 use crate::pool::MAX_SEGMENTS;
 
 /// The least that a socket holds.
-const MIN_FLOOR: u32 = 24;
+const FLOOR: u32 = 12;
+/// The least that a socket with traffic holds when there is enough.
+const MIN_WHOLE: u32 = 24;
 /// Frames that a NAPI poll of a driver delivers at most.
 const NAPI_POLL: u32 = 64;
 
@@ -41,10 +49,30 @@ fn pieces(frame: usize) -> u32 {
     frame.div_ceil(RX_CAPACITY).min(MAX_SEGMENTS) as u32
 }
 
-/// What a worker keeps for the reception of an interface whose frames have up to `frame` bytes, whatever other
-/// ports want: the buffers of the largest one and a few more.
-pub fn floor(frame: usize) -> u32 {
-    (pieces(frame) + MIN_FLOOR / 4).max(MIN_FLOOR)
+/// Buffers that a worker keeps for the reception of each port, whatever other ports want.
+pub fn floor() -> u32 {
+    FLOOR
+}
+
+/// Of `frames` buffers, those that are kept free for transmission.
+pub(crate) fn transmission(frames: u32) -> u32 {
+    frames / 8
+}
+
+/// How far buffers are taken back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Reach {
+    /// What silent ports hold beyond a whole frame.
+    Bursts,
+    /// What silent ports hold beyond their floors.
+    Floors,
+    /// And those that are not busy.
+    Quiet,
+}
+
+impl Reach {
+    /// In the order in which they are tried.
+    pub const ALL: [Reach; 3] = [Reach::Bursts, Reach::Floors, Reach::Quiet];
 }
 
 /// What the pool allows, and what is owed of it.
@@ -63,7 +91,13 @@ pub struct Budget {
 impl Budget {
     /// For a pool of `frames` buffers.
     pub fn new(frames: u32) -> Budget {
-        Budget { transmission: frames / 4, plenty: frames / 4 * 3, owed: 0, pressed: false }
+        let transmission = transmission(frames);
+        Budget { transmission, plenty: frames / 4 * 3, owed: 0, pressed: false }
+    }
+
+    /// With so many free, nothing is taken back.
+    pub fn comfort(&self) -> u32 {
+        2 * self.transmission + self.owed
     }
 
     /// A socket's debt changes.
@@ -77,6 +111,8 @@ impl Budget {
 #[derive(Debug)]
 pub struct Fill {
     floor: u32,
+    /// The largest frame and a few more.
+    whole: u32,
     ceiling: u32,
     target: u32,
     /// Buffers that the socket holds for reception.
@@ -93,9 +129,10 @@ impl Fill {
     /// For a ring of `ring` slots and an interface whose frames have up to `frame` bytes.
     pub fn new(ring: u32, frame: usize) -> Fill {
         let largest = pieces(frame);
-        let floor = floor(frame).min(ring);
+        let floor = FLOOR.min(ring);
+        let whole = (largest + MIN_WHOLE / 4).max(MIN_WHOLE).min(ring);
         let shallow = BURST.max(largest * NAPI_POLL).min(ring);
-        Fill { floor, ceiling: ring, target: floor, held: 0, peak: 0, shallow, full: 0 }
+        Fill { floor, whole, ceiling: ring, target: whole, held: 0, peak: 0, shallow, full: 0 }
     }
 
     /// `backlog` buffers were seen with frames in them, of which `taken` were taken.
@@ -115,20 +152,54 @@ impl Fill {
         self.held = self.held.saturating_sub(taken);
     }
 
-    /// How many buffers to put into the fill ring now, of `free` ones in the pool.
+    /// How many buffers to put into the fill ring now, of `free` ones in the pool. `awake`: the socket has
+    /// traffic.
     #[inline]
-    pub fn wanted(&self, free: u32, budget: &Budget) -> u32 {
+    pub fn wanted(&self, free: u32, budget: &Budget, awake: bool) -> u32 {
         let to_floor = self.owed().min(free);
-        let spare = free.saturating_sub(budget.transmission + budget.owed);
-        let rest = if free > budget.plenty { BURST.min(self.ceiling) } else { self.floor };
+        let left = free.saturating_sub(budget.owed);
+        let rest = if free > budget.plenty { BURST.min(self.ceiling) } else { self.whole };
         let missing = self.target.max(rest).saturating_sub(self.held);
-        missing.min(spare).max(to_floor)
+        if !awake {
+            let spare = left.saturating_sub(2 * budget.transmission);
+            return missing.min(spare).max(to_floor);
+        }
+        let to_whole = self.whole.saturating_sub(self.held);
+        let to_whole = to_whole.min(left.saturating_sub(budget.transmission / 2));
+        let spare = left.saturating_sub(budget.transmission);
+        missing.min(spare).max(to_whole).max(to_floor)
     }
 
     /// Whether the socket stays far below its target with what it holds.
     #[inline]
     pub fn is_short(&self) -> bool {
-        self.held < self.target / 2
+        self.held < self.target / 2 || self.is_meagre()
+    }
+
+    /// Whether it could not receive the largest frame with what it holds.
+    #[inline]
+    pub fn is_meagre(&self) -> bool {
+        self.held < self.whole
+    }
+
+    /// What it is to hold for the largest frame.
+    pub fn whole(&self) -> u32 {
+        self.whole
+    }
+
+    /// Buffers beyond what `reach` leaves.
+    pub fn recallable(&self, reach: Reach, is_silent: bool) -> u32 {
+        let (of_this, keep) = match reach {
+            Reach::Bursts => (is_silent, self.whole),
+            Reach::Floors => (is_silent, self.floor),
+            Reach::Quiet => (self.target <= self.whole, self.floor),
+        };
+        if of_this { self.held.saturating_sub(keep) } else { 0 }
+    }
+
+    /// `n` buffers are taken back.
+    pub fn recalled(&mut self, n: u32) {
+        self.held = self.held.saturating_sub(n);
     }
 
     /// Buffers in excess of what a quiet socket needs.
@@ -151,7 +222,7 @@ impl Fill {
     /// A second has passed.
     pub fn age(&mut self) {
         if core::mem::take(&mut self.peak) < self.target / 8 {
-            self.target = (self.target / 2).max(self.floor);
+            self.target = (self.target / 2).max(self.whole);
         }
     }
 }
@@ -167,7 +238,7 @@ mod tests {
             let n = fill.held.min(256);
             fill.received(fill.held, n);
             *free += n;
-            let n = fill.wanted(*free, budget);
+            let n = fill.wanted(*free, budget, true);
             fill.filled(n);
             *free -= n;
             budget.owe(before, fill.owed());
@@ -188,10 +259,14 @@ mod tests {
             fill.received(1, 1);
             fill.age();
         }
-        assert_eq!((fill.target, fill.held), (MIN_FLOOR, 2038));
-        assert_eq!(fill.wanted(free, &budget), 0, "not before its traffic has brought it down");
+        assert_eq!((fill.target, fill.held), (MIN_WHOLE, 2038));
+        assert_eq!(
+            fill.wanted(free, &budget, true),
+            0,
+            "not before its traffic has brought it down"
+        );
         fill.received(2030, 2030);
-        assert_eq!(fill.wanted(free, &budget), 2048 - 8, "it grows again");
+        assert_eq!(fill.wanted(free, &budget, true), 2048 - 8, "it grows again");
     }
 
     /// A sender that is faster than the switch gets a short queue, and a long one for its next burst.
@@ -220,7 +295,7 @@ mod tests {
         let mut fill = Fill::new(2048, 1518);
         for _ in 0..100 {
             for _ in 0..100 {
-                fill.filled(fill.wanted(6000, &Budget::new(8192)));
+                fill.filled(fill.wanted(6000, &Budget::new(8192), true));
                 fill.received(32, 32);
             }
             fill.age();
@@ -231,21 +306,41 @@ mod tests {
     #[test]
     fn a_quiet_socket_is_ready_for_a_burst_while_there_is_plenty() {
         let fill = Fill::new(2048, 1518);
-        assert_eq!(fill.wanted(8000, &Budget::new(8192)), BURST);
-        assert_eq!(fill.wanted(6000, &Budget::new(8192)), MIN_FLOOR);
-        assert_eq!(Fill::new(64, 1518).wanted(8000, &Budget::new(8192)), 64, "no more than fit");
+        let budget = Budget::new(4096);
+        for awake in [true, false] {
+            assert_eq!(fill.wanted(4000, &budget, awake), BURST);
+            assert_eq!(fill.wanted(3000, &budget, awake), MIN_WHOLE);
+            assert_eq!(Fill::new(64, 1518).wanted(4000, &budget, awake), 64, "no more than fit");
+            assert_eq!(fill.wanted(200, &budget, awake), FLOOR);
+        }
+        assert_eq!((fill.wanted(600, &budget, true), fill.wanted(600, &budget, false)), (24, 12));
     }
 
     #[test]
-    fn the_floor_holds_the_largest_frame() {
-        assert!(Fill::new(2048, 65_549).floor > 18);
-        assert_eq!(Fill::new(16, 65_549).floor, 16);
+    fn a_socket_with_traffic_holds_the_largest_frame() {
+        assert!(Fill::new(2048, 65_549).whole > 18);
+        assert_eq!(Fill::new(16, 65_549).whole, 16);
+    }
+
+    /// Bursts go before what a large frame needs, and that before what quiet ports have; a floor never does.
+    #[test]
+    fn what_is_not_used_is_taken_back() {
+        let mut fill = Fill::new(2048, 65_549);
+        fill.filled(300);
+        let all = |fill: &Fill, silent| Reach::ALL.map(|reach| fill.recallable(reach, silent));
+        assert_eq!(all(&fill, true), [276, 288, 288]);
+        assert_eq!(all(&fill, false), [0, 0, 288], "it has some traffic");
+        fill.received(200, 0);
+        assert_eq!(all(&fill, false), [0, 0, 0], "it is busy");
+        fill.recalled(288);
+        assert_eq!(all(&fill, true), [0, 0, 0]);
+        assert_eq!((fill.held, fill.owed(), fill.is_meagre()), (FLOOR, 0, true));
     }
 
     /// Two hundred ports on one worker: whichever are busy, each still gets its floor.
     #[test]
     fn no_socket_starves_another() {
-        let mut free = 8192;
+        let mut free = 4096;
         let mut budget = Budget::new(free);
         let mut fills: Vec<Fill> = (0..200).map(|_| Fill::new(2048, 1518)).collect();
         for fill in &fills {
@@ -258,7 +353,7 @@ mod tests {
         }
         assert!(fills.iter().all(|f| f.held >= f.floor));
         assert_eq!(budget.owed, 0);
-        assert_eq!(free + fills.iter().map(|f| f.held).sum::<u32>(), 8192);
-        assert!(free >= 2048, "{free} are left for transmission");
+        assert_eq!(free + fills.iter().map(|f| f.held).sum::<u32>(), 4096);
+        assert!(free >= 256, "{free} are left for transmission");
     }
 }

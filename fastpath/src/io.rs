@@ -1,7 +1,7 @@
 //! What a worker owns: its buffers, its sockets, its counters. The pipeline sees it as
 //! [`switch::Io`].
 
-use crate::fill::Budget;
+use crate::fill::{Budget, Reach};
 use crate::frame::Frame;
 use crate::lane::{LaneEnd, Parcel};
 use crate::pool::{Pool, SocketId};
@@ -135,6 +135,34 @@ impl WorkerIo {
         released
     }
 
+    /// Begins to take back buffers that ports do not need, until there will be twice what is kept for
+    /// transmission: first the bursts of silent ports, then all but their floors, then those of
+    /// ports that are not busy. How many that will be.
+    pub(crate) fn recall(&mut self) -> u32 {
+        let goal = self.budget.comfort();
+        let mut n = 0;
+        for reach in Reach::ALL {
+            for socket in self.sockets.iter_mut().flatten() {
+                if self.pool.available() + n >= goal {
+                    return n;
+                }
+                n += socket.recall(&mut self.pool, reach);
+            }
+        }
+        n
+    }
+
+    /// Takes back the buffers that [`WorkerIo::recall`] chose, and gives each port what it is owed.
+    pub(crate) fn recalled(&mut self) {
+        for socket in self.sockets.iter_mut().flatten() {
+            socket.recalled(&mut self.pool);
+        }
+        for socket in self.sockets.iter_mut().flatten() {
+            socket.refill(&mut self.pool, &mut self.budget);
+        }
+        self.gauges.free.store(self.pool.available(), Ordering::Relaxed);
+    }
+
     /// Drops what waits for a rate limit of `port`, whose identifier another may have next.
     pub(crate) fn forget_waiting(&mut self, port: PortId) {
         let counters = self.counters.port(port);
@@ -162,10 +190,12 @@ impl WorkerIo {
     #[inline]
     pub(crate) fn flush(&mut self) -> bool {
         let (pool, counters, gauges) = (&mut self.pool, &self.counters, &self.gauges);
+        let budget = &mut self.budget;
         let sockets = &mut self.sockets;
         self.dirty.retain(|id| {
             let Some(Some(socket)) = sockets.get_mut(usize::from(id.0)) else { return false };
             socket.dirty = !socket.flush(pool, counters.port(socket.port));
+            socket.expect(pool, budget);
             let now = socket.in_flight();
             if now != socket.reported {
                 gauges.add(socket.port, now.wrapping_sub(socket.reported));

@@ -24,6 +24,8 @@ pub(crate) struct SocketId(pub u16);
 /// Who has a chunk: 0 is us (free or in a frame), `n + 1` is socket `n`.
 type Holder = u16;
 const OURS: Holder = 0;
+/// Nobody: the buffer for what there is no buffer for.
+const DUMP: Holder = u16::MAX;
 
 /// A piece of a frame as a ring describes it: an offset into the mapping, and a length.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,6 +43,8 @@ pub struct Pool {
     holders: Box<[Holder]>,
     /// Chunks that sockets hold.
     lent: u32,
+    /// The chunk that every socket may hold at once, and whose content means nothing.
+    dump: Option<u32>,
 }
 
 impl Pool {
@@ -53,6 +57,7 @@ impl Pool {
             free: (0..chunks).rev().collect(),
             holders: vec![OURS; n].into(),
             lent: 0,
+            dump: None,
         })
     }
 
@@ -200,6 +205,23 @@ impl Pool {
         let chunk = self.free.pop()?;
         self.hand_to(chunk, socket);
         Some(u64::from(chunk) << CHUNK_SHIFT)
+    }
+
+    /// The address of a buffer that any number of sockets may hold at once: no frame lives in it, and nobody
+    /// reads it. The first call takes it from the free ones.
+    pub(crate) fn dump(&mut self) -> Option<u64> {
+        if self.dump.is_none() {
+            let chunk = self.free.pop()?;
+            self.holders[chunk as usize] = DUMP;
+            self.lent += 1;
+            self.dump = Some(chunk);
+        }
+        self.dump.map(|chunk| u64::from(chunk) << CHUNK_SHIFT)
+    }
+
+    /// Whether a piece lies in the buffer that is [`Pool::dump`].
+    pub(crate) fn is_dump(&self, address: u64) -> bool {
+        self.dump.is_some_and(|chunk| u64::from(chunk) == address >> CHUNK_SHIFT)
     }
 
     /// A frame that the kernel received into a chunk that `socket` held; none when it held no

@@ -10,7 +10,7 @@
 use crate::umem::Mapping;
 use std::ptr::NonNull;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering, fence};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
 
 /// A descriptor of the RX or TX ring (`struct xdp_desc`, linux/if_xdp.h).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -193,6 +193,18 @@ impl<T: Copy> Producer<T> {
     }
 }
 
+impl Producer<u64> {
+    /// Writes over a descriptor that the other side may or may not have read: it has the old one or the new
+    /// one, whole. `index` is less than one ring's size behind our own.
+    pub fn rewrite(&self, index: u32, value: u64) {
+        debug_assert!(self.head.wrapping_sub(index).wrapping_sub(1) <= self.shared.mask);
+        // SAFETY: a slot of the ring, eight bytes and aligned (`Shared::new`), mapped as long as `self`; the
+        // other side only reads it, and so do we but here.
+        let slot = unsafe { AtomicU64::from_ptr(self.shared.slot(index).as_ptr()) };
+        slot.store(value, Ordering::Release);
+    }
+}
+
 /// The end of a ring that reads: ours of the RX and completion rings.
 pub struct Consumer<T> {
     shared: Shared<T>,
@@ -218,6 +230,12 @@ impl<T: Copy> Consumer<T> {
             self.head = self.shared.producer().load(Ordering::Acquire);
         }
         self.head.wrapping_sub(self.tail)
+    }
+
+    /// Our index: the number of descriptors ever released, modulo 2^32.
+    #[inline]
+    pub fn released_index(&self) -> u32 {
+        self.tail
     }
 
     /// The descriptor `n` after the first unreleased one. Only for an `n` below what

@@ -73,6 +73,15 @@ pub(crate) fn get_option<T: Plain>(fd: BorrowedFd<'_>, level: c_int, name: c_int
     Ok(unsafe { value.assume_init() })
 }
 
+/// Waits until nothing in the kernel is under way any more that began before: an RCU grace period, some
+/// milliseconds to tens of them. Fails where the kernel does not offer that (`nohz_full`).
+pub(crate) fn wait_for_grace_period() -> io::Result<()> {
+    const MEMBARRIER_CMD_GLOBAL: c_int = 1;
+    // SAFETY: no pointers are passed.
+    let r = unsafe { libc::syscall(libc::SYS_membarrier, MEMBARRIER_CMD_GLOBAL, 0, 0) };
+    if r < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
 /// Binds an AF_XDP socket to a queue of an interface.
 pub(crate) fn bind_xdp(fd: BorrowedFd<'_>, ifindex: u32, queue: u32, flags: u16) -> io::Result<()> {
     let address = libc::sockaddr_xdp {

@@ -334,6 +334,10 @@ impl<P: Pipeline> Worker<P> {
                     let gone = self.io.sockets.iter().flatten().filter(|s| s.is_gone());
                     let _ = reply.send(gone.map(|s| s.port).collect());
                 }
+                Command::Recall { reply } => {
+                    let _ = reply.send(self.io.recall());
+                }
+                Command::Recalled => self.io.recalled(),
                 Command::FindHoarder { reply } => {
                     let _ = reply.send(self.hoarder());
                 }

@@ -68,8 +68,7 @@ impl Node {
             // It was asked for before, and the runtime has not heard the answer.
             return self.take_up(entry);
         }
-        let mtu = request.mtu.unwrap_or(ports::NODE_MTU);
-        if let Some(message) = self.ports_exhausted(request.kind.unwrap_or_default(), mtu) {
+        if let Some(message) = self.ports_exhausted(request.kind.unwrap_or_default()) {
             return Err(Error::new(Code::Exhausted, message));
         }
         let segment = segment_of(&request, &self.desired);

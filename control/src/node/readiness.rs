@@ -10,7 +10,6 @@ use podswitch_api::state::PodKind;
 use switch::Location;
 use switch::ids::MAX_PORTS;
 
-use super::ports::NODE_MTU;
 use super::{Node, ports};
 use crate::attachment::{Entry, port_name};
 use crate::ipam::IpamError;
@@ -33,7 +32,7 @@ impl Node {
                 format!("worker {worker} has ended: restart the daemon"),
             );
         }
-        if let Some(message) = self.ports_exhausted(PodKind::Veth, NODE_MTU) {
+        if let Some(message) = self.ports_exhausted(PodKind::Veth) {
             problem(Unready::PortsExhausted, message);
         }
         if asked.masquerade
@@ -71,18 +70,17 @@ impl Node {
         Readiness { problems }
     }
 
-    /// Why there is no port for another pod with such an interface of this MTU, in bytes. A TAP holds no
-    /// buffers.
-    pub(super) fn ports_exhausted(&self, kind: PodKind, mtu: u32) -> Option<String> {
+    /// Why there is no port for another pod with such an interface. A TAP holds no buffers.
+    pub(super) fn ports_exhausted(&self, kind: PodKind) -> Option<String> {
         let switch = self.desired.switch_or_default();
         let taken = self.live.values().filter_map(|live| {
             let attached = live.attached.as_ref().filter(|a| a.mode != AttachMode::Tap)?;
             let queues = attached.queues.len();
             let sockets = u32::try_from(queues.div_ceil(switch.workers.into())).ok()?;
-            Some(buffers(live.mtu).min(switch.ring) * sockets)
+            Some(buffers_of(sockets))
         });
         let wanted = match kind {
-            PodKind::Veth => taken.sum::<u32>() + buffers(mtu).min(switch.ring),
+            PodKind::Veth => taken.sum::<u32>() + buffers_of(1),
             PodKind::Tap => 0,
         };
         ports_exhausted(self.live.len(), wanted, switch.frames)
@@ -240,10 +238,9 @@ impl Node {
     }
 }
 
-/// Buffers that a worker keeps for what a port of this MTU, in bytes, receives.
-fn buffers(mtu: u32) -> u32 {
-    // With the Ethernet header and a VLAN tag.
-    fastpath::least_buffers(mtu as usize + 18)
+/// Buffers that a worker keeps for what so many of its sockets receive.
+fn buffers_of(sockets: u32) -> u32 {
+    sockets * fastpath::least_buffers()
 }
 
 /// Why there is no port for another pod beside so many, when a worker's `frames` buffers have to do for
@@ -275,10 +272,10 @@ mod tests {
             id.filter(|&id| usize::from(id) < MAX_PORTS)
         };
         for n in 0..MAX_PORTS {
-            assert_eq!(ports_exhausted(n, 0, 8192), None);
+            assert_eq!(ports_exhausted(n, 0, 4096), None);
             assert!(next(n).is_some(), "{n}");
         }
-        let exhausted = ports_exhausted(MAX_PORTS, 0, 8192);
+        let exhausted = ports_exhausted(MAX_PORTS, 0, 4096);
         assert!(exhausted.is_some_and(|m| m.contains("in use")));
         assert_eq!(next(MAX_PORTS), None);
         assert!(NO_IDENTIFIER.contains(&MAX_PORTS.to_string()));
@@ -287,9 +284,9 @@ mod tests {
     /// 255 pods and the node with the default of buffers, a quarter of which is left.
     #[test]
     fn ports_are_exhausted_when_buffers_are_too_few() {
-        assert_eq!((buffers(NODE_MTU), buffers(1500)), (24, 24));
-        assert_eq!(ports_exhausted(255, 256 * buffers(NODE_MTU), 8192), None);
-        let exhausted = ports_exhausted(256, 257 * buffers(NODE_MTU), 8192);
+        let frames = podswitch_api::state::Switch::default().frames;
+        assert_eq!(ports_exhausted(255, buffers_of(256), frames), None);
+        let exhausted = ports_exhausted(256, buffers_of(257), frames);
         assert!(exhausted.is_some_and(|m| m.contains("[switch] frames")));
     }
 }

@@ -2,13 +2,14 @@
 //!
 //! Which of the two is asked once a batch.
 
+mod recall;
 mod tap;
 mod xsk;
 
 pub(crate) use tap::TapPort;
 pub(crate) use xsk::XskPort;
 
-use crate::fill::Budget;
+use crate::fill::{Budget, Reach};
 use crate::frame::Frame;
 use crate::pool::{Pool, SocketId};
 use crate::tap::Tap;
@@ -98,7 +99,7 @@ impl PortSocket {
         counters: &PortCounters,
     ) -> bool {
         match &mut self.kind {
-            Kind::Xsk(xsk) => xsk.receive(pool, budget, batch, max) > 0,
+            Kind::Xsk(xsk) => xsk.receive(pool, budget, batch, max, counters) > 0,
             Kind::Tap(tap) => tap.receive(pool, budget, batch, max, counters),
         }
     }
@@ -139,6 +140,31 @@ impl PortSocket {
         match &mut self.kind {
             Kind::Xsk(xsk) => xsk.flush(pool, counters),
             Kind::Tap(_) => true,
+        }
+    }
+
+    /// Something was sent: the answer will need buffers.
+    #[inline]
+    pub fn expect(&mut self, pool: &mut Pool, budget: &mut Budget) {
+        if let Kind::Xsk(xsk) = &mut self.kind
+            && xsk.is_meagre()
+        {
+            xsk.refill(pool, budget);
+        }
+    }
+
+    /// Begins to take back buffers; how many.
+    pub fn recall(&mut self, pool: &mut Pool, reach: Reach) -> u32 {
+        match &mut self.kind {
+            Kind::Xsk(xsk) => xsk.recall(pool, reach),
+            Kind::Tap(_) => 0,
+        }
+    }
+
+    /// Takes back what [`PortSocket::recall`] chose a grace period ago.
+    pub fn recalled(&mut self, pool: &mut Pool) {
+        if let Kind::Xsk(xsk) = &mut self.kind {
+            xsk.recalled(pool);
         }
     }
 

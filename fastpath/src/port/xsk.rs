@@ -1,12 +1,15 @@
 //! An AF_XDP socket in its worker's hands: receive, transmit, account.
 
-use crate::fill::{Budget, Fill};
-use crate::frame::Frame;
+use super::recall::Recall;
+use crate::fill::{Budget, Fill, Reach};
+use crate::frame::{CHUNK, Frame};
 use crate::pool::{MAX_SEGMENTS, Piece, Pool, SocketId};
 use crate::ring::{CONTINUES, Descriptor};
 use crate::xsk::Socket;
 use switch::{DropReason, Frame as _, PortCounters, PortId};
 
+/// Ticks without a frame in or out after which a port needs no more than its floor: one to two seconds.
+const SILENT: u32 = 2;
 /// Calls to empty the TX ring before we give up for this round; an older kernel transmits 32
 /// frames a call.
 const KICKS: usize = 64;
@@ -17,6 +20,7 @@ pub(crate) struct XskPort {
     port: PortId,
     pub socket: Socket,
     fill: Fill,
+    recall: Recall,
     /// Frames and bytes written to the TX ring and not consumed by the kernel.
     pending: Pending,
     /// Index in the TX ring up to which frames were counted as sent.
@@ -51,6 +55,7 @@ impl XskPort {
             id,
             port,
             fill,
+            recall: Recall::default(),
             pending: Pending::default(),
             counted: socket.tx.written_index(),
             transmitting: 0,
@@ -75,22 +80,29 @@ impl XskPort {
         budget: &mut Budget,
         batch: &mut Vec<Frame>,
         max: usize,
+        counters: &PortCounters,
     ) -> u32 {
         // Always a fresh look: the backlog says how many buffers the socket should hold.
         let available = self.socket.rx.available(u32::MAX);
-        let mut n = 0;
+        if self.recall.is_active() && available > 0 {
+            self.reconcile(pool, budget, available);
+        }
+        let (mut n, mut dumped) = (0, 0);
         while n < available && batch.len() < max {
             let descriptor = self.socket.rx.peek(n);
             if descriptor.options & CONTINUES != 0 {
-                match self.receive_chain(pool, batch, n, available) {
-                    Some(next) => n = next,
+                match self.receive_chain(pool, batch, n, available, counters) {
+                    Some((next, lost)) => {
+                        n = next;
+                        dumped += lost;
+                    }
                     // The rest of the frame is not there yet.
                     None => break,
                 }
             } else {
                 match pool.received(self.id, piece(descriptor)) {
                     Some(frame) => batch.push(frame),
-                    None => self.bad_descriptors += 1,
+                    None => dumped += self.lose(pool, n, n, counters),
                 }
                 n += 1;
             }
@@ -98,14 +110,61 @@ impl XskPort {
         if n > 0 {
             self.silent = 0;
             self.socket.rx.release(n);
+            if self.recall.is_active() {
+                self.recall.forget(self.socket.rx.released_index());
+            }
             let owed = self.fill.owed();
-            self.fill.received(available, n);
+            self.fill.received(available, n - dumped);
             budget.owe(owed, self.fill.owed());
         }
         n
     }
 
-    /// Assembles the frame whose first descriptor is `n`; the index after its last one.
+    /// Looks up which of the buffers that were ever in their slots the next descriptors have; the others
+    /// are ours.
+    #[cold]
+    fn reconcile(&mut self, pool: &mut Pool, budget: &mut Budget, available: u32) {
+        let Some(dump) = pool.dump() else { return };
+        let owed = self.fill.owed();
+        let first = self.socket.rx.released_index();
+        for n in 0..available {
+            let chunk = self.socket.rx.peek(n).address & !(CHUNK as u64 - 1);
+            let index = first.wrapping_add(n);
+            let back = self.recall.reconcile(&self.socket.fill, index, chunk, dump);
+            for address in back.written.iter().chain(&back.limbo) {
+                pool.completed(self.id, *address);
+            }
+            // What is in limbo does not count as held any more.
+            match (back.written, back.was_limbo) {
+                (Some(_), false) => self.fill.recalled(1),
+                (None, true) => self.fill.filled(1),
+                _ => {}
+            }
+        }
+        if self.recall.is_broken() {
+            tracing::error!("port {}: the kernel took buffers out of order", self.port);
+        }
+        budget.owe(owed, self.fill.owed());
+    }
+
+    /// Counts a frame of the descriptors `first` to `last` that had no buffer; how many of them lie in the
+    /// dump.
+    #[cold]
+    fn lose(&mut self, pool: &Pool, first: u32, last: u32, counters: &PortCounters) -> u32 {
+        let pieces = || (first..=last).map(|i| self.socket.rx.peek(i));
+        let dumped = pieces().filter(|d| pool.is_dump(d.address)).count() as u32;
+        if dumped == 0 {
+            self.bad_descriptors += 1;
+        } else {
+            counters.rx_frames.add(1);
+            counters.rx_bytes.add(pieces().map(|d| u64::from(d.len)).sum());
+            counters.drop(DropReason::NoBuffer);
+        }
+        dumped
+    }
+
+    /// Assembles the frame whose first descriptor is `n`; the index after its last one, and how many of its
+    /// pieces lie in the dump.
     #[cold]
     fn receive_chain(
         &mut self,
@@ -113,7 +172,8 @@ impl XskPort {
         batch: &mut Vec<Frame>,
         n: u32,
         available: u32,
-    ) -> Option<u32> {
+        counters: &PortCounters,
+    ) -> Option<(u32, u32)> {
         let ends = |&i: &u32| self.socket.rx.peek(i).options & CONTINUES == 0;
         let end = (n..available).find(ends)?;
         let mut frame = pool.received(self.id, piece(self.socket.rx.peek(n)));
@@ -130,20 +190,37 @@ impl XskPort {
                 pool.discard(broken);
             }
         }
-        match frame {
-            Some(frame) => batch.push(frame),
-            None => self.bad_descriptors += 1,
-        }
-        Some(end + 1)
+        let dumped = match frame {
+            Some(frame) => {
+                batch.push(frame);
+                0
+            }
+            None => self.lose(pool, n, end, counters),
+        };
+        Some((end + 1, dumped))
     }
 
     /// Puts free buffers into the fill ring, as many as this socket may have.
     #[inline]
     pub fn refill(&mut self, pool: &mut Pool, budget: &mut Budget) {
-        let wanted = self.fill.wanted(pool.available(), budget);
-        let n = wanted.min(self.socket.fill.room(wanted));
+        let is_awake = self.silent < SILENT;
+        let wanted = self.fill.wanted(pool.available(), budget, is_awake);
+        if self.recall.is_active() {
+            self.refill_odd(pool, budget, wanted);
+        } else {
+            let n = wanted.min(self.socket.fill.room(wanted));
+            self.append(pool, budget, n);
+        }
+        if self.fill.is_meagre() && !self.socket.binding().zero_copy {
+            self.pad(pool);
+        }
+        budget.pressed |= is_awake && self.fill.is_short();
+    }
+
+    /// Puts `n` free buffers into the fill ring, which has room for them.
+    #[inline]
+    fn append(&mut self, pool: &mut Pool, budget: &mut Budget, n: u32) {
         if n == 0 {
-            budget.pressed |= self.fill.is_short();
             return;
         }
         for _ in 0..n {
@@ -151,11 +228,70 @@ impl XskPort {
             self.socket.fill.write(address);
         }
         self.socket.fill.publish();
+        self.lent(budget, n);
+        self.socket.wake_rx();
+    }
+
+    fn lent(&mut self, budget: &mut Budget, n: u32) {
         let owed = self.fill.owed();
         self.fill.filled(n);
         budget.owe(owed, self.fill.owed());
-        budget.pressed |= self.fill.is_short();
-        self.socket.wake_rx();
+    }
+
+    /// [`XskPort::refill`] of a ring with hollow slots.
+    #[cold]
+    fn refill_odd(&mut self, pool: &mut Pool, budget: &mut Budget, wanted: u32) {
+        let ring = &mut self.socket.fill;
+        let n = self.recall.refill(ring, wanted, || pool.lend(self.id));
+        let left = wanted - n;
+        // Each slot keeps its content until its descriptor came back.
+        let used = ring.written_index().wrapping_sub(self.socket.rx.released_index());
+        let room = self.socket.options().ring_size.saturating_sub(used);
+        let more = left.min(room).min(self.socket.fill.room(left));
+        self.lent(budget, n);
+        if more > 0 {
+            self.append(pool, budget, more);
+            self.recall.appended(&self.socket.fill);
+        }
+    }
+
+    /// Gives the ring so many slots that the largest frame is seen, whether or not there are buffers for
+    /// it.
+    #[cold]
+    fn pad(&mut self, pool: &mut Pool) {
+        if let Some(dump) = pool.dump() {
+            let received = self.socket.rx.released_index();
+            self.recall.pad(&mut self.socket.fill, received, dump, self.fill.whole());
+        }
+    }
+
+    /// Whether it holds fewer buffers than the largest frame takes.
+    #[inline]
+    pub fn is_meagre(&self) -> bool {
+        self.fill.is_meagre()
+    }
+
+    /// Begins to take back buffers beyond what `reach` leaves; how many.
+    pub fn recall(&mut self, pool: &mut Pool, reach: Reach) -> u32 {
+        let n = self.fill.recallable(reach, self.silent >= SILENT);
+        // A driver may have read any part of the ring ahead.
+        if n == 0 || self.socket.binding().zero_copy || !self.recall.is_ready() {
+            return 0;
+        }
+        let Some(dump) = pool.dump() else { return 0 };
+        let received = self.socket.rx.released_index();
+        let n = self.recall.hollow(&mut self.socket.fill, received, dump, n);
+        self.fill.recalled(n);
+        n
+    }
+
+    /// A grace period has passed since [`XskPort::recall`].
+    pub fn recalled(&mut self, pool: &mut Pool) {
+        let (id, received) = (self.id, self.socket.rx.released_index());
+        self.recall.settle(&mut self.socket.fill, received, |address| {
+            pool.completed(id, address);
+        });
+        self.recall.forget(received);
     }
 
     /// Writes a frame to the TX ring, to be flushed. A frame that it cannot take is dropped and
@@ -306,7 +442,7 @@ impl XskPort {
     pub fn finish(&mut self, pool: &mut Pool, counters: &PortCounters, budget: &mut Budget) {
         self.flush(pool, counters);
         let mut batch = Vec::new();
-        while self.receive(pool, budget, &mut batch, usize::MAX) > 0 {}
+        while self.receive(pool, budget, &mut batch, usize::MAX, counters) > 0 {}
         budget.owe(self.fill.owed(), 0);
         for frame in batch {
             counters.rx_frames.add(1);

@@ -39,13 +39,13 @@ mod cases {
         ground.bare("STATUS", &ground.conf()).run(&ground.node).silence();
     }
 
-    /// 1024 buffers do for 32 ports, one of which is the node's, and for a few frames that are under way.
+    /// 1024 buffers do for 64 ports, one of which is the node's, and for a few frames that are under way.
     pub fn exhausted_ports(ground: &mut Ground) {
         ground.daemon.take().expect("a daemon").finish();
         let config = crate::ground::NODE.replace("[switch]\n", "[switch]\nframes = 1024\n");
         ground.daemon = Some(Daemon::start(&ground.lab, &ground.node, &config));
         let status = ground.bare("STATUS", &ground.conf());
-        let pods: Vec<Netns> = (0..31).map(|n| ground.container(&format!("c{n}"))).collect();
+        let pods: Vec<Netns> = (0..63).map(|n| ground.container(&format!("c{n}"))).collect();
         for pod in &pods {
             status.run(&ground.node).silence();
             ground.add(pod);

@@ -244,7 +244,7 @@ impl Default for Switch {
             spin: 0,
             busy_poll: None,
             ring: 2048,
-            frames: 8192,
+            frames: 4096,
             fdb_capacity: 65536,
             ageing: 300,
             state_file: None,
