@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use crate::bpf::Sender;
+use crate::kernel::Pktgen;
 use crate::load::{Load, Sizes};
 use crate::place::Place;
 use crate::stamp::{self, Stamp};
@@ -19,6 +20,8 @@ pub enum Kind {
     Live,
     /// An AF_XDP socket of xsk-rs: any mix, at a rate, with timestamps.
     Xdp,
+    /// The kernel's pktgen, where the module is: one size, any rate, no latency; with `--sink kernel`.
+    Kernel,
 }
 
 /// When to stop, and how fast to go.
@@ -54,6 +57,8 @@ pub enum Engine {
     Live(Sender),
     /// An AF_XDP socket.
     Xdp(Box<Paced>),
+    /// The kernel's generator.
+    Kernel(Pktgen),
 }
 
 impl Engine {
@@ -66,6 +71,9 @@ impl Engine {
         limits: &Limits,
     ) -> anyhow::Result<Engine> {
         load.check()?;
+        if kind == Kind::Kernel {
+            return Ok(Engine::Kernel(Pktgen::open(&place.dev, queue, load, limits)?));
+        }
         let live = match kind {
             Kind::Auto => limits.rate.is_none() && load.sizes != Sizes::Imix,
             kind => kind == Kind::Live,
@@ -84,6 +92,7 @@ impl Engine {
         match self {
             Engine::Live(_) => "live",
             Engine::Xdp(_) => "xdp",
+            Engine::Kernel(_) => "kernel",
         }
     }
 
@@ -92,6 +101,7 @@ impl Engine {
         match self {
             Engine::Live(sender) => flood(sender, limits),
             Engine::Xdp(paced) => paced.run(limits),
+            Engine::Kernel(pktgen) => pktgen.run(limits),
         }
     }
 }

@@ -17,6 +17,7 @@
 pub mod bpf;
 pub mod counters;
 pub mod engine;
+pub mod kernel;
 pub mod load;
 pub mod measure;
 pub mod place;

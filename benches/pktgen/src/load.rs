@@ -18,6 +18,8 @@ pub const MIN_SIZE: usize = 60;
 pub const MAX_SIZE: usize = 1514;
 /// The UDP port of the load: discard (RFC 863).
 pub const DISCARD: u16 = 9;
+/// The first UDP source port of the load.
+pub const FIRST_PORT: u16 = 1024;
 /// The UDP port of VXLAN.
 pub const VXLAN_PORT: u16 = 4789;
 
@@ -187,7 +189,7 @@ impl Load {
         }
         let mut body = vec![0; payload.max(stamp::LEN)];
         body[..stamp::LEN].copy_from_slice(&Stamp { sequence: n, nanoseconds: 0 }.bytes());
-        let frame = udp(&ends, (1024 + (n % self.flows) as u16, DISCARD), &body)?;
+        let frame = udp(&ends, (FIRST_PORT + (n % self.flows) as u16, DISCARD), &body)?;
         let Some(vxlan) = &self.vxlan else { return Ok(frame) };
         // RFC 7348, section 5: flags with the I bit, 24 bits reserved, the VNI, 8 bits reserved.
         let vni = (vxlan.vni & 0xff_0000) | ((vxlan.vni + n % vxlan.vnis) & 0xffff);

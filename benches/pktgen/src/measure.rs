@@ -3,7 +3,7 @@
 use std::sync::mpsc::channel;
 use std::time::Duration;
 
-use anyhow::Context;
+use anyhow::{Context, ensure};
 
 use crate::counters::{self, Counters};
 use crate::engine::{self, Engine, Limits};
@@ -38,6 +38,10 @@ pub struct Plan {
 
 /// Sends the load and tells what came of it.
 pub fn measure(plan: &Plan) -> anyhow::Result<Report> {
+    ensure!(
+        plan.engine != engine::Kind::Kernel || plan.sink.kind == sink::Kind::Kernel,
+        "frames of the kernel's generator carry no stamp of ours: use --sink kernel"
+    );
     let (to, force) = (plan.sink.place.clone(), plan.force);
     let sink_place = to.clone();
     place::join(place::thread(&to, None, move || {

@@ -183,3 +183,28 @@ fn the_command_measures_searches_and_refuses_a_default_route() {
     assert!(refused.stderr.contains("default route"), "{}", refused.stderr);
     assert_eq!(pktgen("measure", &["--rate", "100", "--force"]).code, 0);
 }
+
+/// Where the kernel has its generator, it sends what it is told to; elsewhere the error says what is missing.
+#[test]
+fn the_kernels_generator_sends_or_says_why_not() {
+    let Some(lab) = Lab::new() else { return };
+    let ends = wire(&lab);
+    let with_sink = |sink| {
+        let mut plan = plan(&ends, engine::Kind::Kernel, sink, PLAIN);
+        plan.limits.frames = Some(1000);
+        measure(&plan)
+    };
+    let error = with_sink(sink::Kind::Count).unwrap_err().to_string();
+    assert!(error.contains("--sink kernel"), "{error}");
+    match with_sink(sink::Kind::Kernel) {
+        Ok(report) => assert_eq!((report.sent, report.received), (1000, 1000), "{report:?}"),
+        Err(e) => {
+            let error = format!("{e:#}");
+            assert!(
+                error.contains("modprobe pktgen") || error.contains("CONFIG_NET_PKTGEN"),
+                "{error}"
+            );
+            eprintln!("SKIPPED: {error}");
+        }
+    }
+}
