@@ -29,6 +29,13 @@ pub const BATCH: usize = 256;
 const QUIET_ROUNDS: u32 = 64;
 /// All sockets are looked at every so many rounds, those with recent traffic at every one.
 const FULL_SCAN: u32 = 8;
+/// Rounds with work and without sleep after which it is counted which sockets are busy, and epoll lets go of
+/// them; and again after so many.
+const DEAF_BEGIN: u32 = DEAF_AFTER / 2;
+const DEAF_AFTER: u32 = 16;
+const DEAF_AGAIN: u32 = 1024;
+/// Sockets that epoll lets go of at most: taking one back costs a system call before the next sleep.
+const MAX_DEAF: usize = 16;
 /// Rounds without work between two looks at the clock.
 const CLOCK_ROUNDS: u32 = 16;
 /// How long the kernel may take to stop using the buffers of a closed socket: packets on their way
@@ -55,6 +62,11 @@ pub(crate) struct Worker<P> {
     hot: Vec<SocketId>,
     /// Sockets whose frames only epoll knows of.
     polled: usize,
+    /// Sockets that epoll does not watch while the worker does not sleep. The kernel wakes whoever watches a
+    /// socket for each packet that it has sent, though nobody waits for that: a tenth of a worker's time.
+    deaf: Vec<SocketId>,
+    /// Rounds with work since the last sleep.
+    awake: u32,
     /// Closed sockets whose buffers are not ours yet.
     graveyard: Vec<(SocketId, Option<Instant>)>,
     spin: Duration,
@@ -81,6 +93,8 @@ impl<P: Pipeline> Worker<P> {
             epoll,
             hot: Vec::new(),
             polled: 0,
+            deaf: Vec::with_capacity(MAX_DEAF),
+            awake: 0,
             graveyard: Vec::new(),
             spin,
             start,
@@ -109,6 +123,12 @@ impl<P: Pipeline> Worker<P> {
             }
             if work {
                 last_work = now;
+                self.awake = self.awake.wrapping_add(1);
+                match self.awake % DEAF_AGAIN {
+                    DEAF_BEGIN => self.io.sockets.iter_mut().flatten().for_each(|s| s.batches = 0),
+                    DEAF_AFTER => self.deafen(),
+                    _ => {}
+                }
             }
             // A round without work takes less time than asking for the time.
             if work || round.is_multiple_of(CLOCK_ROUNDS) || self.spin.is_zero() {
@@ -229,9 +249,37 @@ impl<P: Pipeline> Worker<P> {
         !socket.hot
     }
 
+    /// Lets epoll forget the sockets that are busy.
+    #[cold]
+    fn deafen(&mut self) {
+        for socket in self.io.sockets.iter_mut().flatten() {
+            if socket.batches >= DEAF_BEGIN / 2
+                && !socket.is_polled()
+                && self.deaf.len() < MAX_DEAF
+                && !self.deaf.contains(&socket.id)
+                && self.epoll.delete(&*socket).is_ok()
+            {
+                self.deaf.push(socket.id);
+            }
+        }
+    }
+
+    /// Has epoll watch all sockets again. It looks at each, so that what came meanwhile ends the sleep.
+    fn listen(&mut self) {
+        self.awake = 0;
+        while let Some(id) = self.deaf.pop() {
+            let Some(Some(socket)) = self.io.sockets.get_mut(usize::from(id.0)) else { continue };
+            let event = EpollEvent::new(EpollFlags::EPOLLIN, u64::from(id.0));
+            if let Err(e) = self.epoll.add(&*socket, event) {
+                tracing::error!("port {}: cannot be watched: {e}", socket.port);
+            }
+        }
+    }
+
     /// Sleeps until there is something to do.
     fn sleep(&mut self, now: Instant, events: &mut [EpollEvent]) {
         self.pipeline.refresh();
+        self.listen();
         let timeout = if self.io.flush() {
             let next = self.due().map_or(self.next_tick, |due| due.min(self.next_tick));
             let left = next.saturating_duration_since(now).as_millis() + 1;
@@ -312,6 +360,7 @@ impl<P: Pipeline> Worker<P> {
                         let _ = self.epoll.delete(endpoint);
                         self.polled -= usize::from(endpoint.is_polled());
                         self.hot.retain(|hot| hot != id);
+                        self.deaf.retain(|deaf| deaf != id);
                         self.graveyard.push((*id, None));
                     }
                     let _ = reply.send(released);

@@ -45,7 +45,7 @@ reasons! {
     SplitHorizon "split_horizon" "The destination is behind a tunnel, and so was the source: tunnels are meshed, not chained.";
     TunnelRoutedOnly "tunnel_routed_only" "A frame of a segment was to go through a tunnel that carries no segment, but routed packets only.";
     Hairpin "hairpin" "The destination is behind the port the frame came from.";
-    NoBuffer "no_buffer" "The buffer pool is empty: a copy or a reply could not be made.";
+    NoBuffer "no_buffer" "No buffer was free: for a copy, a reply, or a frame that came to a port that had used up its own.";
     NoHeadroom "no_headroom" "There is no room before the frame for the tunnel's header.";
     TxRingFull "tx_ring_full" "The egress interface did not take the frame: its ring was full.";
     OffloadInvalid "offload_invalid" "A pod handed over a packet to be segmented or given its checksum, but described it as something else than it is.";

@@ -61,6 +61,8 @@ pub(crate) struct PortSocket {
     pub hot: bool,
     /// Rounds without a frame.
     pub quiet: u32,
+    /// Batches received and sent since the worker last asked.
+    pub batches: u32,
 }
 
 impl PortSocket {
@@ -75,7 +77,7 @@ impl PortSocket {
             Endpoint::Xsk(s) => Kind::Xsk(XskPort::new(id, port, *s, max_frame, budget)),
             Endpoint::Tap(tap) => Kind::Tap(TapPort::new(tap)),
         };
-        PortSocket { id, port, kind, dirty: false, reported: 0, hot: false, quiet: 0 }
+        PortSocket { id, port, kind, dirty: false, reported: 0, hot: false, quiet: 0, batches: 0 }
     }
 
     /// Whether frames wait, as far as memory tells: only epoll knows it of a TAP.
@@ -99,7 +101,10 @@ impl PortSocket {
         counters: &PortCounters,
     ) -> bool {
         match &mut self.kind {
-            Kind::Xsk(xsk) => xsk.receive(pool, budget, batch, max, counters) > 0,
+            Kind::Xsk(xsk) => {
+                self.batches = self.batches.wrapping_add(1);
+                xsk.receive(pool, budget, batch, max, counters) > 0
+            }
             Kind::Tap(tap) => tap.receive(pool, budget, batch, max, counters),
         }
     }
@@ -138,7 +143,10 @@ impl PortSocket {
     #[inline]
     pub fn flush(&mut self, pool: &mut Pool, counters: &PortCounters) -> bool {
         match &mut self.kind {
-            Kind::Xsk(xsk) => xsk.flush(pool, counters),
+            Kind::Xsk(xsk) => {
+                self.batches = self.batches.wrapping_add(1);
+                xsk.flush(pool, counters)
+            }
             Kind::Tap(_) => true,
         }
     }
@@ -209,6 +217,11 @@ impl PortSocket {
             Kind::Xsk(xsk) => xsk.tick(pool, counters, budget),
             Kind::Tap(tap) => tap.tick(),
         }
+    }
+
+    /// Whether only epoll knows of its frames.
+    pub fn is_polled(&self) -> bool {
+        matches!(self.kind, Kind::Tap(_))
     }
 
     /// Whether its device is gone for good.
