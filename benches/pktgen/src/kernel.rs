@@ -59,12 +59,14 @@ impl Pktgen {
     /// Sends until a limit is reached.
     pub fn run(&mut self, limits: &Limits) -> anyhow::Result<Sent> {
         let (done, is_done) = channel::<()>();
+        let time = limits.time;
         std::thread::scope(|scope| {
-            let stop = scope.spawn(|| {
+            let this = &*self;
+            let stop = scope.spawn(move || {
                 // The command that begins returns when all is sent, or when another one ends it.
-                match is_done.recv_timeout(limits.time) {
+                match is_done.recv_timeout(time) {
                     Ok(()) => Ok(()),
-                    Err(_) => self.write(CONTROL, "stop"),
+                    Err(_) => this.write(CONTROL, "stop"),
                 }
             });
             let start = Instant::now();
