@@ -458,7 +458,9 @@ impl XskPort {
 
     /// Buffers that a port which has been silent for `seconds` holds in excess.
     pub fn hoard(&self, seconds: u32) -> u32 {
-        if self.silent < seconds { 0 } else { self.fill.excess() }
+        // What can be taken back without closing the socket is no hoard.
+        let comes_back = !self.socket.binding().zero_copy && self.recall.is_ready();
+        if self.silent < seconds || comes_back { 0 } else { self.fill.excess() }
     }
 
     /// Frames written to the TX ring and not consumed by the kernel.
