@@ -9,7 +9,7 @@ use core::ops::RangeInclusive;
 use crate::ecn::ip_offset;
 use crate::ethernet;
 use crate::ip::{IpVersion, has_ports, protocol};
-use crate::ipv6;
+use crate::{ipv6, words};
 
 /// The range that RFC 7348 section 5 recommends for source ports: the dynamic ports of RFC 6335.
 pub const DEFAULT_SOURCE_PORTS: RangeInclusive<u16> = 49152..=65535;
@@ -86,6 +86,15 @@ pub fn hash_ipv4(packet: &[u8]) -> u32 {
         0
     };
     finish(mix(addrs ^ K0, K2), h[9], ports)
+}
+
+/// [`hash_ipv4`] of a packet without options, of which the four octets behind the header are given.
+#[inline(always)]
+pub const fn hash_plain(header: words::Ipv4, ports: [u8; 4]) -> u32 {
+    let protocol = header.protocol();
+    let ports =
+        if has_ports(protocol) && !header.is_fragment() { u32::from_be_bytes(ports) } else { 0 };
+    finish(mix(header.addresses() ^ K0, K2), protocol, ports)
 }
 
 /// The hash of the flow of an IPv6 packet; 0 if it is shorter than a header.

@@ -30,6 +30,7 @@ pub mod udp;
 pub mod vlan;
 pub mod vxlan;
 mod wire;
+pub mod words;
 
 pub use addr::{Mac, Prefix, PrefixError, Vni};
 pub use ip::IpVersion;

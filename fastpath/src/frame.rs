@@ -229,6 +229,20 @@ impl Frame {
         }
     }
 
+    /// Moves the head to the end of the first segment.
+    #[cold]
+    fn pull_all(&mut self) {
+        let n = core::mem::take(&mut self.len) as usize;
+        // SAFETY: `n` is the length of the segment, so that `data` stays within the chunk or one past its
+        // end, with no byte left.
+        self.data = unsafe { self.data.add(n) };
+        if self.offset() == 0 && n > 0 {
+            // One past the end of this chunk is the start of the next one, which is not ours.
+            // SAFETY: `n` > 0 bytes were pulled, so that the byte before is in our chunk.
+            self.data = unsafe { self.data.sub(1) };
+        }
+    }
+
     fn offset(&self) -> usize {
         self.data.as_ptr().addr() & (CHUNK - 1)
     }
@@ -276,18 +290,22 @@ impl switch::Frame for Frame {
         Ok(())
     }
 
-    #[inline]
+    #[inline(always)]
+    fn push_exactly<const N: usize>(&mut self) -> Option<&mut [u8; N]> {
+        self.push(N).ok()?;
+        // SAFETY: `N` more bytes from `data` on are the frame's since `push`, as in `bytes_mut`.
+        Some(unsafe { self.data.cast().as_mut() })
+    }
+
+    #[inline(always)]
     fn pull(&mut self, n: usize) {
-        let n = n.min(self.len as usize);
-        // SAFETY: `n` is at most the length of the segment, so that `data` stays within the chunk
-        // or one past its end, with no byte left.
-        self.data = unsafe { self.data.add(n) };
-        self.len -= n as u32;
-        if self.len == 0 && self.offset() == 0 && n > 0 {
-            // One past the end of this chunk is the start of the next one, which is not ours.
-            // SAFETY: `n` > 0 bytes were pulled, so that the byte before is in our chunk.
-            self.data = unsafe { self.data.sub(1) };
+        if n < self.len as usize {
+            // SAFETY: `n` is below the length of the segment, so that `data` stays within it.
+            self.data = unsafe { self.data.add(n) };
+            self.len -= n as u32;
+            return;
         }
+        self.pull_all();
     }
 
     #[inline]
@@ -319,6 +337,12 @@ impl switch::Frame for Frame {
     #[inline]
     fn set_gso_size(&mut self, size: u16) {
         self.gso_size = size;
+    }
+
+    #[inline(always)]
+    fn is_whole(&self) -> bool {
+        // One load for both.
+        u32::from(self.tail) | u32::from(self.gso_size) << 16 == 0
     }
 
     fn append(&mut self, mut next: Frame) {

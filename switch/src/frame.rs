@@ -57,6 +57,13 @@ pub trait Frame: Sized {
     /// written.
     fn push(&mut self, n: usize) -> Result<(), NoHeadroom>;
 
+    /// [`Frame::push`] of `N` bytes, which are returned; none when there is not enough room.
+    #[inline(always)]
+    fn push_exactly<const N: usize>(&mut self) -> Option<&mut [u8; N]> {
+        self.push(N).ok()?;
+        self.bytes_mut().first_chunk_mut()
+    }
+
     /// Moves the head forward by `n` bytes (decapsulation). `n` must not exceed the length of
     /// the first segment; a larger `n` leaves it empty.
     fn pull(&mut self, n: usize);
@@ -79,6 +86,12 @@ pub trait Frame: Sized {
 
     /// Makes the frame a superpacket, or, with 0, an ordinary frame; its bytes stay as they are.
     fn set_gso_size(&mut self, size: u16);
+
+    /// Whether the frame is one ordinary packet in one segment.
+    #[inline(always)]
+    fn is_whole(&self) -> bool {
+        self.gso_size() == 0 && self.len() == self.bytes().len()
+    }
 
     /// Hangs the bytes of `next`, all of them from its head on, behind the last one of this frame,
     /// without a copy.

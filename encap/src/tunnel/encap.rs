@@ -202,6 +202,11 @@ impl OuterHeader {
         matches!(self.kind, Kind::Ipip4)
     }
 
+    /// The prebuilt octets, [`OuterHeader::len`] of them and more.
+    pub(super) const fn bytes(&self) -> &[u8; VXLAN6] {
+        &self.bytes
+    }
+
     /// The next hop's MAC.
     #[inline]
     pub fn dst_mac(&self) -> Mac {

@@ -10,11 +10,13 @@
 mod decap;
 mod encap;
 mod limit;
+mod template;
 mod usual;
 
 pub use decap::{Kind, Outer, OuterError, parse_outer, parse_outer_v4, parse_outer_v6};
 pub use encap::{FamilyMismatch, IPIP4_LEN, OuterHeader, VXLAN4_LEN, WriteError};
 pub use limit::{EncapsulationLimit, LIMIT_LEN, encapsulation_limit};
+pub use template::Template;
 pub use usual::{UsualIpip, UsualVxlan};
 
 use crate::checksum::Sum;

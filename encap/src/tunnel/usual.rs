@@ -5,6 +5,7 @@ use core::net::Ipv4Addr;
 
 use crate::ethernet::{self, ethertype};
 use crate::ip::protocol;
+use crate::words::Ipv4;
 use crate::{Vni, ipv4, udp, vxlan};
 
 const IP: usize = ethernet::HEADER_LEN;
@@ -98,7 +99,42 @@ impl UsualVxlan {
     }
 }
 
+impl UsualVxlan {
+    /// Reads the headers behind an outer one that is sound, as long as the frame, of UDP and no fragment; none
+    /// if they are not the usual ones.
+    #[inline(always)]
+    pub fn of<const N: usize>(outer: Ipv4, frame: &[u8; N]) -> Option<UsualVxlan> {
+        let udp = word(frame, UPPER);
+        let vxlan = word(frame, UPPER + udp::HEADER_LEN);
+        let len = outer.total_len();
+        if (udp >> 16) as u16 != (len - ipv4::HEADER_LEN) as u16
+            || (vxlan >> 56) as u8 & vxlan::FLAG_VNI == 0
+        {
+            return None;
+        }
+        Some(UsualVxlan {
+            src: Ipv4Addr::from_bits(outer.src().swap_bytes()),
+            dst: Ipv4Addr::from_bits(outer.dst().swap_bytes()),
+            tos: outer.tos(),
+            dst_port: (udp >> 32) as u16,
+            vni: Vni::from_high_bits(vxlan as u32),
+            inner_len: IP + len - UsualVxlan::LEN,
+        })
+    }
+}
+
 impl UsualIpip {
+    /// Of an outer header that is sound, of IPIP and no fragment, and of the length behind it.
+    #[inline(always)]
+    pub fn of(outer: Ipv4, inner_len: usize) -> UsualIpip {
+        UsualIpip {
+            src: Ipv4Addr::from_bits(outer.src().swap_bytes()),
+            dst: Ipv4Addr::from_bits(outer.dst().swap_bytes()),
+            tos: outer.tos(),
+            inner_len,
+        }
+    }
+
     /// Bytes of the outer headers.
     pub const LEN: usize = UPPER;
 
