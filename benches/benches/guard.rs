@@ -22,10 +22,11 @@ fn main() -> ExitCode {
     match args.next().as_deref() {
         // What callgrind runs.
         Some("--path") => {
-            let name = args.next().expect("--path NAME");
+            let name = args.next().expect("--path NAME [BATCH]");
+            let batch = args.next().map_or(VECTOR, |n| n.parse().expect("--path NAME BATCH"));
             let wanted = |s: &&Scenario| s.name() == name;
             let scenario = scenario::ALL.iter().find(wanted).expect("a path of the table");
-            Rig::new((scenario.build)(packets::FRAME)).run(COUNTED, VECTOR, &Headers::Warm);
+            Rig::new((scenario.build)(packets::FRAME)).run(COUNTED, batch, &Headers::Warm);
             ExitCode::SUCCESS
         }
         Some("--clocks") => {

@@ -83,7 +83,7 @@ impl Rig {
 
     fn with(mut setup: Setup, fdb: Arc<Fdb>) -> Rig {
         // An old snapshot that is held on to would keep what changes take the place of.
-        let tables = Arc::new(std::mem::take(&mut setup.tables));
+        let tables = Arc::new(std::mem::take(&mut setup.tables).prepare());
         let counters = Arc::new(WorkerCounters::new(tables.ports.len()));
         let frames = (WORKING_SET + 2 * VECTOR) as u32;
         let ports =

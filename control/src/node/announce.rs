@@ -36,7 +36,8 @@ impl Node {
             self.refresh();
         } else {
             if let Some((fib, next_hops)) = self.table_ids.routes.amend() {
-                self.tables = Arc::new(Tables { fib, next_hops, ..Tables::clone(&self.tables) });
+                let tables = Tables { fib, next_hops, ..Tables::clone(&self.tables) };
+                self.tables = Arc::new(tables.prepare());
                 self.engine.publish(self.tables.clone());
             }
             self.generation += 1;

@@ -3,17 +3,19 @@
 //! ```text
 //! process      a batch of one port's frames
 //!   shape::receive         what its rate limit does not let pass waits
-//!   forward    one frame after the other: its verdict, or the name of its drop
-//!     underlay::forward    on an uplink: validate and decapsulate, then one of the next two
-//!     bridge::forward      L2: check the source, learn, then port, tunnel, router or flood
-//!     router::forward      L3: answer, or look up, count the hop down, rewrite
-//!     egress::*            out of a port, or into a tunnel
+//!   batch      one frame after the other: the port that it leaves through, or what else becomes of it
+//!     usual::*               the way of nearly every frame, straight through
+//!     underlay::forward      the general way, on an uplink: validate and decapsulate, then one of the next two
+//!     bridge::forward        L2: check the source, learn, then port, tunnel, router or flood
+//!     router::forward        L3: answer, or look up, count the hop down, rewrite
+//!     egress::*              out of a port, or into a tunnel
 //!   coalesce::send         where there are ports with offload: TCP segments merged, superpackets cut up
 //!   conclude   the verdict carried out: sent, flooded, fragmented, or dropped and counted
 //!     icmp_error::send     the sender told why
 //! ```
 
 mod answer;
+mod batch;
 mod bridge;
 mod coalesce;
 mod conclude;
@@ -34,6 +36,7 @@ mod segment;
 mod shape;
 mod suppress;
 mod underlay;
+mod usual;
 mod vlan;
 
 use crate::counters::{PortCounters, WorkerCounters};
@@ -41,7 +44,8 @@ use crate::frame::{Frame, Io};
 use crate::ids::{Location, PortId, SegmentId, TunnelId};
 use crate::offload::sum_from;
 use crate::reason::DropReason;
-use crate::tables::{Fdb, Fib, Guard, Port, Role, Tables};
+use crate::tables::{Fdb, Guard, Port, Role, Tables};
+use batch::Batch;
 use defend::Defence;
 use encap::Mac;
 use fate::Fate;
@@ -50,7 +54,7 @@ pub use resolve::{MAX_HELD, MAX_PENDING};
 use resolve::{Resolver, Wait};
 use segment::Step;
 use shape::{Limits, Shaper};
-use std::cell::Cell;
+use std::cell::{Cell, OnceCell};
 use std::collections::VecDeque;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -140,8 +144,7 @@ struct Context<'a> {
     /// The counters of all ports, for frames that came in earlier.
     all: &'a WorkerCounters,
     ident: &'a Cell<u16>,
-    /// [`Worker::fates`] and [`Worker::others`].
-    fates: &'a Cell<Vec<u32>>,
+    /// [`Worker::others`].
     others: &'a Cell<VecDeque<Result<Verdict, DropReason>>>,
     /// The verdict of the frame that came last, where its [`Fate`] does not say it all.
     aside: Cell<Option<Verdict>>,
@@ -159,10 +162,10 @@ struct Context<'a> {
 
 /// Frames of a batch that memory is set aside for beforehand.
 const USUAL_BATCH: usize = 256;
-/// Frames of a batch that are looked at before the first of them is forwarded.
-const AHEAD: usize = 32;
 /// Of a frame that is not simply sent; no port's identifier.
 const OTHER: u32 = u32::MAX;
+/// Of a frame of the usual way that has no room for the headers of its tunnel.
+const NO_HEADROOM: u32 = u32::MAX - 1;
 /// What no frame has for a MAC address.
 const NO_MAC: u64 = u64::MAX;
 
@@ -210,9 +213,8 @@ impl Worker {
         if let Some(bucket) = &port.policy.from_port {
             shape::receive(&self.shaper, now, (ingress, bucket), batch, &self.counters, io);
         }
-        let cx = self.context(tables, port, now);
-        let outlet = &mut self.outlet(tables, now, io);
-        cx.run(batch, outlet);
+        let out = &mut self.outlet(tables, now, io);
+        self.batch(tables, port, now).run(batch, out);
         self.tick(tables, now, io);
     }
 
@@ -235,6 +237,11 @@ impl Worker {
         vlan::Outlet { io, vlan: tables.vlan, counters: &self.counters, limits }
     }
 
+    #[inline(always)]
+    fn batch<'a>(&'a self, tables: &'a Tables, port: &'a Port, now: Millis) -> Batch<'a> {
+        Batch { worker: self, tables, port, now, context: OnceCell::new() }
+    }
+
     fn context<'a>(&'a self, tables: &'a Tables, port: &'a Port, now: Millis) -> Context<'a> {
         Context {
             tables,
@@ -246,7 +253,6 @@ impl Worker {
             resolver: &self.resolver,
             defence: &self.defence,
             ident: &self.ident,
-            fates: &self.fates,
             others: &self.others,
             aside: Cell::new(None),
             all: &self.counters,
@@ -268,70 +274,37 @@ impl Context<'_> {
         self.ident.get().wrapping_add(flow as u16)
     }
 
-    /// Forwards a batch: first what becomes of each frame, then, frames to one port together, so it is
-    /// done. In one place, so that there is one copy of the way through the switch, into which all of
-    /// it is inlined.
+    /// A frame of a port, by the general way: the port that it is sent to, or [`OTHER`].
     #[inline(never)]
-    fn run<I: Io>(&self, batch: &mut Vec<I::Frame>, out: &mut vlan::Outlet<'_, I>) {
-        let mut all_fates = self.fates.take();
-        if all_fates.len() < batch.len() {
-            all_fates.resize(batch.len(), OTHER);
-        }
-        let fates = &mut all_fates[..batch.len()];
-        let note = |to: &mut u32, fate: Fate| match fate {
-            Ok(sent) => *to = sent.port(),
-            other => *to = self.note_other(other),
+    fn access<F: Frame>(&self, frame: &mut F) -> u32 {
+        let entry = match self.port.role {
+            Role::Access(id) => bridge::Entry::new(self, id, Location::Port(self.port.id)),
+            Role::Uplink => None,
         };
-        match self.port.role {
-            Role::Access(segment) => {
-                let entry = bridge::Entry::new(self, segment, Location::Port(self.port.id));
-                let ahead = self.tables.fib.is_large();
-                let (mut frames, mut fates) = (&mut batch[..], &mut fates[..]);
-                while !frames.is_empty() {
-                    let n = if ahead { frames.len().min(AHEAD) } else { frames.len() };
-                    let (now, later) = frames.split_at_mut(n);
-                    let (to, to_later) = fates.split_at_mut(n);
-                    if ahead {
-                        touch(&self.tables.fib, now);
-                    }
-                    match &entry {
-                        Some(entry) => {
-                            for (frame, to) in now.iter_mut().zip(to) {
-                                note(to, bridge::forward(self, frame, entry));
-                            }
-                        }
-                        None => now.iter().zip(to).for_each(|(f, to)| note(to, bridge::nowhere(f))),
-                    }
-                    (frames, fates) = (later, to_later);
-                }
-            }
-            Role::Uplink => {
-                for (frame, to) in batch.iter_mut().zip(&mut *fates) {
-                    note(to, underlay::forward(self, frame));
-                }
-            }
+        self.note(match entry {
+            Some(entry) => bridge::forward(self, frame, &entry),
+            None => bridge::nowhere(frame),
+        })
+    }
+
+    /// Of a frame of the usual way that is dropped for want of room: [`OTHER`].
+    #[cold]
+    fn note_no_headroom(&self) -> u32 {
+        self.note_other(fate::dropped(DropReason::NoHeadroom))
+    }
+
+    /// The same of a frame of the underlay.
+    #[inline(never)]
+    fn uplink<F: Frame>(&self, frame: &mut F) -> u32 {
+        self.note(underlay::forward(self, frame))
+    }
+
+    #[inline(always)]
+    fn note(&self, fate: Fate) -> u32 {
+        match fate {
+            Ok(sent) => sent.port(),
+            other => self.note_other(other),
         }
-        if self.tables.offload {
-            coalesce::send(self, batch, fates, out);
-            self.fates.set(all_fates);
-            return;
-        }
-        match fates[..] {
-            [first, ..] if first != OTHER && fates.iter().fold(0, |d, f| d | f ^ first) == 0 => {
-                out.send_batch(PortId(first as u16), batch);
-            }
-            _ => {
-                let mut frames = batch.drain(..);
-                for run in fates.chunk_by(|a, b| a == b) {
-                    let frames = frames.by_ref().take(run.len());
-                    match run[0] {
-                        OTHER => frames.for_each(|f| self.conclude_next(f, out)),
-                        port => out.send_all(PortId(port as u16), frames),
-                    }
-                }
-            }
-        }
-        self.fates.set(all_fates);
     }
 
     /// Puts the verdict of a frame that is not simply sent to the others of the batch.
@@ -341,17 +314,5 @@ impl Context<'_> {
         others.push_back(self.verdict(fate));
         self.others.set(others);
         OTHER
-    }
-}
-
-/// Looks up where the next packets are routed to, for nothing but that the processor then waits for the
-/// memory of all of them at once, and not for each in turn: for tables that no cache holds.
-#[inline(never)]
-fn touch<F: Frame>(fib: &Fib, frames: &[F]) {
-    const DST: usize = encap::ethernet::HEADER_LEN + 16;
-    for frame in frames {
-        if let Some(dst) = frame.bytes().get(DST..).and_then(|b| b.first_chunk::<4>()) {
-            core::hint::black_box(fib.lookup_v4(u32::from_be_bytes(*dst)));
-        }
     }
 }

@@ -73,7 +73,7 @@ pub(super) fn check_v4<F: Frame>(frame: &F) -> Result<Packet, DropReason> {
 /// Whether an address is of a network that nothing is special about, which its first octet tells: not
 /// 0, 127, 169 (link-local), 224 or above.
 #[inline(always)]
-fn is_ordinary(first: u8) -> bool {
+pub(super) fn is_ordinary(first: u8) -> bool {
     const ORDINARY: [bool; 256] = {
         let mut ordinary = [false; 256];
         let mut first = 1;

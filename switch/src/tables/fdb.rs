@@ -29,11 +29,14 @@ pub use super::fdb_counts::Limits;
 use crate::ids::{Location, PortId, SegmentId};
 use crate::sync::{AtomicU64, AtomicUsize, Ordering};
 use encap::Mac;
+use encap::words::mac_word;
 
 const WAYS: usize = 4;
+/// No key, and one under construction: those of an address that cannot be a source, since its group bit is
+/// set, which is 0 in a key, in segment 0 and in the last one, which there never is. A free slot has the
+/// value 0, so that whoever asks for that address finds nothing.
 const FREE: u64 = 0;
-/// A key under construction: segment 0 with a MAC that cannot be a source (the group bit is set).
-const CLAIMED: u64 = 0x0100_0000_0000;
+const CLAIMED: u64 = u16::MAX as u64;
 
 #[repr(align(64))]
 #[derive(Default)]
@@ -45,10 +48,16 @@ struct Bucket {
 /// The table of learned MAC addresses.
 pub struct Fdb {
     buckets: Box<[Bucket]>,
-    mask: u64,
     counts: Counts,
     /// The bucket that the next sweep begins at.
     swept: AtomicUsize,
+}
+
+/// The table as one batch looks at it.
+#[derive(Clone, Copy)]
+pub(crate) struct FdbView<'a> {
+    fdb: &'a Fdb,
+    buckets: &'a [Bucket],
 }
 
 /// One learned address, as shown to an operator.
@@ -99,28 +108,60 @@ impl Stamp {
     }
 }
 
-/// An address of a segment in one word.
+/// An address of a segment in one word: the segment in the low 16 bits, above it the address, its first
+/// octet lowest, with the group bit inverted.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Station(u64);
 
+/// What the stations of a segment have in common.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Stations(u64);
+
+/// The group bit of an address in a key.
+const GROUP: u64 = 1 << 16;
+
+impl Stations {
+    /// Those of this segment.
+    #[inline(always)]
+    pub fn of(segment: SegmentId) -> Stations {
+        Stations(u64::from(segment.0) | GROUP)
+    }
+
+    /// The one with an address as in [`encap::words::mac_word`].
+    #[inline(always)]
+    pub fn station(self, mac: u64) -> Station {
+        debug_assert!(mac as u16 == 0);
+        Station(self.0 ^ mac)
+    }
+}
+
 impl Station {
+    /// Not zero of any address that is not a group's.
+    #[inline(always)]
+    pub(super) fn word(self) -> u64 {
+        self.0
+    }
+
     /// A MAC address as in [`Mac::to_u64`].
     #[inline(always)]
     pub fn new(segment: SegmentId, mac: u64) -> Station {
         debug_assert!(mac >> 48 == 0);
-        Station(u64::from(segment.0) << 48 | mac)
+        Stations::of(segment).station(mac_word(mac))
     }
 }
 
+/// By the golden ratio, which spreads what is numbered one after the other, as pods' addresses often are,
+/// evenly (Knuth, The Art of Computer Programming, section 6.4).
 #[inline(always)]
 fn hash(key: u64) -> u64 {
-    let m = u128::from(key) * 0xd6e8_feb8_6659_fd93;
+    let m = u128::from(key) * 0x9e37_79b9_7f4a_7c15;
     (m >> 64) as u64 ^ m as u64
 }
 
 #[inline(always)]
 fn is_live(value: u64, now: u32) -> bool {
-    (value >> 32) as u32 > now
+    // The upper half is larger.
+    value > u64::from(now) << 32 | u64::from(u32::MAX)
 }
 
 const LOCATION: u32 = 0x1_ffff;
@@ -154,6 +195,57 @@ impl Bucket {
     }
 }
 
+/// The bucket that an address is in unless it was full.
+#[inline(always)]
+fn home(buckets: &[Bucket], hash: u64) -> &Bucket {
+    // As many as a power of two, so that this is a mask, and within.
+    &buckets[hash as usize & (buckets.len() - 1)]
+}
+
+impl FdbView<'_> {
+    /// [`FdbView::locate`] of an address that is where it would rather be; nothing of another.
+    #[inline(always)]
+    pub fn locate_at_home(&self, Station(key): Station, now: u32) -> u32 {
+        let hash = hash(key);
+        match home(self.buckets, hash).slot(way(hash), key, hash) {
+            Some((_, v)) if is_live(v, now) => v as u32 & LOCATION,
+            _ => NOWHERE,
+        }
+    }
+
+    /// [`Location::to_bits`] of where it is, else a number that is above those of all locations.
+    #[inline(always)]
+    pub fn locate(&self, Station(key): Station, now: u32) -> u32 {
+        let hash = hash(key);
+        // Most are where they would rather be, which saves a scan and the misprediction of where in the
+        // bucket it ends.
+        match home(self.buckets, hash).slot(way(hash), key, hash) {
+            Some((_, v)) if is_live(v, now) => v as u32 & LOCATION,
+            _ => self.fdb.locate_elsewhere(key, now),
+        }
+    }
+
+    /// Whether there is nothing to learn: the slot that an address prefers says exactly this of it. If
+    /// not, [`Fdb::learn_within`] says what there is.
+    ///
+    /// The key is not read again after the value: should the slot have changed hands in between, to an
+    /// address of the same tag that was seen at the same place, it is the next frame that is learned.
+    #[inline(always)]
+    pub fn knows(&self, Station(key): Station, stamp: Stamp) -> bool {
+        let hash = hash(key);
+        let (bucket, way) = (home(self.buckets, hash), way(hash));
+        bucket.keys[way].load(Ordering::Acquire) == key
+            && bucket.values[way].load(Ordering::Relaxed) == stamp.value(hash)
+    }
+
+    /// [`Fdb::knows`] of one that may be in any of its slots.
+    #[inline(never)]
+    pub fn knows_anywhere(&self, Station(key): Station, stamp: Stamp) -> bool {
+        let hash = hash(key);
+        self.fdb.find(key, hash).is_some_and(|(_, value)| value == stamp.value(hash))
+    }
+}
+
 impl Fdb {
     /// The default ageing time in seconds (IEEE 802.1Q table 8-7).
     pub const DEFAULT_AGEING: u32 = 300;
@@ -164,21 +256,24 @@ impl Fdb {
         let buckets = (capacity.max(WAYS) * 2 / WAYS).next_power_of_two();
         Fdb {
             buckets: (0..buckets).map(|_| Bucket::default()).collect(),
-            mask: buckets as u64 - 1,
             counts: Counts::new(),
             swept: AtomicUsize::new(0),
         }
     }
 
-    /// The bucket that an address is in unless it was full.
+    /// The table as one batch looks at it.
     #[inline(always)]
+    pub(crate) fn view(&self) -> FdbView<'_> {
+        FdbView { fdb: self, buckets: &self.buckets }
+    }
+
     fn home(&self, hash: u64) -> &Bucket {
-        &self.buckets[(hash & self.mask) as usize]
+        home(&self.buckets, hash)
     }
 
     /// The other one.
     fn refuge(&self, hash: u64) -> &Bucket {
-        &self.buckets[(hash >> 32 & self.mask) as usize]
+        &self.buckets[(hash >> 32) as usize & (self.buckets.len() - 1)]
     }
 
     /// Where `mac` is, unless it is unknown or has aged out. `now` is in seconds.
@@ -189,14 +284,8 @@ impl Fdb {
 
     /// [`Fdb::lookup`] of an address as it comes from a frame.
     #[inline(always)]
-    pub fn locate(&self, Station(key): Station, now: u32) -> Option<Location> {
-        let hash = hash(key);
-        // Most are where they would rather be, which saves a scan and the misprediction of where in the
-        // bucket it ends.
-        let bits = match self.home(hash).slot(way(hash), key, hash) {
-            Some((_, v)) if is_live(v, now) => v as u32 & LOCATION,
-            _ => self.locate_elsewhere(key, now),
-        };
+    pub fn locate(&self, station: Station, now: u32) -> Option<Location> {
+        let bits = self.view().locate(station, now);
         (bits != NOWHERE).then(|| Location::from_bits(bits))
     }
 
@@ -218,17 +307,10 @@ impl Fdb {
         })
     }
 
-    /// Whether there is nothing to learn: the slot that an address prefers says exactly this of it. If
-    /// not, [`Fdb::learn_within`] says what there is.
-    ///
-    /// The key is not read again after the value: should the slot have changed hands in between, to an
-    /// address of the same tag that was seen at the same place, it is the next frame that is learned.
+    /// [`FdbView::knows`].
     #[inline(always)]
-    pub fn knows(&self, Station(key): Station, stamp: Stamp) -> bool {
-        let hash = hash(key);
-        let (bucket, way) = (self.home(hash), way(hash));
-        bucket.keys[way].load(Ordering::Acquire) == key
-            && bucket.values[way].load(Ordering::Relaxed) == stamp.value(hash)
+    pub fn knows(&self, station: Station, stamp: Stamp) -> bool {
+        self.view().knows(station, stamp)
     }
 
     /// Notes that `mac` was seen as a source at `location`, to be forgotten when it is not seen again
@@ -367,7 +449,7 @@ impl Fdb {
     pub fn flush(&self, mut matches: impl FnMut(SegmentId, Mac, Location) -> bool) -> usize {
         let mut flushed = 0;
         for (key, value, slot) in self.slots() {
-            let (segment, mac) = (segment_of(key), Mac::from_u64(key));
+            let (segment, mac) = (segment_of(key), mac_of(key));
             if matches(segment, mac, Location::from_bits(value as u32)) && self.free(key, slot) {
                 flushed += 1;
             }
@@ -381,7 +463,7 @@ impl Fdb {
             .filter(|&(_, value, _)| is_live(value, now))
             .map(|(key, value, _)| FdbEntry {
                 segment: segment_of(key),
-                mac: Mac::from_u64(key),
+                mac: mac_of(key),
                 location: Location::from_bits(value as u32),
                 remaining: (value >> 32) as u32 - now,
             })
@@ -409,7 +491,11 @@ fn slots_of<'a>(
 }
 
 fn segment_of(key: u64) -> SegmentId {
-    SegmentId((key >> 48) as u16)
+    SegmentId(key as u16)
+}
+
+fn mac_of(key: u64) -> Mac {
+    Mac::from_u64(((key ^ GROUP) & !0xffff).swap_bytes())
 }
 
 #[cfg(test)]
@@ -457,7 +543,7 @@ mod tests {
         let at = |n| {
             let Station(key) = Station::new(SEG, mac(n).to_u64());
             let hash = hash(key);
-            (hash & fdb.mask, way(hash), tag(hash))
+            (hash as usize & (fdb.buckets.len() - 1), way(hash), tag(hash))
         };
         let mut seen = std::collections::HashMap::new();
         let (a, b) = (0..).find_map(|n| Some((seen.insert(at(n), n)?, n))).unwrap();

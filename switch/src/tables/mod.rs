@@ -1,7 +1,9 @@
 //! The tables: an immutable snapshot of all that is configured, and the one table that traffic
 //! writes, the [`Fdb`].
 
+mod adjacency;
 mod bucket;
+mod exact;
 pub mod fdb;
 mod fdb_counts;
 pub mod fib;
@@ -18,8 +20,12 @@ mod storm;
 mod tunnel;
 mod underlay;
 
+pub use adjacency::Adjacencies;
+pub(crate) use adjacency::{Hop, Statics, WayIn, WayOut};
 pub use bucket::TokenBucket;
-pub use fdb::{Fdb, FdbEntry, Learned, Limits, Stamp, Station};
+pub(crate) use fdb::FdbView;
+pub use fdb::{Fdb, FdbEntry, Learned, Limits, Stamp, Station, Stations};
+pub(crate) use fib::LpmView;
 pub use fib::{Fib, Lpm, Rib};
 pub use group::Group;
 pub use neighbors::{NeighborEntry, NeighborState, Neighbors};
@@ -66,6 +72,8 @@ pub struct Tables {
     pub underlay: Arc<Underlay>,
     /// The VLAN that the uplink's frames are tagged with, if any.
     pub vlan: Option<UplinkVlan>,
+    /// What [`Tables::prepare`] derived from the above.
+    pub adjacencies: Arc<Adjacencies>,
 }
 
 /// The node's router: what answers for the gateway addresses.
@@ -114,6 +122,16 @@ impl Router {
 }
 
 impl Tables {
+    /// Derives what the usual frame is forwarded by, as far as it is not there from an earlier snapshot.
+    /// Without it every frame takes the general way; with it, too, once one of the tables is another.
+    #[must_use]
+    pub fn prepare(mut self) -> Tables {
+        if !self.adjacencies.are_of(&self) {
+            self.adjacencies = Arc::new(Adjacencies::of(&self, &self.adjacencies));
+        }
+        self
+    }
+
     /// A port.
     #[inline]
     pub fn port(&self, id: PortId) -> Option<&Port> {

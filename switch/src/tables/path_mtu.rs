@@ -1,10 +1,13 @@
 //! What the underlay told of a path.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 /// Seconds after which a lower MTU is forgotten and a larger packet tried again (RFC 1191 section
 /// 6.3, RFC 8201 section 4).
 const FORGET_AFTER: u32 = 600;
+
+/// Set once and for all, by any worker of the process.
+static ANY_KNOWN: AtomicBool = AtomicBool::new(false);
 
 /// The MTU of a path as routers on it reported it: "fragmentation needed" or "packet too big" about
 /// an outer packet.
@@ -30,10 +33,17 @@ impl PathMtu {
         }
     }
 
+    /// Whether one of all paths had a lower MTU once: as long as none had, nobody need look at each.
+    #[inline(always)]
+    pub(crate) fn any_known() -> bool {
+        ANY_KNOWN.load(Ordering::Relaxed)
+    }
+
     /// Notes what a router reported. A larger MTU than the one known says nothing: it may be of a
     /// router before the narrow link, and a report never raises the estimate (RFC 1191 section 3).
     pub fn learn(&self, mtu: u32, now: u32) {
         if self.get(now).is_none_or(|known| mtu <= known) {
+            ANY_KNOWN.store(true, Ordering::Relaxed);
             self.0.store(u64::from(now) << 32 | u64::from(mtu), Ordering::Relaxed);
         }
     }

@@ -11,6 +11,12 @@ use std::sync::Arc;
 pub struct Slots<T>(Arc<[Option<Arc<T>>]>);
 
 impl<T> Slots<T> {
+    /// Whether the two are one and the same, and so hold the same objects as long as both are there.
+    #[inline(always)]
+    pub fn is(&self, other: &Slots<T>) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+
     /// Adds one under the next identifier. Copies what there is.
     pub fn push(&mut self, item: Option<Arc<T>>) {
         self.0 = self.0.iter().cloned().chain([item]).collect();

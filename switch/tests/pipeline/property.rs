@@ -3,16 +3,18 @@
 //! The strategies are boxed: nested by value they do not fit a test thread's stack.
 
 use crate::kit::{
-    Lab, Node, Packet, UPLINK_MAX_FRAME, Via, arp_request, decode, fill_checksum, gateway_mac,
-    ipip, neighbor_solicit, policed, uplink_mac, vtep_mac, vxlan,
+    Lab, Net, Node, Packet, UPLINK_MAX_FRAME, Via, arp_request, decode, fill_checksum, gateway_mac,
+    ipip, neighbor_advert, neighbor_solicit, policed, uplink_mac, vtep_mac, vxlan,
 };
 use encap::Mac;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::sync::Arc;
 use switch::PortId;
 use switch::heap::HeapFrame;
+use switch::tables::OuterPolicy;
 
 /// MAC addresses that mean something to node 1, and some that do not.
 fn mac() -> BoxedStrategy<Mac> {
@@ -32,6 +34,8 @@ fn mac() -> BoxedStrategy<Mac> {
             Mac::BROADCAST,
             Mac([0x33, 0x33, 0, 0, 0, 1]),
             Mac([1, 0x80, 0xc2, 0, 0, 0]),
+            // Its key in the FDB is that of no address.
+            Mac([1, 0, 0, 0, 0, 0]),
         ]),
         1 => any::<[u8; 6]>().prop_map(Mac),
     ]
@@ -371,4 +375,112 @@ proptest! {
         }
         prop_assert_eq!(got, want);
     }
+
+    /// Tables that the usual way was not derived from send every frame the general way: it comes to the
+    /// same, whichever way a frame takes.
+    #[test]
+    fn the_usual_way_leads_where_the_general_one_does(
+        via in select(Via::ALL.to_vec()),
+        more in select(vec![plain_net as fn(&mut Net), policed, clamping]),
+        outer in prop_oneof![4 => Just(None), 1 => outer_policy().prop_map(Some)],
+        path_mtu in prop_oneof![4 => Just(None), 1 => (600u32..9100).prop_map(Some)],
+        batches in vec((any::<Index>(), vec(prop_oneof![usual(), frame()], 1..12), 0u64..400), 1..8),
+    ) {
+        let node = Node::with(1, via, more);
+        let mut tables = node.tables.clone();
+        if let Some(outer) = outer {
+            for tunnel in tables.tunnels.iter_mut().flatten() {
+                Arc::make_mut(tunnel).outer = outer.clone();
+            }
+        }
+        let (mut quick, mut slow) = (Lab::new(tables.clone()), Lab::general(tables));
+        if let Some(mtu) = path_mtu {
+            for tunnel in node.tables.tunnels.iter().flatten() {
+                tunnel.path.learn(mtu, quick.now.seconds());
+            }
+        }
+        let ports = ports(&node);
+        for (port, frames, wait) in batches {
+            let of_tunnel = |f: &Vec<u8>| f.get(30..34) == Some(&[192, 0, 2, 1]);
+            let (tunnel, other): (Vec<_>, Vec<_>) = frames.into_iter().partition(of_tunnel);
+            for (port, mut frames) in [(*port.get(&ports), other), (node.uplink, tunnel)] {
+                // What was learned of a frame is known of the next one like it.
+                frames.extend_from_within(..);
+                let batch = || frames.iter().map(|f| HeapFrame::new(f)).collect::<Vec<_>>();
+                prop_assert_eq!(quick.process(port, batch()), slow.process(port, batch()));
+            }
+            quick.advance(wait);
+            slow.advance(wait);
+        }
+    }
+}
+
+fn plain_net(_: &mut Net) {}
+
+fn clamping(net: &mut Net) {
+    policed(net);
+    net.clamp_mss();
+}
+
+/// A neighbour advertisement for the gateway's address.
+fn claim(from: Mac, to: Mac) -> Vec<u8> {
+    let [gateway, all] = ["fd00:10:244:1::1", "ff02::1"].map(|ip| ip.parse().unwrap());
+    neighbor_advert((from, "fe80::7".parse().unwrap()), (to, all), gateway, Some(from))
+}
+
+/// What is not the default of an outer header.
+fn outer_policy() -> BoxedStrategy<OuterPolicy> {
+    (any::<bool>(), prop_oneof![Just(None), (0u8..64).prop_map(Some)], 1u16..1000)
+        .prop_map(|(dont_fragment, dscp, first)| OuterPolicy {
+            dont_fragment,
+            dscp,
+            source_ports: first..=2 * first,
+        })
+        .boxed()
+}
+
+/// A frame that takes the usual way once its source is known, or nearly so.
+fn usual() -> BoxedStrategy<Vec<u8>> {
+    let pods = select(vec![(0u8, 10u8), (0, 11), (7, 1), (7, 2), (7, 20)]);
+    let pod = |(kind, i): (u8, u8)| Mac([2, 0, 0, if kind == 0 { 1 } else { 0 }, kind, i]);
+    let to = prop_oneof![
+        3 => Just(gateway_mac(1)),
+        1 => Just(vtep_mac(1)),
+        3 => pods.clone().prop_map(pod),
+        1 => mac(),
+        1 => Just(Mac([1, 0, 0, 0, 0, 0])),
+    ];
+    let dst = prop_oneof![
+        3 => select(vec!["10.244.1.10", "10.244.1.11", "10.244.2.10", "10.250.0.7", "10.250.2.9"])
+            .prop_map(|ip| ip.parse().unwrap()),
+        1 => v4(),
+    ];
+    let rest = (select(vec![64u8, 2, 1, 0]), any::<u8>(), any::<(u16, u16)>(), 0usize..1600);
+    (pods, to, dst, rest, 0u8..10, any::<(bool, u8)>())
+        .prop_map(move |(from, to, dst, (ttl, tos, ports, len), kind, (fits, outer_tos))| {
+            let src = IpAddr::V4(Ipv4Addr::new(10, 244, 1, from.1));
+            let packet = Packet::new(pod(from), src, to, dst).ttl(ttl).tos(tos);
+            let data = vec![0x5a; len];
+            let inner = match kind / 2 {
+                0 => packet.udp(ports, &data),
+                1 => packet.tcp(ports, &data),
+                2 => packet.syn(ports, 65_000),
+                3 => packet.fragment(8 * (ports.0 % 3), true).udp(ports, &data),
+                _ => claim(pod(from), to),
+            };
+            if kind & 1 == 0 {
+                return inner;
+            }
+            let outer = Packet::text(uplink_mac(2), "192.0.2.2", uplink_mac(1), "192.0.2.1");
+            let mut outer = outer.tos(outer_tos & 3);
+            if outer_tos >> 4 == 0 {
+                outer = outer.fragment(0, true);
+            }
+            if fits {
+                vxlan(&outer, 4789, if len % 2 == 0 { 100 } else { 1 }, &inner)
+            } else {
+                ipip(&outer, &inner[14..])
+            }
+        })
+        .boxed()
 }

@@ -81,7 +81,7 @@ pub fn compile(state: &State, facts: &Facts, ids: &mut TableIds) -> Tables {
         ..Tables::default()
     };
     let (fib, next_hops) = ids.routes.update(routes, |via| announced[via]);
-    Tables { fib, next_hops, ..tables }
+    Tables { fib, next_hops, ..tables }.prepare()
 }
 
 /// The router's MAC address: derived from the node's first gateway address, so that it survives

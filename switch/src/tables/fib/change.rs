@@ -15,7 +15,7 @@ const FEW: usize = if cfg!(loom) {
 } else if cfg!(test) {
     2
 } else {
-    32
+    128
 };
 
 impl<K: Key> Routes<K> {
@@ -240,6 +240,7 @@ impl<K: Key> Routes<K> {
             self.plain += 1;
             node::flatten(entries, above, &mut self.words);
         } else {
+            self.compressed += 1;
             node::compress(entries, place, above, &mut self.words);
         }
         let at = self.store.write(&self.words);
@@ -249,6 +250,8 @@ impl<K: Key> Routes<K> {
     fn retire(&mut self, node: u32) {
         if node & PLAIN != 0 {
             self.plain -= 1;
+        } else {
+            self.compressed -= 1;
         }
         let lines = node::lines::<K>(self.store.from(node & AT), node);
         self.store.retire(node & AT, lines);

@@ -49,7 +49,25 @@ pub(super) struct Lines {
     _token: Arc<()>,
 }
 
+/// Lines as one batch looks at them.
+#[derive(Clone, Copy)]
+pub(super) struct LinesView<'a>(&'a [Arc<Chunk>]);
+
+impl LinesView<'_> {
+    /// [`Lines::word`].
+    #[inline(always)]
+    pub(super) fn word(&self, at: u32, i: usize) -> u32 {
+        let word = (at as usize % (1 << CHUNK)) * WORDS + i;
+        self.0[(at >> CHUNK) as usize][word / WORDS % (1 << CHUNK)].word(word)
+    }
+}
+
 impl Lines {
+    #[inline(always)]
+    pub(super) fn view(&self) -> LinesView<'_> {
+        LinesView(&self.chunks)
+    }
+
     /// The lines from this one to the end of its chunk.
     #[inline(always)]
     pub(super) fn from(&self, at: u32) -> &[Line] {
@@ -59,8 +77,7 @@ impl Lines {
     /// Word `i` of the node that begins at a line, all of which is in one chunk.
     #[inline(always)]
     pub(super) fn word(&self, at: u32, i: usize) -> u32 {
-        let word = (at as usize % (1 << CHUNK)) * WORDS + i;
-        self.chunks[(at >> CHUNK) as usize][word / WORDS % (1 << CHUNK)].word(word)
+        self.view().word(at, i)
     }
 
     /// Chunks of 256 KiB.

@@ -1,9 +1,9 @@
 //! What a worker looks addresses up in.
 
 use super::key::Key;
-use super::lines::Lines;
+use super::lines::{Lines, LinesView};
 use super::node::{self, AT, NODE, NONE, PLAIN};
-use super::root::Root;
+use super::root::{Root, RootView};
 use core::fmt;
 use core::marker::PhantomData;
 
@@ -13,7 +13,15 @@ use core::marker::PhantomData;
 pub struct Lpm<K> {
     root: Root,
     lines: Lines,
+    plain: bool,
     key: PhantomData<K>,
+}
+
+/// The table of IPv4 as one batch looks at it: nothing in it is behind two pointers.
+#[derive(Clone, Copy)]
+pub(crate) struct LpmView<'a> {
+    root: RootView<'a>,
+    lines: LinesView<'a>,
 }
 
 impl<K> fmt::Debug for Lpm<K> {
@@ -24,13 +32,51 @@ impl<K> fmt::Debug for Lpm<K> {
 
 impl<K> Default for Lpm<K> {
     fn default() -> Lpm<K> {
-        Lpm { root: Root::empty(), lines: Lines::default(), key: PhantomData }
+        Lpm { root: Root::empty(), lines: Lines::default(), plain: true, key: PhantomData }
+    }
+}
+
+impl Lpm<u32> {
+    /// Whether no node was compressed when the table was handed out.
+    #[inline(always)]
+    pub(crate) fn is_plain(&self) -> bool {
+        self.plain
+    }
+
+    /// The table as one batch looks at it.
+    #[inline(always)]
+    pub(crate) fn view(&self) -> LpmView<'_> {
+        LpmView { root: self.root.view(), lines: self.lines.view() }
+    }
+}
+
+impl LpmView<'_> {
+    /// [`Lpm::index`] without a call: also beyond every table for an address whose nodes are compressed or say
+    /// nothing of it.
+    #[inline(always)]
+    pub(crate) fn index_at_once(&self, key: u32) -> usize {
+        let mut entry = self.root.first(key.root());
+        if entry & NODE != 0 {
+            entry = self.at_once(entry, key.byte(2));
+            if entry & NODE != 0 {
+                entry = self.at_once(entry, key.byte(3));
+            }
+        }
+        entry.wrapping_sub(1) as usize
+    }
+
+    #[inline(always)]
+    fn at_once(&self, entry: u32, byte: u8) -> u32 {
+        if entry & PLAIN == 0 {
+            return NONE;
+        }
+        self.lines.word(entry & AT, byte.into())
     }
 }
 
 impl<K: Key> Lpm<K> {
-    pub(super) fn new(root: Root, lines: Lines) -> Lpm<K> {
-        Lpm { root, lines, key: PhantomData }
+    pub(super) fn new(root: Root, lines: Lines, plain: bool) -> Lpm<K> {
+        Lpm { root, lines, plain, key: PhantomData }
     }
 
     /// The value of the longest prefix that holds `key`.
@@ -41,7 +87,7 @@ impl<K: Key> Lpm<K> {
 
     /// The value, as an index that is beyond every table where there is none.
     #[inline(always)]
-    pub(super) fn index(&self, key: K) -> usize {
+    pub(crate) fn index(&self, key: K) -> usize {
         self.entry(key).wrapping_sub(1) as usize
     }
 
@@ -55,20 +101,19 @@ impl<K: Key> Lpm<K> {
             entry =
                 if K::SKIPS { self.descend_skipping(key, first) } else { self.descend(key, first) };
             if entry == NONE {
-                entry = self.root.short(slot);
-                if self.root.first(slot) != first {
-                    return self.once_more(key);
-                }
+                entry = self.short(key, first);
             }
         }
         entry
     }
 
-    /// The slot has changed meanwhile.
-    #[cold]
+    /// The entry of the longest prefix that ends in the root, for a slot whose node says nothing of the
+    /// address. Out of line: few packets take it.
     #[inline(never)]
-    fn once_more(&self, key: K) -> u32 {
-        self.entry(key)
+    fn short(&self, key: K, first: u32) -> u32 {
+        let entry = self.root.short(key.root());
+        // The slot may have changed meanwhile.
+        if self.root.first(key.root()) == first { entry } else { self.entry(key) }
     }
 
     /// Below the root in IPv4: at most two nodes. An entry is inherited from the node above, so that

@@ -28,6 +28,7 @@ mod tests;
 
 pub use key::Key;
 pub use lpm::Lpm;
+pub(crate) use lpm::LpmView;
 pub use rib::Routes;
 
 use encap::Prefix;
@@ -56,6 +57,12 @@ impl Fib {
     #[inline(always)]
     pub fn lookup_v4(&self, ip: u32) -> Option<u32> {
         self.v4.lookup(ip)
+    }
+
+    /// The table of IPv4.
+    #[inline(always)]
+    pub(crate) fn v4(&self) -> &Lpm<u32> {
+        &self.v4
     }
 
     /// [`Fib::lookup`] as an index, beyond every table where there is no prefix.

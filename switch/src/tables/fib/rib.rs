@@ -21,7 +21,9 @@ pub struct Routes<K: Key> {
     /// Value plus one of each prefix. All that end in one node are neighbours.
     pub(super) routes: BTreeMap<K::Place, u32>,
     pub(super) store: Store,
+    /// How many nodes of either kind there are.
     pub(super) plain: usize,
+    pub(super) compressed: usize,
     /// A node that is being written.
     pub(super) words: Vec<u32>,
     /// Whether values may be changed where they are, since nobody is to see those of before.
@@ -66,6 +68,7 @@ impl<K: Key> Routes<K> {
             routes: BTreeMap::new(),
             store: Store::new(),
             plain: 0,
+            compressed: 0,
             words: Vec::new(),
             revalues: false,
             root: Root::empty(),
@@ -167,7 +170,7 @@ impl<K: Key> Routes<K> {
 
     /// The last snapshot, as it is now.
     pub(super) fn present(&self) -> Lpm<K> {
-        Lpm::new(self.root.clone(), self.store.lines())
+        Lpm::new(self.root.clone(), self.store.lines(), self.compressed == 0)
     }
 
     /// Puts all changes into the trie. Whether who looks into the last snapshot sees them.

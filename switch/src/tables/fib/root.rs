@@ -33,7 +33,24 @@ const SLOTS: usize = if cfg!(loom) { 4 } else { 1 << BITS };
 #[derive(Clone)]
 pub(super) struct Root(Arc<[AtomicU32; 2 * SLOTS]>);
 
+/// The root as one batch looks at it.
+#[derive(Clone, Copy)]
+pub(super) struct RootView<'a>(&'a [AtomicU32; 2 * SLOTS]);
+
+impl RootView<'_> {
+    /// [`Root::first`].
+    #[inline(always)]
+    pub(super) fn first(&self, slot: usize) -> u32 {
+        self.0[slot % SLOTS].load(Ordering::Acquire)
+    }
+}
+
 impl Root {
+    #[inline(always)]
+    pub(super) fn view(&self) -> RootView<'_> {
+        RootView(&self.0)
+    }
+
     /// The root that all tables share into which nothing has been put.
     pub(super) fn empty() -> Root {
         static EMPTY: OnceLock<Root> = OnceLock::new();
@@ -57,7 +74,7 @@ impl Root {
     /// The node of a slot that has one, else the entry of its longest prefix.
     #[inline(always)]
     pub(super) fn first(&self, slot: usize) -> u32 {
-        self.0[slot % SLOTS].load(Ordering::Acquire)
+        self.view().first(slot)
     }
 
     /// The entry of the longest prefix that ends in the root, for addresses that the node knows nothing

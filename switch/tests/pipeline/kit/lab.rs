@@ -35,8 +35,16 @@ impl Lab {
         Lab::sharing(tables, Arc::new(Fdb::new(4096)))
     }
 
+    /// A switch that sends every frame the general way.
+    pub fn general(tables: Tables) -> Lab {
+        let mut lab = Lab::new(tables);
+        lab.tables.adjacencies = Default::default();
+        lab
+    }
+
     /// A switch whose learned addresses are shared with another worker's.
     pub fn sharing(tables: Tables, fdb: Arc<Fdb>) -> Lab {
+        let tables = tables.prepare();
         // A slot more, for frames from ports that are not there.
         let counters = Arc::new(WorkerCounters::new(tables.ports.len() + 1));
         let worker = Worker::new(counters.clone(), fdb.clone());

@@ -49,6 +49,11 @@ impl Net {
         Arc::make_mut(self.tables.ports[port.index()].as_mut().unwrap())
     }
 
+    /// Has the router clamp the maximum segment size of TCP.
+    pub fn clamp_mss(&mut self) {
+        Arc::make_mut(self.tables.router.as_mut().unwrap()).clamp_mss = true;
+    }
+
     /// The largest frame that a port sends.
     pub fn max_frame(&mut self, port: PortId, bytes: u32) {
         let port = self.port_mut(port);
@@ -257,5 +262,6 @@ impl Net {
             offload: ports().any(|p| p.offload),
             ..self.tables
         }
+        .prepare()
     }
 }

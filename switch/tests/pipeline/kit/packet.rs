@@ -117,6 +117,15 @@ impl Packet {
         out
     }
 
+    /// A SYN that offers a maximum segment size.
+    pub fn syn(&self, (src, dst): (u16, u16), mss: u16) -> Vec<u8> {
+        let mut out = Vec::new();
+        let builder = self.builder().tcp(src, dst, 1, 1000).syn();
+        let option = etherparse::TcpOptionElement::MaximumSegmentSize(mss);
+        builder.options(&[option]).unwrap().write(&mut out, &[]).unwrap();
+        out
+    }
+
     /// An echo request.
     pub fn echo(&self, ident: u16, sequence: u16, data: &[u8]) -> Vec<u8> {
         let (mut out, builder) = (Vec::new(), self.builder());

@@ -1,0 +1,108 @@
+//! A batch of one port's frames.
+
+use super::usual;
+use super::{Context, Millis, OTHER, Worker, coalesce, vlan};
+use crate::frame::{Frame, Io};
+use crate::ids::PortId;
+use crate::tables::{Fib, Port, Role, Tables};
+use std::cell::OnceCell;
+
+/// Frames of a batch that are looked at before the first of them is forwarded.
+const AHEAD: usize = 32;
+/// Frames of a batch whose fates are noted on the stack.
+const SMALL: usize = 8;
+
+/// What is known of a batch before the first of its frames is looked at.
+pub(super) struct Batch<'a> {
+    pub worker: &'a Worker,
+    pub tables: &'a Tables,
+    pub port: &'a Port,
+    pub now: Millis,
+    /// For the first frame that takes the general way.
+    pub context: OnceCell<Context<'a>>,
+}
+
+impl<'a> Batch<'a> {
+    /// What the general way looks at.
+    pub(super) fn context(&self) -> &Context<'a> {
+        self.context.get_or_init(|| self.worker.context(self.tables, self.port, self.now))
+    }
+
+    /// Forwards a batch: first what becomes of each frame, then, frames to one port together, so it is
+    /// done.
+    #[inline(always)]
+    pub(super) fn run<I: Io>(&self, batch: &mut Vec<I::Frame>, out: &mut vlan::Outlet<'_, I>) {
+        if batch.len() <= SMALL {
+            let mut fates = [OTHER; SMALL];
+            return self.forward(batch, &mut fates, out);
+        }
+        let mut fates = self.worker.fates.take();
+        if fates.len() < batch.len() {
+            fates.resize(batch.len(), OTHER);
+        }
+        self.forward(batch, &mut fates, out);
+        self.worker.fates.set(fates);
+    }
+
+    /// With as many fates as frames, or more.
+    #[inline(never)]
+    fn forward<I: Io>(
+        &self,
+        batch: &mut Vec<I::Frame>,
+        fates: &mut [u32],
+        out: &mut vlan::Outlet<'_, I>,
+    ) {
+        let Some(fates) = fates.get_mut(..batch.len()) else { return };
+        match self.port.role {
+            Role::Access(_) if self.tables.fib.is_large() => {
+                for (frames, fates) in batch.chunks_mut(AHEAD).zip(fates.chunks_mut(AHEAD)) {
+                    touch(&self.tables.fib, frames);
+                    usual::access(self, frames, fates);
+                }
+            }
+            Role::Access(_) => usual::access(self, batch, fates),
+            Role::Uplink => usual::uplink(self, batch, fates),
+        }
+        if self.tables.offload {
+            return coalesce::send(self.context(), batch, fates, out);
+        }
+        match *fates {
+            [OTHER] => self.conclude(batch, fates, out),
+            [port] => batch.drain(..).for_each(|frame| out.send(PortId(port as u16), frame)),
+            [first, ..] if first != OTHER && fates.iter().fold(0, |d, f| d | f ^ first) == 0 => {
+                out.send_batch(PortId(first as u16), batch);
+            }
+            _ => self.conclude(batch, fates, out),
+        }
+    }
+
+    /// Sends frames to one port together, and does what else is to be done.
+    #[inline(never)]
+    fn conclude<I: Io>(
+        &self,
+        batch: &mut Vec<I::Frame>,
+        fates: &[u32],
+        out: &mut vlan::Outlet<'_, I>,
+    ) {
+        let mut frames = batch.drain(..);
+        for run in fates.chunk_by(|a, b| a == b) {
+            let frames = frames.by_ref().take(run.len());
+            match run[0] {
+                OTHER => frames.for_each(|f| self.context().conclude_next(f, out)),
+                port => out.send_all(PortId(port as u16), frames),
+            }
+        }
+    }
+}
+
+/// Looks up where the next packets are routed to, for nothing but that the processor then waits for the
+/// memory of all of them at once, and not for each in turn: for tables that no cache holds.
+#[inline(never)]
+fn touch<F: Frame>(fib: &Fib, frames: &[F]) {
+    const DST: usize = encap::ethernet::HEADER_LEN + 16;
+    for frame in frames {
+        if let Some(dst) = frame.bytes().get(DST..).and_then(|b| b.first_chunk::<4>()) {
+            core::hint::black_box(fib.lookup_v4(u32::from_be_bytes(*dst)));
+        }
+    }
+}

@@ -1,0 +1,228 @@
+//! The usual frame of a port.
+
+use super::super::batch::Batch;
+use super::super::{NO_HEADROOM, OTHER};
+use super::{LEAST, Owner, Side, UDP, Usual, count_hop};
+use crate::frame::Frame;
+use crate::ids::{Location, TunnelId};
+use crate::tables::{Guard, Role, Segment, Stamp, Stations, WayIn};
+use encap::ethernet::HEADER_LEN;
+use encap::ip::protocol;
+use encap::words::{self, Ethernet, Ipv4, mac_word};
+use encap::{flow, tcp};
+use std::net::IpAddr;
+
+/// Where TCP's flags are.
+const TCP_FLAGS: usize = UDP + 13;
+/// The first of the bits of tunnels, see [`Location::to_bits`].
+const TUNNELS: u32 = Location::Tunnel(TunnelId(0)).to_bits();
+
+/// The frames of a port: for each the port that it leaves through, or [`OTHER`] of one that is not simply sent.
+#[inline(always)]
+pub(in crate::pipeline) fn access<F: Frame>(
+    batch: &Batch<'_>,
+    frames: &mut [F],
+    fates: &mut [u32],
+) {
+    match batch.port.role {
+        Role::Access(id) if batch.is_prepared() => match batch.tables.segment(id) {
+            Some(segment) if batch.is_lean() && batch.is_anybodys(segment) => {
+                access_with::<F, false>(batch, segment, frames, fates);
+            }
+            Some(segment) => access_with::<F, true>(batch, segment, frames, fates),
+            None => batch.access_all(frames, fates),
+        },
+        _ => batch.access_all(frames, fates),
+    }
+}
+/// In a function of its own, in which there is nothing but the quick way: what is called is out of its way.
+#[inline(never)]
+fn access_with<F: Frame, const FULL: bool>(
+    batch: &Batch<'_>,
+    segment: &Segment,
+    frames: &mut [F],
+    fates: &mut [u32],
+) {
+    let Some((usual, side)) = Usual::access_to::<FULL>(batch, segment) else {
+        return batch.access_all(frames, fates);
+    };
+    for (frame, to) in frames.iter_mut().zip(fates) {
+        *to = usual.access::<F, FULL>(&side, frame);
+        if *to >= NO_HEADROOM {
+            *to = access_again::<F, FULL>(batch, segment, frame, *to);
+        }
+    }
+}
+
+#[inline(never)]
+fn access_again<F: Frame, const FULL: bool>(
+    batch: &Batch<'_>,
+    segment: &Segment,
+    frame: &mut F,
+    mut to: u32,
+) -> u32 {
+    if !FULL
+        && to == OTHER
+        && let Some((usual, side)) = Usual::access_to::<true>(batch, segment)
+    {
+        to = usual.access::<F, true>(&side, frame);
+    }
+    match to {
+        OTHER => batch.context().access(frame),
+        NO_HEADROOM => batch.context().note_no_headroom(),
+        port => port,
+    }
+}
+
+impl Owner {
+    /// None unless exactly one address of IPv4 is known.
+    fn of(guard: &Guard) -> Option<Owner> {
+        let mut own = guard.addresses.iter().filter_map(|ip| match ip {
+            IpAddr::V4(ip) if !ip.is_unspecified() => Some(*ip),
+            _ => None,
+        });
+        let (Some(ip), None) = (own.next(), own.next()) else { return None };
+        Some(Owner { mac: mac_word(guard.mac.to_u64()), ip: u32::from_le_bytes(ip.octets()) })
+    }
+}
+
+impl<'a> Usual<'a> {
+    /// With where the frames of the port enter their segment; none where they all take the general way.
+    #[inline(always)]
+    fn access_to<const FULL: bool>(
+        batch: &'a Batch<'_>,
+        segment: &Segment,
+    ) -> Option<(Usual<'a>, Side)> {
+        let usual = Usual::new(batch);
+        let from = Location::Port(batch.port.id);
+        let owner = match &batch.port.policy.guard {
+            Some(guard) if FULL => Some(Owner::of(guard)?),
+            _ => None,
+        };
+        let side = Side {
+            stations: Stations::of(segment.id),
+            stamp: Stamp::new(from, usual.now, segment.ageing),
+            from: from.to_bits(),
+            gateway: batch.tables.gateway(segment),
+            statics: !segment.statics.is_empty(),
+            owner,
+        };
+        Some((usual, side))
+    }
+
+    /// A frame of a port: the port that it leaves through, or [`OTHER`] and as it came, or [`NO_HEADROOM`].
+    ///
+    /// Without `FULL` nobody owns the port, no address is configured, and what is not where it would rather
+    /// be in the FDB is [`OTHER`], too.
+    #[inline(always)]
+    fn access<F: Frame, const FULL: bool>(&self, side: &Side, frame: &mut F) -> u32 {
+        if !frame.is_whole() {
+            return OTHER;
+        }
+        let bytes = frame.bytes_mut();
+        let len = bytes.len();
+        let Some(h) = bytes.first_chunk_mut::<LEAST>() else { return OTHER };
+        let eth = Ethernet::read(h);
+        if FULL && let Some(owner) = side.owner {
+            let ip = Ipv4::read::<HEADER_LEN, LEAST>(h).src();
+            if eth.src() != owner.mac || eth.ethertype() != words::IPV4 || ip != owner.ip {
+                return OTHER;
+            }
+        }
+        if !self.is_known::<FULL>(side, eth) {
+            return OTHER;
+        }
+        if eth.dst() != side.gateway {
+            let Some(to) = self.locate::<FULL, LEAST>(side, eth, h) else { return OTHER };
+            return match self.max_frame.get(to as usize) {
+                Some(&max) if len <= max as usize && to != side.from => to,
+                Some(_) => OTHER,
+                None => self.bridge_to_vxlan(frame, eth, to, len),
+            };
+        }
+        if eth.ethertype() != words::IPV4 {
+            return OTHER;
+        }
+        self.route::<F, FULL>(frame)
+    }
+
+    /// A packet of IPv4 to the router: onward out of a port or into a tunnel.
+    #[inline(always)]
+    fn route<F: Frame, const FULL: bool>(&self, frame: &mut F) -> u32 {
+        let bytes = frame.bytes_mut();
+        let len = bytes.len();
+        let Some(h) = bytes.first_chunk_mut::<LEAST>() else { return OTHER };
+        let ip = Ipv4::read::<HEADER_LEN, LEAST>(h);
+        let Some(hop) = self.next_hop::<FULL>(ip, len - HEADER_LEN) else { return OTHER };
+        if FULL && self.clamp_mss && may_be_syn(ip, bytes) {
+            return OTHER;
+        }
+        let Some(h) = bytes.first_chunk_mut::<LEAST>() else { return OTHER };
+        if len <= hop.max_frame as usize {
+            hop.header.write(h);
+            count_hop(h, ip);
+            return hop.port.into();
+        }
+        let Some(way) = self.ways_in.get(usize::from(hop.tunnel)) else { return OTHER };
+        if hop.max_frame != 0 {
+            return OTHER;
+        }
+        if way.routes(len) && self.passes(way, len) {
+            let flow = flow::hash_plain(ip, ports(h));
+            way.inner.write(h);
+            count_hop(h, ip);
+            return push_vxlan(frame, way, len, flow, ip.tos());
+        }
+        if way.routes_ipip(len) && self.passes(way, len) {
+            count_hop(h, ip);
+            // The outer header takes the place of the Ethernet header.
+            frame.pull(HEADER_LEN);
+            let Some(out) = frame.push_exactly() else { return NO_HEADROOM };
+            way.outer.write_ipip(out, len - HEADER_LEN, ip.tos());
+            return way.port.into();
+        }
+        OTHER
+    }
+
+    /// A frame of a segment into a tunnel, which is given as in [`Location::to_bits`].
+    #[inline(always)]
+    fn bridge_to_vxlan<F: Frame>(&self, frame: &mut F, eth: Ethernet, to: u32, len: usize) -> u32 {
+        let Some(way) = self.ways_in.get(to.wrapping_sub(TUNNELS) as usize) else { return OTHER };
+        if !(way.bridges(len) && self.passes(way, len)) {
+            return OTHER;
+        }
+        let Some(h) = frame.bytes().first_chunk::<LEAST>() else { return OTHER };
+        let ip = Ipv4::read::<HEADER_LEN, LEAST>(h);
+        let (flow, tos) = if eth.ethertype() == words::IPV4 && ip.has_no_options() {
+            (flow::hash_plain(ip, ports(h)), ip.tos())
+        } else {
+            hash_and_tos(frame)
+        };
+        push_vxlan(frame, way, len, flow, tos)
+    }
+}
+
+/// Puts the outer headers before a frame of `len` bytes.
+#[inline(always)]
+fn push_vxlan<F: Frame>(frame: &mut F, way: &WayIn, len: usize, flow: u32, tos: u8) -> u32 {
+    let (first, count) = way.source_ports;
+    let source_port = first + ((u64::from(flow) * u64::from(count)) >> 32) as u16;
+    let Some(out) = frame.push_exactly() else { return NO_HEADROOM };
+    way.outer.write_vxlan(out, len, source_port, tos);
+    way.port.into()
+}
+/// The octets behind an IPv4 header without options.
+#[inline(always)]
+fn ports(h: &[u8; LEAST]) -> [u8; 4] {
+    h[UDP..].first_chunk().copied().unwrap_or_default()
+}
+#[inline(never)]
+fn hash_and_tos<F: Frame>(frame: &F) -> (u32, u8) {
+    flow::hash_and_tos(frame.bytes())
+}
+/// Whether a packet may be a TCP segment that offers a maximum segment size.
+#[inline(always)]
+fn may_be_syn(ip: Ipv4, bytes: &[u8]) -> bool {
+    ip.protocol() == protocol::TCP
+        && bytes.get(TCP_FLAGS).is_none_or(|flags| flags & tcp::flag::SYN != 0)
+}

@@ -1,0 +1,206 @@
+//! The way of the usual frame: one whole packet in one segment, from a station that is known, to one that is
+//! known or to the router, IPv4 without options or padding where it is routed or out of a tunnel.
+//!
+//! It goes straight through, with what it needs in registers and [`crate::tables::Adjacencies`], and nothing of it is
+//! written before all of it is known to be in order. Any other frame is left as it came, for the general
+//! way ([`super::bridge`], [`super::router`], [`super::underlay`]), which would do the same with this one,
+//! in twice the instructions.
+//!
+//! ```text
+//! access  frames of a port: bridged, routed, or into a tunnel
+//! uplink  frames of the underlay: out of their tunnel, then as above
+//! ```
+
+mod access;
+mod uplink;
+
+pub(super) use access::access;
+pub(super) use uplink::uplink;
+
+use super::batch::Batch;
+use super::packet::is_ordinary;
+use crate::frame::Frame;
+use crate::tables::{
+    FdbView, Hop, Lpm, LpmView, PathMtu, Segment, Stamp, Statics, Stations, Underlay, WayIn, WayOut,
+};
+use encap::ethernet::HEADER_LEN;
+use encap::ip::protocol;
+use encap::words::{self, Ethernet, Ipv4};
+use encap::{ipv4, udp};
+
+/// Octets that a frame has at least: Ethernet, IPv4 and UDP headers.
+const LEAST: usize = UDP + udp::HEADER_LEN;
+const UDP: usize = HEADER_LEN + ipv4::HEADER_LEN;
+
+/// What is the same for all usual frames of a batch, in places of its own: what is behind pointers would be
+/// loaded for every frame.
+#[derive(Clone, Copy)]
+struct Usual<'a> {
+    max_frame: &'a [u32],
+    hops: &'a [Hop],
+    ways_in: &'a [WayIn],
+    ways_out: &'a [WayOut],
+    statics: &'a Statics,
+    underlay: &'a Underlay,
+    fib: &'a Lpm<u32>,
+    plain_fib: LpmView<'a>,
+    fdb: FdbView<'a>,
+    clamp_mss: bool,
+    /// Whether there may be a path whose MTU was lowered.
+    paths: bool,
+    /// Seconds.
+    now: u32,
+}
+
+/// Where frames enter a segment.
+#[derive(Clone, Copy)]
+struct Side {
+    stations: Stations,
+    stamp: Stamp,
+    /// [`Location::to_bits`].
+    from: u32,
+    /// The router's address if it serves the segment.
+    gateway: u64,
+    /// Whether the segment has addresses that are configured.
+    statics: bool,
+    /// The only addresses that frames may come from.
+    owner: Option<Owner>,
+}
+
+#[derive(Clone, Copy)]
+struct Owner {
+    /// As [`Ethernet::src`] has it.
+    mac: u64,
+    /// As [`Ipv4::src`] has it.
+    ip: u32,
+}
+
+impl Batch<'_> {
+    /// Whether what the usual way looks at was derived from these tables.
+    #[inline(always)]
+    fn is_prepared(&self) -> bool {
+        self.tables.adjacencies.are_of(self.tables)
+    }
+
+    /// Whether the quickest way is worth a try.
+    #[inline(always)]
+    fn is_lean(&self) -> bool {
+        !self.clamps_mss() && self.tables.fib.v4().is_plain()
+    }
+
+    #[inline(always)]
+    fn clamps_mss(&self) -> bool {
+        self.tables.router.as_ref().is_some_and(|router| router.clamp_mss)
+    }
+
+    /// Whether nothing is configured of who is behind the port, or where in the segment.
+    #[inline(always)]
+    fn is_anybodys(&self, segment: &Segment) -> bool {
+        self.port.policy.guard.is_none() && segment.statics.is_empty()
+    }
+
+    /// All of them by the general way.
+    #[inline(never)]
+    fn access_all<F: Frame>(&self, frames: &mut [F], fates: &mut [u32]) {
+        let cx = self.context();
+        frames.iter_mut().zip(fates).for_each(|(frame, to)| *to = cx.access(frame));
+    }
+
+    /// All of them by the general way.
+    #[inline(never)]
+    fn uplink_all<F: Frame>(&self, frames: &mut [F], fates: &mut [u32]) {
+        let cx = self.context();
+        frames.iter_mut().zip(fates).for_each(|(frame, to)| *to = cx.uplink(frame));
+    }
+}
+
+impl<'a> Usual<'a> {
+    #[inline(always)]
+    fn new(batch: &'a Batch<'_>) -> Usual<'a> {
+        let adjacencies = &*batch.tables.adjacencies;
+        Usual {
+            max_frame: &adjacencies.max_frame,
+            hops: &adjacencies.hops,
+            ways_in: &adjacencies.ways_in,
+            ways_out: &adjacencies.ways_out,
+            statics: &adjacencies.statics,
+            underlay: &batch.tables.underlay,
+            fib: batch.tables.fib.v4(),
+            plain_fib: batch.tables.fib.v4().view(),
+            paths: PathMtu::any_known(),
+            fdb: batch.worker.fdb.view(),
+            clamp_mss: batch.clamps_mss(),
+            now: batch.now.seconds(),
+        }
+    }
+
+    /// Whether there is nothing to learn of a frame's source, nor of its destination that it is a group's.
+    #[inline(always)]
+    fn is_known<const FULL: bool>(&self, side: &Side, eth: Ethernet) -> bool {
+        // The FDB holds no group address, and nothing else is asked without `FULL`.
+        if FULL && eth.has_group() {
+            return false;
+        }
+        let station = side.stations.station(eth.src());
+        FULL && side.statics && self.statics.get(station).is_some()
+            || self.fdb.knows(station, side.stamp)
+            || FULL && self.fdb.knows_anywhere(station, side.stamp)
+    }
+
+    /// Where a frame goes within a segment, as [`Location::to_bits`]; none where that is not known, and of
+    /// a frame that may claim an address of the gateway.
+    #[inline(always)]
+    fn locate<const FULL: bool, const N: usize>(
+        &self,
+        side: &Side,
+        eth: Ethernet,
+        h: &[u8; N],
+    ) -> Option<u32> {
+        if eth.ethertype() != words::IPV4 && !is_harmless(eth, h) {
+            return None;
+        }
+        let station = side.stations.station(eth.dst());
+        if FULL
+            && side.statics
+            && let Some(at) = self.statics.get(station)
+        {
+            return Some(at);
+        }
+        Some(if FULL {
+            self.fdb.locate(station, self.now)
+        } else {
+            self.fdb.locate_at_home(station, self.now)
+        })
+    }
+
+    /// Whether the path of a tunnel is not known to carry less than a frame of `len` bytes needs.
+    #[inline(always)]
+    fn passes(&self, way: &WayIn, len: usize) -> bool {
+        !self.paths || way.passes(len, self.now)
+    }
+
+    /// The next hop of a packet that may be routed, of `len` bytes, and has hops left.
+    #[inline(always)]
+    fn next_hop<const FULL: bool>(&self, ip: Ipv4, len: usize) -> Option<&'a Hop> {
+        let (src, dst) = ip.networks();
+        let usual = ip.is_sound(len) && is_ordinary(src) & is_ordinary(dst) && ip.ttl() >= 2;
+        if !usual {
+            return None;
+        }
+        let dst = ip.dst().swap_bytes();
+        let at = if FULL { self.fib.index(dst) } else { self.plain_fib.index_at_once(dst) };
+        self.hops.get(at)
+    }
+}
+
+/// Takes one from the TTL.
+#[inline(always)]
+fn count_hop<const N: usize>(h: &mut [u8; N], ip: Ipv4) {
+    const TTL: usize = HEADER_LEN + 8;
+    h[TTL..TTL + 4].copy_from_slice(&ip.hop_counted());
+}
+/// Whether a frame that is not IPv4 is TCP or UDP over IPv6, and so not neighbour discovery.
+#[inline(always)]
+fn is_harmless<const N: usize>(eth: Ethernet, h: &[u8; N]) -> bool {
+    eth.ethertype() == words::IPV6 && matches!(h[HEADER_LEN + 6], protocol::TCP | protocol::UDP)
+}

@@ -1,0 +1,151 @@
+//! The usual frame of the underlay.
+
+use super::super::OTHER;
+use super::super::batch::Batch;
+use super::{LEAST, Side, Usual, count_hop};
+use crate::frame::Frame;
+use crate::ids::Location;
+use crate::tables::{Stamp, Stations};
+use encap::ethernet::HEADER_LEN;
+use encap::ip::protocol;
+use encap::ipv4;
+use encap::tunnel::{IPIP4_LEN, UsualIpip, UsualVxlan, VXLAN4_LEN};
+use encap::words::{self, Ethernet, Ipv4};
+
+/// Octets of a frame in VXLAN at least: its outer headers, and those of an inner frame.
+const LEAST_IN_VXLAN: usize = VXLAN4_LEN + LEAST;
+/// The headers of an IPv4 packet in IPv4.
+const LEAST_IN_IPIP: usize = IPIP4_LEN + ipv4::HEADER_LEN;
+
+/// The frames of the underlay, for each the port that it leaves through, or [`OTHER`] of one that is not simply
+/// sent.
+#[inline(always)]
+pub(in crate::pipeline) fn uplink<F: Frame>(
+    batch: &Batch<'_>,
+    frames: &mut [F],
+    fates: &mut [u32],
+) {
+    if !batch.is_prepared() || batch.tables.vlan.is_some() || batch.port.policy.guard.is_some() {
+        batch.uplink_all(frames, fates);
+    } else if batch.is_lean() && batch.tables.adjacencies.statics.is_empty() {
+        uplink_with::<F, false>(batch, frames, fates);
+    } else {
+        uplink_with::<F, true>(batch, frames, fates);
+    }
+}
+#[inline(never)]
+fn uplink_with<F: Frame, const FULL: bool>(batch: &Batch<'_>, frames: &mut [F], fates: &mut [u32]) {
+    let usual = Usual::new(batch);
+    for (frame, to) in frames.iter_mut().zip(fates) {
+        *to = usual.uplink::<F, FULL>(frame);
+        if *to == OTHER {
+            *to = uplink_again::<F, FULL>(batch, frame);
+        }
+    }
+}
+
+#[inline(never)]
+fn uplink_again<F: Frame, const FULL: bool>(batch: &Batch<'_>, frame: &mut F) -> u32 {
+    let to = if FULL { OTHER } else { Usual::new(batch).uplink::<F, true>(frame) };
+    if to == OTHER { batch.context().uplink(frame) } else { to }
+}
+
+impl Usual<'_> {
+    /// A frame of the underlay: the port that it leaves through, or [`OTHER`] and as it came.
+    #[inline(always)]
+    fn uplink<F: Frame, const FULL: bool>(&self, frame: &mut F) -> u32 {
+        if !frame.is_whole() {
+            return OTHER;
+        }
+        let bytes = frame.bytes();
+        let len = bytes.len();
+        let Some(h) = bytes.first_chunk::<LEAST_IN_IPIP>() else { return OTHER };
+        let outer = Ipv4::read::<HEADER_LEN, LEAST_IN_IPIP>(h);
+        // ECN: only CE and ECT(1) on the outside can change anything inside, and have the low bit.
+        let usual = Ethernet::read(h).ethertype() == words::IPV4
+            && outer.is_sound(len - HEADER_LEN)
+            && !outer.is_fragment()
+            && outer.tos() & 1 == 0;
+        if !usual {
+            return OTHER;
+        }
+        match outer.protocol() {
+            protocol::UDP => self.out_of_vxlan::<F, FULL>(frame, outer),
+            protocol::IPIP => self.out_of_ipip::<F, FULL>(frame, outer),
+            _ => OTHER,
+        }
+    }
+
+    #[inline(always)]
+    fn out_of_vxlan<F: Frame, const FULL: bool>(&self, frame: &mut F, outer: Ipv4) -> u32 {
+        let bytes = frame.bytes_mut();
+        let len = bytes.len();
+        let Some(h) = bytes.first_chunk_mut::<LEAST_IN_VXLAN>() else { return OTHER };
+        let Some(packet) = UsualVxlan::of(outer, h) else { return OTHER };
+        let Some(id) = self.underlay.usual_vxlan(&packet) else { return OTHER };
+        let Some(way) = self.ways_out.get(id.index()) else { return OTHER };
+        let Some(inner) = h[VXLAN4_LEN..].first_chunk_mut::<LEAST>() else { return OTHER };
+        let eth = Ethernet::read(inner);
+        let len = len - VXLAN4_LEN;
+        if eth.dst() == way.local_mac {
+            if eth.ethertype() != words::IPV4 || self.clamp_mss {
+                return OTHER;
+            }
+            let ip = Ipv4::read::<HEADER_LEN, LEAST>(inner);
+            let Some(hop) = self.next_hop::<FULL>(ip, len - HEADER_LEN) else { return OTHER };
+            if len > hop.max_frame as usize {
+                return OTHER;
+            }
+            hop.header.write(inner);
+            count_hop(inner, ip);
+            frame.pull(VXLAN4_LEN);
+            return hop.port.into();
+        }
+        let Some(segment) = way.segment else { return OTHER };
+        let from = Location::Tunnel(id);
+        let side = Side {
+            stations: Stations::of(segment),
+            stamp: Stamp::new(from, self.now, way.ageing),
+            from: way.from,
+            gateway: way.gateway,
+            statics: way.statics,
+            owner: None,
+        };
+        // Few frames come for the gateway through a tunnel.
+        if eth.dst() == side.gateway || !self.is_known::<FULL>(&side, eth) {
+            return OTHER;
+        }
+        let Some(to) = self.locate::<FULL, LEAST>(&side, eth, inner) else { return OTHER };
+        match self.max_frame.get(to as usize) {
+            Some(&max) if len <= max as usize => {
+                frame.pull(VXLAN4_LEN);
+                to
+            }
+            _ => OTHER,
+        }
+    }
+
+    #[inline(always)]
+    fn out_of_ipip<F: Frame, const FULL: bool>(&self, frame: &mut F, outer: Ipv4) -> u32 {
+        let bytes = frame.bytes_mut();
+        let len = bytes.len() - UsualIpip::LEN;
+        let Some(h) = bytes.first_chunk_mut::<LEAST_IN_IPIP>() else { return OTHER };
+        let packet = UsualIpip::of(outer, len);
+        if self.clamp_mss || self.underlay.usual_ipip(&packet).is_none() {
+            return OTHER;
+        }
+        let ip = Ipv4::read::<{ UsualIpip::LEN }, LEAST_IN_IPIP>(h);
+        let Some(hop) = self.next_hop::<FULL>(ip, len) else { return OTHER };
+        if len + HEADER_LEN > hop.max_frame as usize {
+            return OTHER;
+        }
+        const AT: usize = UsualIpip::LEN - HEADER_LEN;
+        let Some(inner) = h[AT..].first_chunk_mut::<{ HEADER_LEN + ipv4::HEADER_LEN }>() else {
+            return OTHER;
+        };
+        hop.header.write(inner);
+        count_hop(inner, ip);
+        frame.pull(AT);
+        hop.port.into()
+    }
+}
