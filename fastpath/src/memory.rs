@@ -112,7 +112,7 @@ impl MemoryIo {
     pub fn drain(&mut self, port: PortId, each: impl FnMut(&Frame)) {
         let queue = &mut self.output[port.index()];
         queue.iter().for_each(each);
-        self.pool.discard_all(queue.drain(..));
+        self.pool.discard_batch(queue);
     }
 
     /// A frame of these bytes, or none when buffers have run out. The caller must hand it to the
