@@ -307,7 +307,7 @@ impl Fdb {
         })
     }
 
-    /// [`FdbView::knows`].
+    /// Whether there is nothing to learn, as far as one look tells.
     #[inline(always)]
     pub fn knows(&self, station: Station, stamp: Stamp) -> bool {
         self.view().knows(station, stamp)

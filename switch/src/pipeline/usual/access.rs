@@ -7,13 +7,10 @@ use crate::frame::Frame;
 use crate::ids::{Location, TunnelId};
 use crate::tables::{Guard, Role, Segment, Stamp, Stations, WayIn};
 use encap::ethernet::HEADER_LEN;
-use encap::ip::protocol;
+use encap::flow;
 use encap::words::{self, Ethernet, Ipv4, mac_word};
-use encap::{flow, tcp};
 use std::net::IpAddr;
 
-/// Where TCP's flags are.
-const TCP_FLAGS: usize = UDP + 13;
 /// The first of the bits of tunnels, see [`Location::to_bits`].
 const TUNNELS: u32 = Location::Tunnel(TunnelId(0)).to_bits();
 
@@ -154,7 +151,10 @@ impl<'a> Usual<'a> {
         let Some(h) = bytes.first_chunk_mut::<LEAST>() else { return OTHER };
         let ip = Ipv4::read::<HEADER_LEN, LEAST>(h);
         let Some(hop) = self.next_hop::<FULL>(ip, len - HEADER_LEN) else { return OTHER };
-        if FULL && self.clamp_mss && may_be_syn(ip, bytes) {
+        if FULL
+            && self.clamp_mss
+            && self.may_be_clamped::<FULL>(ip, self.tcp_flags::<FULL>(bytes, 0))
+        {
             return OTHER;
         }
         let Some(h) = bytes.first_chunk_mut::<LEAST>() else { return OTHER };
@@ -219,10 +219,4 @@ fn ports(h: &[u8; LEAST]) -> [u8; 4] {
 #[inline(never)]
 fn hash_and_tos<F: Frame>(frame: &F) -> (u32, u8) {
     flow::hash_and_tos(frame.bytes())
-}
-/// Whether a packet may be a TCP segment that offers a maximum segment size.
-#[inline(always)]
-fn may_be_syn(ip: Ipv4, bytes: &[u8]) -> bool {
-    ip.protocol() == protocol::TCP
-        && bytes.get(TCP_FLAGS).is_none_or(|flags| flags & tcp::flag::SYN != 0)
 }

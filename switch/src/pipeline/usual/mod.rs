@@ -26,7 +26,7 @@ use crate::tables::{
 use encap::ethernet::HEADER_LEN;
 use encap::ip::protocol;
 use encap::words::{self, Ethernet, Ipv4};
-use encap::{ipv4, udp};
+use encap::{ipv4, tcp, udp};
 
 /// Octets that a frame has at least: Ethernet, IPv4 and UDP headers.
 const LEAST: usize = UDP + udp::HEADER_LEN;
@@ -57,7 +57,7 @@ struct Usual<'a> {
 struct Side {
     stations: Stations,
     stamp: Stamp,
-    /// [`Location::to_bits`].
+    /// [`crate::Location::to_bits`].
     from: u32,
     /// The router's address if it serves the segment.
     gateway: u64,
@@ -147,7 +147,7 @@ impl<'a> Usual<'a> {
             || FULL && self.fdb.knows_anywhere(station, side.stamp)
     }
 
-    /// Where a frame goes within a segment, as [`Location::to_bits`]; none where that is not known, and of
+    /// Where a frame goes within a segment, as [`crate::Location::to_bits`]; none where that is not known, and of
     /// a frame that may claim an address of the gateway.
     #[inline(always)]
     fn locate<const FULL: bool, const N: usize>(
@@ -171,6 +171,22 @@ impl<'a> Usual<'a> {
         } else {
             self.fdb.locate_at_home(station, self.now)
         })
+    }
+
+    /// The octet with the flags of TCP, of a packet whose Ethernet header is `at` so many bytes; none where
+    /// nobody asks for it.
+    #[inline(always)]
+    fn tcp_flags<const FULL: bool>(&self, frame: &[u8], at: usize) -> Option<u8> {
+        const FLAGS: usize = UDP + 13;
+        if FULL && self.clamp_mss { frame.get(at + FLAGS).copied() } else { None }
+    }
+
+    /// Whether a packet with these flags may be one whose maximum segment size is lowered.
+    #[inline(always)]
+    fn may_be_clamped<const FULL: bool>(&self, ip: Ipv4, flags: Option<u8>) -> bool {
+        FULL && self.clamp_mss
+            && ip.protocol() == protocol::TCP
+            && flags.is_none_or(|flags| flags & tcp::flag::SYN != 0)
     }
 
     /// Whether the path of a tunnel is not known to carry less than a frame of `len` bytes needs.

@@ -80,6 +80,7 @@ impl Usual<'_> {
     fn out_of_vxlan<F: Frame, const FULL: bool>(&self, frame: &mut F, outer: Ipv4) -> u32 {
         let bytes = frame.bytes_mut();
         let len = bytes.len();
+        let flags = self.tcp_flags::<FULL>(bytes, VXLAN4_LEN);
         let Some(h) = bytes.first_chunk_mut::<LEAST_IN_VXLAN>() else { return OTHER };
         let Some(packet) = UsualVxlan::of(outer, h) else { return OTHER };
         let Some(id) = self.underlay.usual_vxlan(&packet) else { return OTHER };
@@ -88,12 +89,12 @@ impl Usual<'_> {
         let eth = Ethernet::read(inner);
         let len = len - VXLAN4_LEN;
         if eth.dst() == way.local_mac {
-            if eth.ethertype() != words::IPV4 || self.clamp_mss {
+            if eth.ethertype() != words::IPV4 {
                 return OTHER;
             }
             let ip = Ipv4::read::<HEADER_LEN, LEAST>(inner);
             let Some(hop) = self.next_hop::<FULL>(ip, len - HEADER_LEN) else { return OTHER };
-            if len > hop.max_frame as usize {
+            if len > hop.max_frame as usize || self.may_be_clamped::<FULL>(ip, flags) {
                 return OTHER;
             }
             hop.header.write(inner);
@@ -129,14 +130,15 @@ impl Usual<'_> {
     fn out_of_ipip<F: Frame, const FULL: bool>(&self, frame: &mut F, outer: Ipv4) -> u32 {
         let bytes = frame.bytes_mut();
         let len = bytes.len() - UsualIpip::LEN;
+        let flags = self.tcp_flags::<FULL>(bytes, UsualIpip::LEN - HEADER_LEN);
         let Some(h) = bytes.first_chunk_mut::<LEAST_IN_IPIP>() else { return OTHER };
         let packet = UsualIpip::of(outer, len);
-        if self.clamp_mss || self.underlay.usual_ipip(&packet).is_none() {
+        if self.underlay.usual_ipip(&packet).is_none() {
             return OTHER;
         }
         let ip = Ipv4::read::<{ UsualIpip::LEN }, LEAST_IN_IPIP>(h);
         let Some(hop) = self.next_hop::<FULL>(ip, len) else { return OTHER };
-        if len + HEADER_LEN > hop.max_frame as usize {
+        if len + HEADER_LEN > hop.max_frame as usize || self.may_be_clamped::<FULL>(ip, flags) {
             return OTHER;
         }
         const AT: usize = UsualIpip::LEN - HEADER_LEN;
