@@ -173,8 +173,8 @@ impl Memory {
             workers: vec![WorkerInfo {
                 id: 0,
                 cpu: None,
-                frames: 8192,
-                frames_free: 6144,
+                frames: 4096,
+                frames_free: 3072,
                 generation: self.generation,
             }],
             generation: self.generation,
