@@ -149,10 +149,15 @@ pub const fn label(hash: u32) -> u32 {
     }
 }
 
+/// A source port from a flow hash, evenly over the `count` ports from the first on.
+#[inline(always)]
+pub const fn source_port_of(hash: u32, first: u16, count: u32) -> u16 {
+    first + ((hash as u64 * count as u64) >> 32) as u16
+}
+
 /// A source port from a flow hash, evenly over `range`. An empty range gives its start.
 #[inline(always)]
 pub const fn source_port(hash: u32, range: &RangeInclusive<u16>) -> u16 {
     let (lo, hi) = (*range.start(), *range.end());
-    let n = (hi as u64 + 1).saturating_sub(lo as u64);
-    lo + ((hash as u64 * n) >> 32) as u16
+    source_port_of(hash, lo, (hi as u32 + 1).saturating_sub(lo as u32))
 }

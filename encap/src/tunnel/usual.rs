@@ -86,7 +86,25 @@ impl UsualVxlan {
     pub fn read(frame: &[u8], total_len: usize) -> Option<UsualVxlan> {
         const LEAST: usize = UsualVxlan::LEN + ethernet::HEADER_LEN;
         let header = frame.first_chunk::<LEAST>()?;
-        let (src, dst, tos, len) = ip(header, protocol::UDP, LEAST - IP, total_len)?;
+        let outer = ip(header, protocol::UDP, LEAST - IP, total_len)?;
+        UsualVxlan::behind(outer, header)
+    }
+
+    /// Reads the headers behind an outer one that is sound, as long as the frame, of UDP and no fragment; none
+    /// if they are not the usual ones.
+    #[inline(always)]
+    pub fn of<const N: usize>(outer: Ipv4, frame: &[u8; N]) -> Option<UsualVxlan> {
+        let src = Ipv4Addr::from_bits(outer.src().swap_bytes());
+        let dst = Ipv4Addr::from_bits(outer.dst().swap_bytes());
+        UsualVxlan::behind((src, dst, outer.tos(), outer.total_len()), frame)
+    }
+
+    /// The UDP and VXLAN headers behind an IPv4 header of these addresses, tos and total length.
+    #[inline(always)]
+    fn behind<const N: usize>(
+        (src, dst, tos, len): (Ipv4Addr, Ipv4Addr, u8, usize),
+        header: &[u8; N],
+    ) -> Option<UsualVxlan> {
         let udp = word(header, UPPER);
         let vxlan = word(header, UPPER + udp::HEADER_LEN);
         if (udp >> 16) as u16 != (len - ipv4::HEADER_LEN) as u16
@@ -96,30 +114,6 @@ impl UsualVxlan {
         }
         let (dst_port, vni) = ((udp >> 32) as u16, Vni::from_high_bits(vxlan as u32));
         Some(UsualVxlan { src, dst, tos, dst_port, vni, inner_len: IP + len - UsualVxlan::LEN })
-    }
-}
-
-impl UsualVxlan {
-    /// Reads the headers behind an outer one that is sound, as long as the frame, of UDP and no fragment; none
-    /// if they are not the usual ones.
-    #[inline(always)]
-    pub fn of<const N: usize>(outer: Ipv4, frame: &[u8; N]) -> Option<UsualVxlan> {
-        let udp = word(frame, UPPER);
-        let vxlan = word(frame, UPPER + udp::HEADER_LEN);
-        let len = outer.total_len();
-        if (udp >> 16) as u16 != (len - ipv4::HEADER_LEN) as u16
-            || (vxlan >> 56) as u8 & vxlan::FLAG_VNI == 0
-        {
-            return None;
-        }
-        Some(UsualVxlan {
-            src: Ipv4Addr::from_bits(outer.src().swap_bytes()),
-            dst: Ipv4Addr::from_bits(outer.dst().swap_bytes()),
-            tos: outer.tos(),
-            dst_port: (udp >> 32) as u16,
-            vni: Vni::from_high_bits(vxlan as u32),
-            inner_len: IP + len - UsualVxlan::LEN,
-        })
     }
 }
 

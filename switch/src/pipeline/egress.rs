@@ -122,7 +122,7 @@ fn encapsulate_vxlan<F: Frame>(
     }
     let payload_len = frame.len();
     let (source_port, tos, _) = outer_of(tunnel, frame);
-    let out = push_exactly(frame, VXLAN4_LEN)?;
+    let out: &mut [u8; VXLAN4_LEN] = frame.push_exactly().ok_or(DropReason::NoHeadroom)?;
     egress
         .header
         .write_vxlan4(out, payload_len, source_port, tos, Fragmentation::Forbidden)
@@ -193,9 +193,9 @@ fn usual_ipip<F: Frame>(
     }
     let (tos, payload_len) = (tunnel.outer.tos(ip.tos()), frame.len() - HEADER_LEN);
     // The outer header takes the place of the Ethernet header.
-    let out = match push_exactly(frame, IPIP4_LEN - HEADER_LEN) {
-        Ok(out) => out,
-        Err(reason) => return Some(Err(reason)),
+    frame.pull(HEADER_LEN);
+    let Some(out): Option<&mut [u8; IPIP4_LEN]> = frame.push_exactly() else {
+        return Some(Err(DropReason::NoHeadroom));
     };
     let written =
         header.write_ipip4(out, payload_len, IpVersion::V4, tos, Fragmentation::Forbidden);
@@ -234,16 +234,6 @@ fn encapsulate_ipip<F: Frame>(
         header.set_flow_label(out, flow::label(flow));
     }
     Ok(())
-}
-
-/// Room for `len` bytes before the frame: they, and what follows up to `N` bytes.
-#[inline(always)]
-fn push_exactly<F: Frame, const N: usize>(
-    frame: &mut F,
-    len: usize,
-) -> Result<&mut [u8; N], DropReason> {
-    frame.push(len).map_err(|_| DropReason::NoHeadroom)?;
-    frame.bytes_mut().first_chunk_mut().ok_or(DropReason::NoHeadroom)
 }
 
 /// Room for `len` bytes before the frame.

@@ -215,13 +215,12 @@ impl FdbView<'_> {
 
     /// [`Location::to_bits`] of where it is, else a number that is above those of all locations.
     #[inline(always)]
-    pub fn locate(&self, Station(key): Station, now: u32) -> u32 {
-        let hash = hash(key);
+    pub fn locate(&self, station: Station, now: u32) -> u32 {
         // Most are where they would rather be, which saves a scan and the misprediction of where in the
         // bucket it ends.
-        match home(self.buckets, hash).slot(way(hash), key, hash) {
-            Some((_, v)) if is_live(v, now) => v as u32 & LOCATION,
-            _ => self.fdb.locate_elsewhere(key, now),
+        match self.locate_at_home(station, now) {
+            NOWHERE => self.fdb.locate_elsewhere(station.0, now),
+            bits => bits,
         }
     }
 

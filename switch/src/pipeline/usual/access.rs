@@ -32,6 +32,7 @@ pub(in crate::pipeline) fn access<F: Frame>(
         _ => batch.access_all(frames, fates),
     }
 }
+
 /// In a function of its own, in which there is nothing but the quick way: what is called is out of its way.
 #[inline(never)]
 fn access_with<F: Frame, const FULL: bool>(
@@ -206,16 +207,18 @@ impl<'a> Usual<'a> {
 #[inline(always)]
 fn push_vxlan<F: Frame>(frame: &mut F, way: &WayIn, len: usize, flow: u32, tos: u8) -> u32 {
     let (first, count) = way.source_ports;
-    let source_port = first + ((u64::from(flow) * u64::from(count)) >> 32) as u16;
+    let source_port = flow::source_port_of(flow, first, count);
     let Some(out) = frame.push_exactly() else { return NO_HEADROOM };
     way.outer.write_vxlan(out, len, source_port, tos);
     way.port.into()
 }
+
 /// The octets behind an IPv4 header without options.
 #[inline(always)]
 fn ports(h: &[u8; LEAST]) -> [u8; 4] {
     h[UDP..].first_chunk().copied().unwrap_or_default()
 }
+
 #[inline(never)]
 fn hash_and_tos<F: Frame>(frame: &F) -> (u32, u8) {
     flow::hash_and_tos(frame.bytes())

@@ -215,6 +215,7 @@ fn count_hop<const N: usize>(h: &mut [u8; N], ip: Ipv4) {
     const TTL: usize = HEADER_LEN + 8;
     h[TTL..TTL + 4].copy_from_slice(&ip.hop_counted());
 }
+
 /// Whether a frame that is not IPv4 is TCP or UDP over IPv6, and so not neighbour discovery.
 #[inline(always)]
 fn is_harmless<const N: usize>(eth: Ethernet, h: &[u8; N]) -> bool {

@@ -33,6 +33,7 @@ pub(in crate::pipeline) fn uplink<F: Frame>(
         uplink_with::<F, true>(batch, frames, fates);
     }
 }
+
 #[inline(never)]
 fn uplink_with<F: Frame, const FULL: bool>(batch: &Batch<'_>, frames: &mut [F], fates: &mut [u32]) {
     let usual = Usual::new(batch);
