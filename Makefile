@@ -47,6 +47,8 @@ SECONDS_EACH ?= 5
 KEEP ?= 0
 ONLY ?=
 BENCH_OPTIONS ?=
+# What bench-e2e is started with: UNDER="chrt -f 3" keeps everything else off the CPUs of a throughput turn.
+UNDER ?=
 
 ##@ What a newcomer needs
 .PHONY: help
@@ -105,7 +107,7 @@ bench-e2e: setup ## podswitch beside other switches on real interfaces; ONLY=thr
 	@scripts/setup $(BENCH_PACKAGES)
 	cargo build --release --locked -p podswitch -p podswitch-bench-e2e
 	target=$$(realpath "$${CARGO_TARGET_DIR:-target}") && PODSWITCH_BIN=$$target/release/podswitch \
-	  $$target/release/podswitch-bench-e2e --out $$target/bench-e2e $(addprefix --only ,$(ONLY)) $(BENCH_OPTIONS)
+	  $(UNDER) $$target/release/podswitch-bench-e2e --out $$target/bench-e2e $(addprefix --only ,$(ONLY)) $(BENCH_OPTIONS)
 
 # Settings of [switch], each beside the defaults and the kernel.
 SETTINGS := nice=-20 spin=20 spin=100 busy_poll=20 ring=256 ring=512 ring=4096,frames=16384

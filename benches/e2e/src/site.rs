@@ -92,9 +92,10 @@ impl Site {
         }
     }
 
-    /// Gives the receiving end GRO, as pods on a busy node have: its NAPI takes frames in batches, and
-    /// not the backlog of the CPU that sends, frame by frame. What arrived is dropped before its
-    /// IP stack, which would look up a route for each datagram, on the CPU of the switch that sent it.
+    /// Gives the receiving end GRO, as pods on a busy node have. It takes frames from the backlog of the CPU
+    /// that sends all the same while the switch's end has TSO (`veth_xmit`): in one go what the kernel forwards,
+    /// and one by one what an AF_XDP socket sends. What arrived is dropped before its IP stack, which
+    /// would look up a route for each datagram, on the CPU of the switch that sent it.
     pub fn quicken(&self, lab: &Lab) {
         self.to.sh("ethtool -K eth0 gro on");
         let rules = lab.write(

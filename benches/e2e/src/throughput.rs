@@ -54,6 +54,7 @@ pub fn run(lab: &Lab, options: &Options) -> anyhow::Result<Vec<Cell>> {
                 match &running {
                     Ok(running) => {
                         site.quicken(lab);
+                        switches::lower(&site.switch);
                         running.pause();
                     }
                     Err(why) => eprintln!("  not measured: {why}"),

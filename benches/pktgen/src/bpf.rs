@@ -2,10 +2,10 @@
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use aya::maps::{Array, PerCpuArray};
@@ -13,6 +13,7 @@ use aya::programs::{Xdp, XdpMode};
 use aya::{Ebpf, EbpfLoader, Pod};
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
 
+use crate::engine::Sent;
 use crate::load::Load;
 use crate::place;
 use crate::stamp::MAGIC;
@@ -84,19 +85,21 @@ impl Sender {
         Ok(Sender { ebpf, frame })
     }
 
-    /// Sends for so long, or so many frames, as fast as this core goes; how many that were. The calling
-    /// thread is in the namespace of the interface.
+    /// Sends for so long, or so many frames, as fast as this core goes. The calling thread is in the
+    /// namespace of the interface.
     ///
     /// All in one call: before each the kernel makes a pool of pages and after it waits until it is
     /// gone, which takes 20 ms in which nothing is sent.
-    pub fn send(&mut self, time: Duration, frames: Option<u32>) -> anyhow::Result<u64> {
+    pub fn send(&mut self, time: Duration, frames: Option<u32>) -> anyhow::Result<Sent> {
         let before = self.sent()?;
         let program = xdp(&mut self.ebpf, "pktgen_send")?;
         let fd = program.fd().context("the program is loaded")?.as_fd();
+        let start = Instant::now();
         let alarm = Alarm::set(time)?;
         // Bounded by their number too, whatever becomes of the alarm.
         let most = (time.as_secs_f64() * FASTEST) as u32;
         let result = test_run(fd, &self.frame, frames.map_or(most, |n| n.min(most)));
+        let took = alarm.struck_after(start).unwrap_or_else(|| start.elapsed());
         drop(alarm);
         match result {
             Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
@@ -106,7 +109,7 @@ impl Sender {
             ),
             result => result.context("BPF_PROG_TEST_RUN")?,
         }
-        Ok(self.sent()? - before)
+        Ok(Sent { frames: self.sent()? - before, time: took })
     }
 
     fn sent(&self) -> anyhow::Result<u64> {
@@ -119,6 +122,8 @@ impl Sender {
 /// Interrupts the system call of the thread that set it, after a time, until it is dropped.
 struct Alarm {
     off: Arc<AtomicBool>,
+    /// When it did so first.
+    struck: Arc<OnceLock<Instant>>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -134,18 +139,27 @@ impl Alarm {
         let target = unsafe { libc::pthread_self() };
         let off = Arc::new(AtomicBool::new(false));
         let is_off = off.clone();
+        let struck = Arc::new(OnceLock::new());
+        let strike = struck.clone();
         let thread = std::thread::spawn(move || {
             // Not on the sender's CPU alone, where a sender of real-time priority lets nobody run.
             place::unpin();
             std::thread::park_timeout(time);
             // More than once: the first may come before the call has begun.
             while !is_off.load(Ordering::Acquire) {
+                strike.get_or_init(Instant::now);
                 // SAFETY: the thread joins this one before it ends, so that it is there.
                 unsafe { libc::pthread_kill(target, libc::SIGUSR2) };
                 std::thread::park_timeout(Duration::from_millis(2));
             }
         });
-        Ok(Alarm { off, thread: Some(thread) })
+        Ok(Alarm { off, struck, thread: Some(thread) })
+    }
+
+    /// How long after `start` it struck, if it has. This is when sending ended, and not the time that it
+    /// was set to: its thread may have to wait for a CPU, while frames go on.
+    fn struck_after(&self, start: Instant) -> Option<Duration> {
+        self.struck.get().map(|struck| struck.duration_since(start))
     }
 }
 
@@ -272,4 +286,26 @@ fn program(
 fn xdp<'a>(ebpf: &'a mut Ebpf, name: &str) -> anyhow::Result<&'a mut Xdp> {
     let program = ebpf.program_mut(name).with_context(|| format!("{name} is in the object"))?;
     Ok(program.try_into()?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_alarm_tells_when_it_struck_first() {
+        let (start, time) = (Instant::now(), Duration::from_millis(50));
+        let alarm = Alarm::set(time).unwrap();
+        assert!(alarm.struck_after(start).is_none_or(|after| after >= time));
+        let first = loop {
+            std::thread::sleep(Duration::from_millis(1));
+            if let Some(after) = alarm.struck_after(start) {
+                break after;
+            }
+            assert!(start.elapsed() < Duration::from_secs(60));
+        };
+        assert!(first >= time && first <= start.elapsed());
+        std::thread::sleep(Duration::from_millis(10));
+        assert_eq!(alarm.struck_after(start), Some(first), "it strikes again until it is dropped");
+    }
 }

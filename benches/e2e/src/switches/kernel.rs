@@ -117,8 +117,7 @@ fn give_a_cpu(switch: &Netns, dev: &str) -> Result<(), String> {
         // As urgent as the processes of the other switches, which inherit it from this one.
         let own = podswitch_tests::run(&["nice"]).success();
         podswitch_tests::run(&["renice", "-n", own.trim(), "-p", &pid]).success();
-        let policy = podswitch_tests::run(&["chrt", "-p", &std::process::id().to_string()]);
-        if policy.stdout.contains("SCHED_FIFO") {
+        if super::is_real_time() {
             podswitch_tests::run(&["chrt", "-f", "-p", "1", &pid]).success();
         }
     }
