@@ -7,8 +7,10 @@
 //! 1.3 section 5.1.6.2; Linux's CHECKSUM_PARTIAL).
 //!
 //! [`Layout`] finds the headers and writes those of each packet, [`merge`] makes a superpacket of TCP
-//! segments, [`VnetHeader`] is how a guest and a TAP device tell one from an ordinary packet.
+//! segments and [`bundle`] one of UDP datagrams, [`VnetHeader`] is how a guest and a TAP device tell one
+//! from an ordinary packet.
 
+pub mod bundle;
 mod layout;
 pub mod merge;
 mod segment;

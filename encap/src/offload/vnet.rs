@@ -5,7 +5,7 @@ use super::{Error, Layout, MAX_DATAGRAMS, MAX_PACKETS, Transport};
 use crate::checksum::Sum;
 use crate::ethernet;
 use crate::ip::IpVersion;
-use crate::tcp;
+use crate::{tcp, udp};
 
 /// `flags`: the checksum is partial.
 const NEEDS_CSUM: u8 = 1;
@@ -135,6 +135,19 @@ impl VnetHeader {
             }
             n if n > most => Err(Error::TooMany),
             _ => Ok(Claim::Superpacket(layout)),
+        }
+    }
+
+    /// The header of a superpacket of UDP, whose header is at `udp`, with `size` bytes of payload in each
+    /// datagram.
+    pub const fn of_datagrams(udp: usize, size: u16) -> VnetHeader {
+        VnetHeader {
+            flags: NEEDS_CSUM,
+            gso_type: gso::UDP_L4,
+            hdr_len: (udp + udp::HEADER_LEN) as u16,
+            gso_size: size,
+            csum_start: udp as u16,
+            csum_offset: Transport::Udp.checksum_at() as u16,
         }
     }
 

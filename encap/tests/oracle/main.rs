@@ -1,6 +1,7 @@
 //! The wire formats against encoders and decoders that share no code with them: etherparse
 //! (properties), scapy (fixed bytes), and against bytes that no encoder would make.
 
+mod bundle;
 mod bytes;
 mod flow;
 mod icmp;
