@@ -9,8 +9,8 @@ use common::Running;
 use podswitch::config;
 use podswitch_api::method::METHODS;
 use podswitch_api::state::{
-    DEFAULT_SOCKET, Dscp, FdbEntry, Neighbor, Node, PodKind, Port, Route, Segment, State, Switch,
-    Tunnel, TunnelKind, TunnelMode, UnknownUnicast, Uplink, XdpMode,
+    DEFAULT_SOCKET, Dscp, FdbEntry, Neighbor, Node, PodKind, Port, Route, Segment, State,
+    Superpackets, Switch, Tunnel, TunnelKind, TunnelMode, UnknownUnicast, Uplink, XdpMode,
 };
 use podswitch_api::{Code, Request};
 use serde_json::Value;
@@ -33,6 +33,7 @@ fn every_key() -> State {
             spin: 1,
             busy_poll: Some(1),
             ring: 64,
+            superpackets: Superpackets::Off,
             frames: 8192,
             fdb_capacity: 1,
             ageing: 1,

@@ -1,7 +1,7 @@
 //! Attaching an interface to the engine, and detaching it, step by step.
 
 use crate::command::Command;
-use crate::config::{AttachMode, AttachSpec, Attached, Preference, TapSpec};
+use crate::config::{AttachMode, AttachSpec, Attached, Preference, Role, TapSpec};
 use crate::engine::{Engine, State, WorkerHandle};
 use crate::error::Error;
 use crate::frame::RX_CAPACITY;
@@ -294,12 +294,16 @@ fn open_all(
     mtu: u32,
     generic: bool,
 ) -> Result<Vec<(u32, Socket)>, Error> {
+    let superpackets = engine.config.superpackets
+        && spec.role == Role::Uplink
+        && netdev::finishes_packets(&spec.ifname, spec.ifindex)?;
     let open = |queue: u32, ways: &[Binding]| {
         let options = Options {
             ifindex: spec.ifindex,
             queue,
             ring_size: engine.config.ring_size,
             busy_poll: engine.config.busy_poll,
+            superpackets,
         };
         Socket::open(&worker_of(engine, queue).memory, options, ways).map_err(|e| {
             if spec.mode == Preference::ZeroCopy && e.raw_os_error() == Some(libc::EOPNOTSUPP) {

@@ -1,7 +1,7 @@
 //! What the control thread tells a worker.
 
 use crate::pool::SocketId;
-use crate::port::Endpoint;
+use crate::port::{Endpoint, Tunnels};
 use crate::stats::PortSnapshot;
 use crossbeam::queue::SegQueue;
 use crossbeam::utils::CachePadded;
@@ -25,6 +25,8 @@ pub(crate) enum Command {
     /// Add this worker's counters to these and hand them back: between two rounds, so that no frame
     /// is counted as received and not yet as sent.
     Count { ports: Vec<(PortId, PortSnapshot)>, reply: SyncSender<Vec<(PortId, PortSnapshot)>> },
+    /// Packets of these tunnels may be sent as superpackets.
+    SetTunnels(Tunnels),
     /// Name the ports whose device was deleted.
     FindGone { reply: SyncSender<Vec<PortId>> },
     /// Begin to take back buffers that ports do not need; the answer is how many.

@@ -32,6 +32,8 @@ pub struct EngineConfig {
     pub busy_poll: Option<u32>,
     /// Descriptors in each ring of a socket: a power of two.
     pub ring_size: u32,
+    /// Whether an uplink in copy mode may send runs of tunnel packets of one flow as UDP superpackets.
+    pub superpackets: bool,
 }
 
 impl Default for EngineConfig {
@@ -45,6 +47,7 @@ impl Default for EngineConfig {
             spin: Duration::ZERO,
             busy_poll: None,
             ring_size: 2048,
+            superpackets: true,
         }
     }
 }

@@ -204,7 +204,12 @@ impl Engine {
     /// Sets what is taken from uplinks. What is in the old filter and the new one is taken
     /// throughout.
     pub fn set_uplink_filter(&self, filter: &UplinkFilter) -> Result<(), Error> {
-        self.lock_state().program.set_filter(filter)
+        self.lock_state().program.set_filter(filter)?;
+        let tunnels: Arc<[_]> = filter.vxlan.clone().into();
+        for worker in &self.workers {
+            worker.mailbox.push(Command::SetTunnels(tunnels.clone()));
+        }
+        Ok(())
     }
 
     /// Makes `tables` what every worker sees from its next batch on.

@@ -5,7 +5,7 @@ use crate::fill::{Budget, Reach};
 use crate::frame::Frame;
 use crate::lane::{LaneEnd, Parcel};
 use crate::pool::{Pool, SocketId};
-use crate::port::{Endpoint, PortSocket};
+use crate::port::{Endpoint, PortSocket, Tunnels};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use switch::ids::MAX_PORTS;
@@ -74,6 +74,8 @@ pub struct WorkerIo {
     pub(crate) lanes: LaneEnd,
     /// Frames that wait for a neighbour or a rate limit.
     waiting: Waiting<Frame>,
+    /// What superpackets may be made of.
+    tunnels: Tunnels,
 }
 
 impl WorkerIo {
@@ -93,6 +95,7 @@ impl WorkerIo {
             counters,
             gauges,
             lanes,
+            tunnels: Arc::new([]),
         }
     }
 
@@ -111,10 +114,19 @@ impl WorkerIo {
         }
         let mut socket = PortSocket::new(id, port, endpoint, max_frame, &mut self.budget);
         socket.refill(&mut self.pool, &mut self.budget);
+        socket.set_tunnels(&self.tunnels);
         self.sockets[index] = Some(socket);
         if !matches!(self.way(port), Way::Socket(_)) {
             self.set_way(port, Way::Socket(id));
         }
+    }
+
+    /// Names the tunnels whose packets may be sent as superpackets.
+    pub(crate) fn set_tunnels(&mut self, tunnels: Tunnels) {
+        for socket in self.sockets.iter_mut().flatten() {
+            socket.set_tunnels(&tunnels);
+        }
+        self.tunnels = tunnels;
     }
 
     /// Takes the sockets of `port` out of service.
@@ -194,7 +206,7 @@ impl WorkerIo {
         let sockets = &mut self.sockets;
         self.dirty.retain(|id| {
             let Some(Some(socket)) = sockets.get_mut(usize::from(id.0)) else { return false };
-            socket.dirty = !socket.flush(pool, counters.port(socket.port));
+            socket.dirty = !socket.flush(pool, counters.port(socket.port), budget);
             socket.expect(pool, budget);
             let now = socket.in_flight();
             if now != socket.reported {

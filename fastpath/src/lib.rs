@@ -9,6 +9,7 @@
 //! | the loop | `worker`, `io`, and `lane` between two workers |
 //! | a socket in its worker's hands: receive, transmit, account | `port`, `fill` |
 //! | AF_XDP | `xsk`, `ring`, `umem`, `sys` |
+//! | superpackets out of an uplink | `packet`, `port::xsk::superpacket` |
 //! | TAP | [`tap`] |
 //! | buffers | [`Pool`], [`Frame`] |
 //! | the XDP programs, their maps, pinned links | `program`, `bpf/podswitch.bpf.c` |
@@ -26,6 +27,7 @@ mod io;
 mod lane;
 pub mod memory;
 mod netdev;
+mod packet;
 pub mod pcap;
 pub mod pipeline;
 pub mod pool;

@@ -17,6 +17,8 @@ pub struct PortSnapshot {
     pub tx_frames: u64,
     /// Bytes of those.
     pub tx_bytes: u64,
+    /// Superpackets that some of those were sent as, several in each.
+    pub tx_superpackets: u64,
     /// Frames made by the switch while it processed frames of this port.
     pub originated: u64,
     /// Frames of this port that were sent as part of a superpacket that another one began.
@@ -47,6 +49,7 @@ impl PortSnapshot {
         self.rx_bytes += counters.rx_bytes.get();
         self.tx_frames += counters.tx_frames.get();
         self.tx_bytes += counters.tx_bytes.get();
+        self.tx_superpackets += counters.tx_superpackets.get();
         self.originated += counters.originated.get();
         self.coalesced += counters.coalesced.get();
         self.not_learned += counters.not_learned.get();
@@ -77,6 +80,7 @@ impl PortSnapshot {
             rx_bytes: self.rx_bytes - earlier.rx_bytes,
             tx_frames: self.tx_frames - earlier.tx_frames,
             tx_bytes: self.tx_bytes - earlier.tx_bytes,
+            tx_superpackets: self.tx_superpackets - earlier.tx_superpackets,
             originated: self.originated - earlier.originated,
             coalesced: self.coalesced - earlier.coalesced,
             not_learned: self.not_learned - earlier.not_learned,
@@ -97,6 +101,7 @@ impl core::ops::AddAssign<&PortSnapshot> for PortSnapshot {
         self.rx_bytes += o.rx_bytes;
         self.tx_frames += o.tx_frames;
         self.tx_bytes += o.tx_bytes;
+        self.tx_superpackets += o.tx_superpackets;
         self.originated += o.originated;
         self.coalesced += o.coalesced;
         self.not_learned += o.not_learned;

@@ -28,6 +28,31 @@ pub(crate) fn xdp_socket() -> io::Result<OwnedFd> {
     socket(libc::AF_XDP, libc::SOCK_RAW)
 }
 
+/// A new packet socket that receives nothing and never waits.
+pub(crate) fn packet_socket() -> io::Result<OwnedFd> {
+    socket(libc::AF_PACKET, libc::SOCK_RAW | libc::SOCK_NONBLOCK)
+}
+
+/// Binds a packet socket to an interface.
+pub(crate) fn bind_packet(fd: BorrowedFd<'_>, ifindex: u32) -> io::Result<()> {
+    // SAFETY: integers and an array of them, for which zero is legal.
+    let mut address: libc::sockaddr_ll = unsafe { std::mem::zeroed() };
+    address.sll_family = libc::AF_PACKET as u16;
+    address.sll_ifindex = ifindex as c_int;
+    let len = size_of_val(&address) as libc::socklen_t;
+    // SAFETY: the kernel reads `len` bytes from `address`, which has as many.
+    let r = unsafe { libc::bind(fd.as_raw_fd(), std::ptr::from_ref(&address).cast(), len) };
+    if r < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+/// Bytes that were sent through a packet socket and that the kernel still has (SIOCOUTQ).
+pub(crate) fn unsent(fd: BorrowedFd<'_>) -> io::Result<u32> {
+    let mut n: c_int = 0;
+    // SAFETY: TIOCOUTQ, which is SIOCOUTQ, writes an int.
+    let r = unsafe { libc::ioctl(fd.as_raw_fd(), libc::TIOCOUTQ, &mut n) };
+    if r < 0 { Err(io::Error::last_os_error()) } else { Ok(n as u32) }
+}
+
 /// A socket to ask the kernel about interfaces with.
 pub(crate) fn control_socket() -> io::Result<OwnedFd> {
     socket(libc::AF_UNIX, libc::SOCK_DGRAM)
@@ -176,6 +201,20 @@ pub(crate) fn rx_queues(ifname: &str) -> io::Result<u32> {
         };
     }
     Ok((channels.rx + channels.combined).max(1))
+}
+
+/// Whether an interface promises to complete checksums of what it sends.
+pub(crate) fn offloads_checksums(ifname: &str) -> io::Result<bool> {
+    const ETHTOOL_GTXCSUM: u32 = 0x16;
+    let socket = control_socket()?;
+    // `struct ethtool_value` (linux/ethtool.h): the command, and what it answers.
+    let mut value = [ETHTOOL_GTXCSUM, 0];
+    let mut request = interface_request(ifname)?;
+    request.ifr_ifru.ifru_data = std::ptr::from_mut(&mut value).cast();
+    // SAFETY: SIOCETHTOOL follows `ifru_data`; ETHTOOL_GTXCSUM reads and writes a `struct ethtool_value`
+    // there, two integers, which `value` is and which outlives the call.
+    let r = unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCETHTOOL as _, &mut request) };
+    if r < 0 { Err(io::Error::last_os_error()) } else { Ok(value[1] != 0) }
 }
 
 /// Sets the nice value of the calling thread, and no other's, unless it is 0.

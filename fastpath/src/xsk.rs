@@ -4,6 +4,7 @@
 //! registration; docs/decisions/0001-ring-layer.md says why and what it costs.
 
 use crate::frame::CHUNK;
+use crate::packet::PacketSocket;
 use crate::ring::{Consumer, Descriptor, Layout, Producer};
 use crate::stats::SocketStatistics;
 use crate::sys;
@@ -35,6 +36,8 @@ pub struct Options {
     pub ring_size: u32,
     /// Microseconds that a system call may poll the driver.
     pub busy_poll: Option<u32>,
+    /// Whether superpackets may be sent beside the ring, in copy mode.
+    pub superpackets: bool,
 }
 
 /// How a socket is bound.
@@ -54,6 +57,8 @@ pub struct Socket {
     pub(crate) completion: Consumer<u64>,
     pub(crate) rx: Consumer<Descriptor>,
     pub(crate) tx: Producer<Descriptor>,
+    /// What superpackets are sent through; until the port takes it.
+    pub(crate) packet: Option<PacketSocket>,
     options: Options,
     binding: Binding,
     /// Keeps the buffers mapped for as long as the kernel may write to them.
@@ -125,7 +130,17 @@ impl Socket {
             let flags = libc::XDP_USE_NEED_WAKEUP | copy | frags;
             sys::bind_xdp(fd.as_fd(), options.ifindex, options.queue, flags)
         })?;
+        let packet = (options.superpackets && !binding.zero_copy)
+            .then(|| PacketSocket::open(options.ifindex))
+            .and_then(|opened| match opened {
+                Ok(packet) => Some(packet),
+                Err(e) => {
+                    tracing::warn!("interface {}: no superpackets: {e}", options.ifindex);
+                    None
+                }
+            });
         Ok(Socket {
+            packet,
             fill: Producer::new(fill.0, fill.1, size),
             completion: Consumer::new(completion.0, completion.1, size),
             rx: Consumer::new(rx.0, rx.1, size),

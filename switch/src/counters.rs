@@ -61,6 +61,8 @@ pub struct PortCounters {
     pub answered: Counter,
     /// Questions of the router for the MAC address of a neighbour.
     pub asked: Counter,
+    /// Superpackets that frames were handed to the kernel as, each of several of `tx_frames`.
+    pub tx_superpackets: Counter,
     drops: [Counter; DropReason::COUNT],
 }
 
@@ -77,6 +79,7 @@ impl Default for PortCounters {
             not_learned: Counter::default(),
             answered: Counter::default(),
             asked: Counter::default(),
+            tx_superpackets: Counter::default(),
             drops: [const { Counter(AtomicU64::new(0)) }; DropReason::COUNT],
         }
     }

@@ -352,6 +352,9 @@ pub struct PortCounters {
     pub tx_frames: u64,
     /// Bytes handed to the interface.
     pub tx_bytes: u64,
+    /// Superpackets that frames of a tunnel's flow were handed over as, several of `tx_frames` in each.
+    #[serde(default)]
+    pub tx_superpackets: u64,
     /// Frames that the switch made while it handled this port's: copies, replies, fragments, and the
     /// packets of superpackets.
     pub originated: u64,

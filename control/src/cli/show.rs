@@ -106,6 +106,7 @@ fn counters(c: &Counters) -> String {
         "RX BYTES",
         "TX FRAMES",
         "TX BYTES",
+        "TX SUPERPACKETS",
         "ORIGINATED",
         "COALESCED",
         "DROPPED",
@@ -119,6 +120,7 @@ fn counters(c: &Counters) -> String {
             Cell::new(p.rx_bytes),
             Cell::new(p.tx_frames),
             Cell::new(p.tx_bytes),
+            Cell::new(p.tx_superpackets),
             Cell::new(p.originated),
             Cell::new(p.coalesced),
             Cell::new(p.dropped()),
@@ -126,7 +128,7 @@ fn counters(c: &Counters) -> String {
             Cell::new(p.not_learned),
         ]);
     }
-    format!("{}\n{}", render(table, &[1, 2, 3, 4, 5, 6, 7, 8, 9]), sum(c))
+    format!("{}\n{}", render(table, &[1, 2, 3, 4, 5, 6, 7, 8, 9, 10]), sum(c))
 }
 
 /// The books: what came in and was made is what went out, alone or as part of another frame, was dropped,

@@ -31,7 +31,7 @@ use fastpath::{Engine, EngineConfig, UplinkFilter};
 use host::{Event, Handle, Monitor};
 use ids::Ids;
 use podswitch_api::method::{Applied, Empty};
-use podswitch_api::state::State;
+use podswitch_api::state::{State, Superpackets};
 use podswitch_api::view::Flushed;
 use podswitch_api::{Error, Request, Response};
 use ports::{Live, Wanted};
@@ -98,6 +98,7 @@ impl Node {
             spin: Duration::from_micros(settings.spin.into()),
             busy_poll: settings.busy_poll,
             ring_size: settings.ring,
+            superpackets: settings.superpackets == Superpackets::Auto,
             frames_per_worker: settings.frames,
             pin_dir: Some(pin_dir(kernel.netns().inode())),
         };

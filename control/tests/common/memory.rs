@@ -360,6 +360,7 @@ fn counters(s: &State) -> Counters {
         rx_bytes: 64000,
         tx_frames: 990,
         tx_bytes: 63360,
+        tx_superpackets: 0,
         originated: 0,
         coalesced: 0,
         not_learned: 0,

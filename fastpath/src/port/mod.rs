@@ -7,7 +7,7 @@ mod tap;
 mod xsk;
 
 pub(crate) use tap::TapPort;
-pub(crate) use xsk::XskPort;
+pub(crate) use xsk::{Tunnels, XskPort};
 
 use crate::fill::{Budget, Reach};
 use crate::frame::Frame;
@@ -141,13 +141,20 @@ impl PortSocket {
 
     /// Makes the kernel take what was sent. True when nothing is left.
     #[inline]
-    pub fn flush(&mut self, pool: &mut Pool, counters: &PortCounters) -> bool {
+    pub fn flush(&mut self, pool: &mut Pool, counters: &PortCounters, budget: &Budget) -> bool {
         match &mut self.kind {
             Kind::Xsk(xsk) => {
                 self.batches = self.batches.wrapping_add(1);
-                xsk.flush(pool, counters)
+                xsk.flush(pool, counters, budget)
             }
             Kind::Tap(_) => true,
+        }
+    }
+
+    /// Names the tunnels whose packets may be sent as superpackets.
+    pub fn set_tunnels(&mut self, tunnels: &Tunnels) {
+        if let Kind::Xsk(xsk) = &mut self.kind {
+            xsk.set_tunnels(tunnels);
         }
     }
 
@@ -186,7 +193,7 @@ impl PortSocket {
         let endpoint = match self.kind {
             Kind::Xsk(mut xsk) => {
                 xsk.finish(pool, counters, budget);
-                Endpoint::Xsk(Box::new(xsk.socket))
+                Endpoint::Xsk(Box::new(xsk.into_socket()))
             }
             // What waits in the kernel was never received.
             Kind::Tap(tap) => Endpoint::Tap(tap.into_device()),

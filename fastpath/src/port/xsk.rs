@@ -1,5 +1,9 @@
 //! An AF_XDP socket in its worker's hands: receive, transmit, account.
 
+mod superpacket;
+
+use self::superpacket::Superpackets;
+pub(crate) use self::superpacket::Tunnels;
 use super::recall::Recall;
 use crate::fill::{Budget, Fill, Reach};
 use crate::frame::{CHUNK, Frame};
@@ -33,6 +37,8 @@ pub(crate) struct XskPort {
     silent: u32,
     /// Descriptors that the kernel should not have written.
     bad_descriptors: u64,
+    /// Of an uplink in copy mode: another way out.
+    superpackets: Option<Box<Superpackets>>,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -45,7 +51,7 @@ impl XskPort {
     pub fn new(
         id: SocketId,
         port: PortId,
-        socket: Socket,
+        mut socket: Socket,
         max_frame: usize,
         budget: &mut Budget,
     ) -> XskPort {
@@ -62,6 +68,7 @@ impl XskPort {
             down: false,
             silent: 0,
             bad_descriptors: 0,
+            superpackets: socket.packet.take().map(|s| Box::new(Superpackets::new(s))),
             socket,
         }
     }
@@ -294,8 +301,7 @@ impl XskPort {
         self.recall.forget(received);
     }
 
-    /// Writes a frame to the TX ring, to be flushed. A frame that it cannot take is dropped and
-    /// counted.
+    /// Sends a frame at the next flush, or before. One that cannot be taken is dropped and counted.
     #[inline]
     pub fn send(
         &mut self,
@@ -304,6 +310,16 @@ impl XskPort {
         counters: &PortCounters,
         budget: &Budget,
     ) {
+        if self.superpackets.is_some() {
+            self.collect(pool, frame, counters, budget);
+        } else {
+            self.enqueue(pool, frame, counters, budget);
+        }
+    }
+
+    /// Writes a frame to the TX ring, to be flushed.
+    #[inline]
+    fn enqueue(&mut self, pool: &mut Pool, frame: Frame, counters: &PortCounters, budget: &Budget) {
         let pieces = frame.pieces();
         if let Err(reason) = self.admit(pool, pieces as u32, counters, budget) {
             counters.drop(reason);
@@ -340,7 +356,7 @@ impl XskPort {
             }
         }
         if self.socket.tx.room(pieces) < pieces || self.is_greedy(pool, budget) {
-            self.flush(pool, counters);
+            self.flush_ring(pool, counters);
             if self.socket.tx.room(pieces) < pieces || self.is_greedy(pool, budget) {
                 return Err(DropReason::TxRingFull);
             }
@@ -355,9 +371,16 @@ impl XskPort {
         pool.available() < budget.transmission / 2 && self.transmitting > budget.transmission / 4
     }
 
+    /// Makes the kernel send what it was not given yet. True when nothing is left.
+    #[inline]
+    pub fn flush(&mut self, pool: &mut Pool, counters: &PortCounters, budget: &Budget) -> bool {
+        self.end_run(pool, counters, budget);
+        self.flush_ring(pool, counters)
+    }
+
     /// Makes the kernel send what is in the TX ring, counts what it took, and takes the buffers
     /// back that it is done with. True when the ring is empty.
-    pub fn flush(&mut self, pool: &mut Pool, counters: &PortCounters) -> bool {
+    fn flush_ring(&mut self, pool: &mut Pool, counters: &PortCounters) -> bool {
         self.silent = 0;
         self.socket.tx.publish();
         if self.socket.tx.needs_wakeup() {
@@ -440,7 +463,7 @@ impl XskPort {
 
     /// Ends the socket's work: frames not received yet and frames not sent yet are dropped.
     pub fn finish(&mut self, pool: &mut Pool, counters: &PortCounters, budget: &mut Budget) {
-        self.flush(pool, counters);
+        self.flush(pool, counters, budget);
         let mut batch = Vec::new();
         while self.receive(pool, budget, &mut batch, usize::MAX, counters) > 0 {}
         budget.owe(self.fill.owed(), 0);
@@ -456,6 +479,12 @@ impl XskPort {
         self.pending = Pending::default();
     }
 
+    /// The socket, to be closed by somebody who has the time.
+    pub fn into_socket(mut self) -> Socket {
+        self.socket.packet = self.superpackets.map(|s| s.into_socket());
+        self.socket
+    }
+
     /// Buffers that a port which has been silent for `seconds` holds in excess.
     pub fn hoard(&self, seconds: u32) -> u32 {
         // What can be taken back without closing the socket is no hoard.
@@ -463,10 +492,17 @@ impl XskPort {
         if self.silent < seconds || comes_back { 0 } else { self.fill.excess() }
     }
 
-    /// Frames written to the TX ring and not consumed by the kernel.
+    /// Frames that the kernel was not given yet, or has not consumed.
     #[inline]
     pub fn in_flight(&self) -> u64 {
-        self.pending.frames
+        self.pending.frames + self.superpackets.as_ref().map_or(0, |s| s.waiting())
+    }
+
+    /// Names the tunnels whose packets may be sent as superpackets.
+    pub fn set_tunnels(&mut self, tunnels: &Tunnels) {
+        if let Some(superpackets) = &mut self.superpackets {
+            superpackets.set_tunnels(tunnels.clone());
+        }
     }
 
     /// Once a second: buffers back, the fill target aged, and an interface that was down tried
@@ -476,9 +512,12 @@ impl XskPort {
             self.down = self.socket.kick_tx().is_err_and(is_gone);
         }
         if self.pending.frames > 0 {
-            self.flush(pool, counters);
+            self.flush_ring(pool, counters);
         }
         self.reap(pool);
+        if let Some(superpackets) = &mut self.superpackets {
+            superpackets.tick();
+        }
         self.silent += 1;
         if self.bad_descriptors > 0 {
             tracing::error!(

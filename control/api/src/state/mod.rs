@@ -222,6 +222,8 @@ pub struct Switch {
     pub busy_poll: Option<u32>,
     /// Descriptors in each ring of a socket.
     pub ring: u32,
+    /// Whether runs of tunnel packets leave an uplink as UDP superpackets.
+    pub superpackets: Superpackets,
     /// Packet buffers of 4096 bytes per worker.
     pub frames: u32,
     /// The most MAC addresses that can be learned.
@@ -244,12 +246,24 @@ impl Default for Switch {
             spin: 0,
             busy_poll: None,
             ring: 2048,
+            superpackets: Superpackets::Auto,
             frames: 4096,
             fdb_capacity: 65536,
             ageing: 300,
             state_file: None,
         }
     }
+}
+
+/// Whether runs of tunnel packets of one flow are handed to the kernel as one UDP superpacket.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Superpackets {
+    /// Where it helps: an uplink in copy mode.
+    #[default]
+    Auto,
+    /// Never.
+    Off,
 }
 
 /// `[node]`: what makes the switch the router of a node's pods.

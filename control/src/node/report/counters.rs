@@ -71,6 +71,7 @@ fn row(name: &str, c: &PortSnapshot) -> PortCounters {
         rx_bytes: c.rx_bytes,
         tx_frames: c.tx_frames,
         tx_bytes: c.tx_bytes,
+        tx_superpackets: c.tx_superpackets,
         originated: c.originated,
         coalesced: c.coalesced,
         not_learned: c.not_learned,
