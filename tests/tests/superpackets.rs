@@ -160,9 +160,8 @@ fn every_datagram_arrives_in_its_place() {
     let frames = capture.end();
     assert!(frames.iter().all(|f| f.len() <= 1514), "what leaves fits the wire");
     let sums = checksums(&frames, &pair.netns.mac("uplink0"), false);
-    // The small ones alone have none, and most of the large ones one.
+    // What was part of a superpacket has one.
     assert!(sums.iter().filter(|&&s| s != 0).count() > 1000, "{}", sums.len());
-    assert!(sums.contains(&0));
     assert!(pair.superpackets() >= 100 / 2, "{}", pair.superpackets());
     pair.daemon.finish();
 }

@@ -35,6 +35,8 @@ fn nodes(lab: &Lab, wire: &Wire, way: Way) -> ([Node; 2], [Pod; 2]) {
         // A bridge takes the tag out of the frame, and a veth hands it over beside the frame, where
         // no XDP program sees it. A cable and a NIC with `rxvlan off` leave it in its place.
         wire.netns.sh(&format!("ethtool -K {end} txvlan off"));
+        // A cable carries no incomplete checksums either: superpackets may be used.
+        netns.sh("ethtool -K uplink0 tx off");
         netns.ip(&format!("addr add 203.0.113.{number}/24 dev uplink0"));
         add_vlan_interface(lab, &netns);
         netns.ip(&format!("addr add 192.0.2.{number}/24 dev vlan100"));
@@ -69,6 +71,8 @@ fn over(way: Way, outer: &str) {
     ping(&nodes[0].netns, "203.0.113.2");
     let spaces = nodes.each_ref().map(|node| node.netns.clone());
     for node in nodes {
+        let superpackets = node.daemon.counters().port("uplink0", "tx_superpackets");
+        assert_eq!(superpackets > 0, outer.contains("vxlan"), "{superpackets} superpackets");
         node.daemon.finish();
     }
     let offload = spaces[0].sh("ethtool -k uplink0");
