@@ -4,9 +4,7 @@ use crate::error::Error;
 use crate::sys;
 use netlink_packet_core::{NLM_F_REQUEST, NetlinkHeader, NetlinkMessage, NetlinkPayload};
 use netlink_packet_route::RouteNetlinkMessage;
-use netlink_packet_route::link::{
-    InfoKind, LinkAttribute, LinkInfo, LinkMessage, LinkXdp, XdpAttached,
-};
+use netlink_packet_route::link::{LinkAttribute, LinkInfo, LinkMessage, LinkXdp, XdpAttached};
 use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
 use std::io;
 
@@ -49,15 +47,16 @@ pub fn running_program(ifname: &str, ifindex: u32) -> Result<Option<Running>, Er
 
 /// Whether what the kernel is left to finish of a packet is finished when it leaves an interface. A veth says
 /// that it does so, and hands the packet over as it is, to a kernel that knows; but whoever reads it with
-/// XDP does not.
+/// XDP does not. What is made of other interfaces may be made of veths.
 pub fn finishes_packets(ifname: &str, ifindex: u32) -> Result<bool, Error> {
     let error = || Error::interface(ifname, "read the offloads");
-    let is_veth = |a: &LinkAttribute| {
+    // Devices of drivers have no kind.
+    let has_kind = |a: &LinkAttribute| {
         let LinkAttribute::LinkInfo(info) = a else { return false };
-        info.contains(&LinkInfo::Kind(InfoKind::Veth))
+        info.iter().any(|info| matches!(info, LinkInfo::Kind(_)))
     };
-    let veth = link_attributes(ifindex).map_err(error())?.iter().any(is_veth);
-    Ok(!veth || !sys::offloads_checksums(ifname).map_err(error())?)
+    let is_virtual = link_attributes(ifindex).map_err(error())?.iter().any(has_kind);
+    Ok(!is_virtual || !sys::offloads_checksums(ifname).map_err(error())?)
 }
 
 /// The attributes of one interface (RTM_GETLINK, rtnetlink(7)).
