@@ -158,7 +158,8 @@ fn every_datagram_arrives_in_its_place() {
     for _ in 0..3 {
         assert_eq!(pair.numbered(100), [n, n, 0, 0, 0]);
     }
-    // The peer's vxlan device queues what a capture has a copy of apart from the rest: no order with that.
+    // With a capture on the way the peer's kernel changes the order: presumably its vxlan device queues what the
+    // capture has a copy of apart from the rest.
     let capture = Capture::start(&pair.wire.netns, "br0");
     let [sent, came, _, twice, wrong] = pair.numbered(100)[..] else { unreachable!() };
     assert_eq!((sent, came, twice, wrong), (n, n, 0, 0));
