@@ -2,7 +2,9 @@
 
 use crate::kit::{Lab, Net, Node, Packet, Via, decode, tunnels, vxlan};
 use encap::Mac;
+use std::sync::Arc;
 use switch::heap::HeapFrame;
+use switch::tables::Encapsulation;
 use switch::{DropReason, Fdb, Location, PortId, SegmentId};
 
 fn mac(n: u8) -> Mac {
@@ -12,6 +14,11 @@ fn mac(n: u8) -> Mac {
 /// A frame that is no IP packet.
 fn frame(src: Mac, dst: Mac) -> Vec<u8> {
     [&dst.0[..], &src.0, &[0x88, 0xb5], b"something to tell"].concat()
+}
+
+/// A frame that may take the usual way.
+fn packet(src: Mac, dst: Mac) -> Vec<u8> {
+    Packet::text(src, "10.0.0.1", dst, "10.0.0.2").udp((1, 2), b"something to tell")
 }
 
 /// A bridge of `n` ports.
@@ -135,6 +142,23 @@ fn a_static_entry_wins_and_never_moves() {
     lab.send(p[1], &frame(mac(1), Mac::BROADCAST));
     lab.pass(p[2], &frame(mac(3), mac(1)), p[0]);
     assert_eq!(lab.fdb.lookup(segment, mac(1), lab.now.seconds()), None, "not even learned");
+}
+
+/// No group address is anybody's, not even the one that looks like a free place of the table of configured
+/// addresses: that of segment 0 with no bit but the group's.
+#[test]
+fn a_group_address_is_not_taken_for_a_configured_one() {
+    let group = Mac([1, 0, 0, 0, 0, 0]);
+    let mut net = Net::new();
+    let segment = net.segment(false);
+    assert_eq!(segment, SegmentId(0));
+    let p: Vec<_> = (0..3).map(|_| net.access(segment)).collect();
+    net.fixed(segment, mac(1), Location::Port(p[1]));
+    net.fixed(segment, mac(2), Location::Port(p[2]));
+    let mut lab = Lab::new(net.build());
+    lab.pass(p[1], &packet(mac(1), mac(2)), p[2]);
+    assert_eq!(lab.ports(p[1], &packet(mac(1), group)), [p[0], p[2]], "flooded");
+    assert_eq!(lab.dropped(p[1], &packet(group, mac(2))), DropReason::EthSourceInvalid);
 }
 
 #[test]
@@ -274,6 +298,32 @@ fn tunnels_are_meshed_not_chained() {
     assert_eq!(lab.dropped(uplink, &to_peer), DropReason::SplitHorizon);
     let to_itself = in_vxlan(&node, "192.0.2.2", &frame(mac(4), mac(2)));
     assert_eq!(lab.dropped(uplink, &to_itself), DropReason::Hairpin);
+}
+
+/// Neither to an address that is configured behind it, nor to one that was learned there while it still
+/// carried the segment.
+#[test]
+fn a_tunnel_without_a_segment_carries_no_bridged_frame() {
+    for configured in [false, true] {
+        let node = Node::with(1, Via::Vxlan4, |net| {
+            if configured {
+                net.fixed(SegmentId(1), mac(2), Location::Tunnel(tunnels::BLUE));
+            }
+        });
+        let (blue, hello) = (node.blue_ports[0], packet(mac(1), mac(2)));
+        let mut lab = Lab::new(node.tables.clone());
+        lab.send(node.uplink, &in_vxlan(&node, "192.0.2.2", &packet(mac(2), mac(3))));
+        lab.pass(blue, &hello, node.uplink);
+        lab.pass(blue, &hello, node.uplink);
+
+        let tunnel = lab.tables.tunnels[tunnels::BLUE.index()].as_mut().unwrap();
+        match &mut Arc::make_mut(tunnel).encapsulation {
+            Encapsulation::Vxlan { segment, .. } => *segment = None,
+            other => panic!("{other:?}"),
+        }
+        lab.tables = lab.tables.clone().prepare();
+        assert_eq!(lab.dropped(blue, &hello), DropReason::TunnelRoutedOnly, "{configured}");
+    }
 }
 
 #[test]
