@@ -3,14 +3,21 @@
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use crate::netns::Netns;
 
 static NEXT: AtomicU32 = AtomicU32::new(0);
 
-/// One lab at a time: a test that measures or must lose nothing has the machine to itself.
-static TURN: Mutex<()> = Mutex::new(());
+/// A test that measures has the machine to itself; others wait more than they compute, and do it side by side.
+static TURN: RwLock<()> = RwLock::new(());
+
+/// Held for as long as a lab is there.
+#[derive(Debug)]
+enum Turn {
+    Alone(#[expect(dead_code, reason = "held")] RwLockWriteGuard<'static, ()>),
+    BesideOthers(#[expect(dead_code, reason = "held")] RwLockReadGuard<'static, ()>),
+}
 
 /// A test's own corner of the machine, and its turn to use it. Its namespaces remove themselves; it
 /// removes its folder.
@@ -18,16 +25,30 @@ static TURN: Mutex<()> = Mutex::new(());
 pub struct Lab {
     prefix: String,
     folder: PathBuf,
-    _turn: MutexGuard<'static, ()>,
+    _turn: Turn,
 }
 
 impl Lab {
-    /// A lab, or none where these tests cannot run; then the reason is printed, past the test
-    /// runner's capture.
+    /// A lab that has the machine to itself, or none where these tests cannot run; then the reason is
+    /// printed, past the test runner's capture.
     ///
     /// # Panics
     /// When not root in CI, which must skip nothing.
     pub fn new() -> Option<Lab> {
+        // A test that failed poisons the lock, and guards nothing that could be broken.
+        Lab::with(|| Turn::Alone(TURN.write().unwrap_or_else(PoisonError::into_inner)))
+    }
+
+    /// A lab that other such labs may be beside, as many as the test runner has threads: for tests that
+    /// neither measure nor send as much as the machine can carry.
+    ///
+    /// # Panics
+    /// As [`Lab::new`].
+    pub fn beside_others() -> Option<Lab> {
+        Lab::with(|| Turn::BesideOthers(TURN.read().unwrap_or_else(PoisonError::into_inner)))
+    }
+
+    fn with(turn: impl FnOnce() -> Turn) -> Option<Lab> {
         if !nix::unistd::geteuid().is_root() {
             assert!(
                 std::env::var("CI").as_deref() != Ok("true"),
@@ -41,8 +62,7 @@ impl Lab {
             );
             return None;
         }
-        // A test that failed poisons the lock, and guards nothing that could be broken.
-        let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+        let turn = turn();
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let prefix = format!("pst-{}-{number}-", std::process::id());
         let folder = std::env::temp_dir().join(prefix.trim_end_matches('-'));

@@ -124,7 +124,7 @@ fn ping_once(from: &Netns, to: &str) {
 
 #[test]
 fn a_pod_answers_as_soon_as_it_is_plugged_in() {
-    let Some(lab) = Lab::new() else { return };
+    let Some(lab) = Lab::beside_others() else { return };
     let node = lab.netns("n");
     let daemon = Daemon::start(&lab, &node, NODE);
     let (one, two) = (lab.netns("one"), lab.netns("two"));
@@ -161,7 +161,7 @@ fn a_pod_answers_as_soon_as_it_is_plugged_in() {
 
 #[test]
 fn another_ipam_plugin_gives_the_addresses() {
-    let Some(lab) = Lab::new() else { return };
+    let Some(lab) = Lab::beside_others() else { return };
     let node = lab.netns("n");
     let daemon = Daemon::start(&lab, &node, NODE);
     let pod = lab.netns("pod");
@@ -186,7 +186,7 @@ fn another_ipam_plugin_gives_the_addresses() {
 
 #[test]
 fn a_bridge_plugins_segment_needs_nothing_configured() {
-    let Some(lab) = Lab::new() else { return };
+    let Some(lab) = Lab::beside_others() else { return };
     let node = lab.netns("n");
     let daemon = Daemon::start(&lab, &node, "");
     let [one, two, other] = ["one", "two", "other"].map(|n| lab.netns(n));
@@ -227,7 +227,7 @@ fn a_bridge_plugins_segment_needs_nothing_configured() {
 
 #[test]
 fn segments_may_overlap_the_nodes_own() {
-    let Some(lab) = Lab::new() else { return };
+    let Some(lab) = Lab::beside_others() else { return };
     let node = lab.netns("n");
     let daemon = Daemon::start(&lab, &node, NODE);
     let [own, guest] = ["own", "guest"].map(|n| lab.netns(n));
@@ -255,7 +255,7 @@ fn segments_may_overlap_the_nodes_own() {
 
 #[test]
 fn the_daemon_takes_its_pods_up_again() {
-    let Some(lab) = Lab::new() else { return };
+    let Some(lab) = Lab::beside_others() else { return };
     let node = lab.netns("n");
     let [one, two, gone] = ["one", "two", "gone"].map(|n| lab.netns(n));
     let daemon = Daemon::start(&lab, &node, NODE);
@@ -301,7 +301,7 @@ fn the_daemon_takes_its_pods_up_again() {
 
 #[test]
 fn garbage_is_collected_and_differences_are_named() {
-    let Some(lab) = Lab::new() else { return };
+    let Some(lab) = Lab::beside_others() else { return };
     let node = lab.netns("n");
     let small = "[node]\npod_cidrs = [\"10.244.1.0/29\"]\ngateway = true\n";
     let daemon = Daemon::start(&lab, &node, small);
@@ -344,7 +344,7 @@ fn garbage_is_collected_and_differences_are_named() {
 
 #[test]
 fn pods_reach_the_world_under_the_nodes_address() {
-    let Some(lab) = Lab::new() else { return };
+    let Some(lab) = Lab::beside_others() else { return };
     let [node, world] = ["n", "world"].map(|n| lab.netns(n));
     join(&node, "wan0", &world, "wan0");
     for (netns, n) in [(&node, 1), (&world, 9)] {
@@ -394,7 +394,7 @@ fn pods_reach_the_world_under_the_nodes_address() {
 /// service's address to a pod of another node. A pod's answer to a pod would take the direct way.
 #[test]
 fn pods_reach_what_the_kernel_redirects_to_pods() {
-    let Some(lab) = Lab::new() else { return };
+    let Some(lab) = Lab::beside_others() else { return };
     let spaces = [lab.netns("n1"), lab.netns("n2")];
     join(&spaces[0], "uplink0", &spaces[1], "uplink0");
     let nodes = [1, 2].map(|n| Node::start(&lab, &spaces[usize::from(n) - 1], n, Way::Vxlan, ""));
@@ -435,7 +435,7 @@ fn pods_reach_what_the_kernel_redirects_to_pods() {
 
 #[test]
 fn attachments_on_two_nodes_reach_one_another() {
-    let Some(lab) = Lab::new() else { return };
+    let Some(lab) = Lab::beside_others() else { return };
     let spaces = [lab.netns("n1"), lab.netns("n2")];
     join(&spaces[0], "uplink0", &spaces[1], "uplink0");
     let nodes = [1, 2].map(|n| Node::start(&lab, &spaces[usize::from(n) - 1], n, Way::Vxlan, ""));
@@ -455,7 +455,7 @@ fn attachments_on_two_nodes_reach_one_another() {
 
 #[test]
 fn a_crash_in_the_middle_leaves_nothing_behind() {
-    let Some(lab) = Lab::new() else { return };
+    let Some(lab) = Lab::beside_others() else { return };
     let node = lab.netns("n");
     let pods: Vec<Netns> = (0..8).map(|n| lab.netns(&format!("p{n}"))).collect();
     let requests: Vec<AttachmentAdd> =

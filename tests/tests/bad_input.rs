@@ -52,7 +52,7 @@ fn refused(lab: &Lab, netns: &Netns, config: &str, code: i32, words: &[&str]) {
 
 #[test]
 fn configurations_that_say_what_cannot_be() {
-    let Some(lab) = Lab::new() else { return };
+    let Some(lab) = Lab::beside_others() else { return };
     let netns = lab.netns("sw");
     let cases: &[(&str, &[&str])] = &[
         ("[[port]]\ndev = \"eth1\"\nsegmnt = \"blue\"\n", &["segmnt", "segment"]),
@@ -96,7 +96,7 @@ fn configurations_that_say_what_cannot_be() {
 
 #[test]
 fn devices_that_are_missing_or_taken() {
-    let Some(lab) = Lab::new() else { return };
+    let Some(lab) = Lab::beside_others() else { return };
     let Hosts { switch, hosts } = Hosts::pair(&lab);
     refused(&lab, &switch, "[[port]]\ndev = \"eth7\"\n", FAILED, &["eth7"]);
     // The second is missing: the first must be given back.
@@ -121,7 +121,7 @@ fn devices_that_are_missing_or_taken() {
 
 #[test]
 fn a_configuration_file_that_is_not_there() {
-    let Some(lab) = Lab::new() else { return };
+    let Some(lab) = Lab::beside_others() else { return };
     let path = lab.folder().join("nothing.toml");
     let result = podswitch(&["run", "--config", path.to_str().expect("ASCII")]);
     complains(&result, USAGE, &["nothing.toml"]);
@@ -129,7 +129,7 @@ fn a_configuration_file_that_is_not_there() {
 
 #[test]
 fn missing_capabilities() {
-    let Some(lab) = Lab::new() else { return };
+    let Some(lab) = Lab::beside_others() else { return };
     let Hosts { switch, hosts: _hosts } = Hosts::pair(&lab);
     let config = BRIDGE
         .replace("[switch]", &format!("[switch]\nsocket = \"{}/x.sock\"", lab.folder().display()));
@@ -145,7 +145,7 @@ fn missing_capabilities() {
 
 #[test]
 fn the_socket_of_a_live_daemon_and_of_a_dead_one() {
-    let Some(lab) = Lab::new() else { return };
+    let Some(lab) = Lab::beside_others() else { return };
     let Hosts { switch, hosts } = Hosts::pair(&lab);
     let daemon = Daemon::start(&lab, &switch, BRIDGE);
     let socket = daemon.socket().to_owned();
@@ -174,7 +174,7 @@ fn the_socket_of_a_live_daemon_and_of_a_dead_one() {
 
 #[test]
 fn commands_with_nobody_to_answer() {
-    let Some(lab) = Lab::new() else { return };
+    let Some(lab) = Lab::beside_others() else { return };
     let socket = lab.folder().join("nobody.sock");
     let result = podswitch(&["--socket", socket.to_str().expect("ASCII"), "port", "list"]);
     complains(&result, UNREACHABLE, &["nobody.sock"]);
@@ -184,7 +184,7 @@ fn commands_with_nobody_to_answer() {
 
 #[test]
 fn commands_that_ask_for_what_cannot_be() {
-    let Some(lab) = Lab::new() else { return };
+    let Some(lab) = Lab::beside_others() else { return };
     let cluster = TwoNodes::start(&lab, Way::Vxlan);
     let (node, pod) = (&cluster.nodes[0], &cluster.pods[0]);
     let path = pod.netns.path();
@@ -227,7 +227,7 @@ fn commands_that_ask_for_what_cannot_be() {
 
 #[test]
 fn readers_who_may_not_write() {
-    let Some(lab) = Lab::new() else { return };
+    let Some(lab) = Lab::beside_others() else { return };
     let Hosts { switch, hosts: _hosts } = Hosts::pair(&lab);
     let config = BRIDGE.replace("[switch]", "[switch]\nsocket_group = \"nogroup\"");
     let daemon = Daemon::start(&lab, &switch, &config);

@@ -29,7 +29,7 @@ fn address(result: &Value) -> &str {
 
 #[test]
 fn a_configuration_of_the_bridge_plugin_works_with_one_word_changed() {
-    let Some(lab) = Lab::new() else { return };
+    let Some(lab) = Lab::beside_others() else { return };
     let node = lab.netns("node");
     let daemon = Daemon::start(&lab, &node, "[switch]\nworkers = 1\n");
     let mut conf: Value = serde_json::from_str(
@@ -57,7 +57,7 @@ fn a_configuration_of_the_bridge_plugin_works_with_one_word_changed() {
 /// Addresses as they are written into the configuration, given out by the reference plugin `static`.
 #[test]
 fn addresses_of_the_static_plugin() {
-    let Some(lab) = Lab::new() else { return };
+    let Some(lab) = Lab::beside_others() else { return };
     let node = lab.netns("node");
     let daemon = Daemon::start(&lab, &node, NODE);
     let mut conf = json!({
@@ -111,7 +111,7 @@ fn a_hundred_at_once() {
 /// Rates as Kubernetes annotations ask for them, so slow that frames of 64 KiB would take half a second.
 #[test]
 fn a_slow_pod_is_shaped_to_its_rate() {
-    let Some(lab) = Lab::new() else { return };
+    let Some(lab) = Lab::beside_others() else { return };
     let node = lab.netns("node");
     let daemon = Daemon::start(&lab, &node, NODE);
     let plain = json!({"cniVersion": "1.1.0", "name": "net", "type": "podswitch-cni"});
@@ -153,7 +153,7 @@ fn a_slow_pod_is_shaped_to_its_rate() {
 
 #[test]
 fn killed_in_the_middle_of_add() {
-    let Some(lab) = Lab::new() else { return };
+    let Some(lab) = Lab::beside_others() else { return };
     let node = lab.netns("node");
     let daemon = Daemon::start(&lab, &node, NODE);
     let conf = json!({"cniVersion": "1.1.0", "name": "net", "type": "podswitch-cni"});
@@ -176,7 +176,7 @@ fn killed_in_the_middle_of_add() {
 
 #[test]
 fn installed_and_used_as_a_runtime_does() {
-    let Some(lab) = Lab::new() else { return };
+    let Some(lab) = Lab::beside_others() else { return };
     let [node, outside] = node_and_outside(&lab);
     let daemon = Daemon::start(&lab, &node, NODE);
     let (bin, conf) = (lab.folder().join("bin"), lab.folder().join("net.d"));

@@ -115,7 +115,7 @@ fn reaches(pod: &Sandbox, address: &str) {
 /// The harness itself, on the plugin that everybody knows.
 #[test]
 fn the_reference_bridge_plugin() {
-    let Some(lab) = Lab::new() else { return };
+    let Some(lab) = Lab::beside_others() else { return };
     let node = lab.netns("n1");
     let ipam = json!({"type": "host-local", "subnet": "10.244.0.0/16", "dataDir": lab.folder()});
     let bridge = json!({"type": "bridge", "bridge": "cni0", "isGateway": true, "ipam": ipam});
@@ -131,7 +131,7 @@ fn the_reference_bridge_plugin() {
 
 #[test]
 fn pods_of_two_nodes_outlive_restarts_of_everything() {
-    let Some(lab) = Lab::new() else { return };
+    let Some(lab) = Lab::beside_others() else { return };
     let [mut one, mut two] = cluster(&lab);
     let empty = one.footprint();
     let a = one.runtime.run_pod(&json!({}));
@@ -179,7 +179,7 @@ fn pods_of_two_nodes_outlive_restarts_of_everything() {
 /// by the runtime's own DEL or, for what it has forgotten, by the GC of the specification.
 #[test]
 fn killed_in_the_middle_of_an_add() {
-    let Some(lab) = Lab::new() else { return };
+    let Some(lab) = Lab::beside_others() else { return };
     let mut worker = Worker::alone(&lab);
     let empty = worker.footprint();
 

@@ -27,7 +27,7 @@ fn is_native(node: &Node) -> bool {
 }
 
 fn switches_over(kind: Way, outer: &str) {
-    let Some(lab) = Lab::new() else { return };
+    let Some(lab) = Lab::beside_others() else { return };
     let wire = Wire::new(&lab);
     let (spaces, nodes, pods) = nodes(&lab, &wire, kind);
     let talk = || {

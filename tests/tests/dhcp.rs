@@ -19,7 +19,7 @@ struct Site {
 
 impl Site {
     fn new() -> Option<Site> {
-        let lab = Lab::new()?;
+        let lab = Lab::beside_others()?;
         let (node, lan) = (lab.netns("node"), lab.netns("lan"));
         join(&node, "lan0", &lan, "eth0");
         // AF_XDP hands frames over as they are: the server's must be complete.

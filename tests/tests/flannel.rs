@@ -83,7 +83,7 @@ fn config(flannel: &Netns) -> String {
 
 #[test]
 fn pods_of_a_podswitch_node_and_of_a_flannel_node() {
-    let Some(lab) = Lab::new() else { return };
+    let Some(lab) = Lab::beside_others() else { return };
     let (wire, us, ours) = (Wire::new(&lab), lab.netns("n1"), lab.netns("pod1"));
     let (flannel, theirs) = flannel_node(&lab, &wire);
     wire.plug(&us, "uplink0");

@@ -1,6 +1,6 @@
 //! Senders are told what became of their packets: the kernel's ping understands the answers.
 
-use podswitch_tests::{Lab, Netns, Node, TwoNodes, Way, Wire, ping};
+use podswitch_tests::{Lab, Netns, Node, TwoNodes, Way, Wire, ping, ping_all};
 
 /// What ping says when its one packet is not answered, options and target given.
 #[track_caller]
@@ -12,7 +12,7 @@ fn complaint(from: &Netns, line: &str) -> String {
 
 #[test]
 fn time_exceeded_comes_from_the_gateway() {
-    let Some(lab) = Lab::new() else { return };
+    let Some(lab) = Lab::beside_others() else { return };
     let cluster = TwoNodes::start(&lab, Way::Vxlan);
     let ([node, _], [pod, remote]) = (&cluster.nodes, &cluster.pods);
     ping(&pod.netns, &remote.ip4);
@@ -28,7 +28,7 @@ fn time_exceeded_comes_from_the_gateway() {
 /// Between two segments of one node there is one hop, the gateway; within one there is none.
 #[test]
 fn traceroute_on_one_node() {
-    let Some(lab) = Lab::new() else { return };
+    let Some(lab) = Lab::beside_others() else { return };
     let (wire, netns) = (Wire::new(&lab), lab.netns("n1"));
     wire.plug(&netns, "uplink0");
     let blue = "[[segment]]\nname = \"blue\"\ngateway = [\"10.88.0.1/24\", \"fd00:88::1/64\"]\n";
@@ -56,7 +56,7 @@ fn traceroute_on_one_node() {
 
 #[test]
 fn packet_too_big_names_the_mtu_of_the_tunnel() {
-    let Some(lab) = Lab::new() else { return };
+    let Some(lab) = Lab::beside_others() else { return };
     let cluster = TwoNodes::start(&lab, Way::Vxlan);
     let ([node, _], [pod, remote]) = (&cluster.nodes, &cluster.pods);
     // Without the MTU that podswitch gave the pod's route, its kernel must be told by the router.
@@ -73,28 +73,26 @@ fn packet_too_big_names_the_mtu_of_the_tunnel() {
     assert!(said.contains("Packet too big: mtu=1450"), "{said}");
     // And now it knows: the kernel fragments by itself, in both families.
     for target in [&remote.ip4, &remote.ip6] {
-        let text = pod.netns.sh(&format!("ping -n -c3 -i0.05 -W1 -s 4000 {target}"));
-        assert!(text.contains(" 0% packet loss"), "{text}");
+        ping_all(&pod.netns, 3, target, "-s 4000");
     }
     cluster.finish();
 }
 
 #[test]
 fn large_packets_that_may_be_fragmented_are() {
-    let Some(lab) = Lab::new() else { return };
+    let Some(lab) = Lab::beside_others() else { return };
     let cluster = TwoNodes::start(&lab, Way::Ipip);
     let ([node, _], [pod, remote]) = (&cluster.nodes, &cluster.pods);
     pod.netns.ip(&format!("route replace default via {} dev eth0 onlink", node.gateway4()));
     ping(&pod.netns, &remote.ip4);
 
-    let text = pod.netns.sh(&format!("ping -n -c3 -i0.05 -W1 -M dont -s 6000 {}", remote.ip4));
-    assert!(text.contains(" 0% packet loss"), "{text}");
+    ping_all(&pod.netns, 3, &remote.ip4, "-M dont -s 6000");
     cluster.finish();
 }
 
 #[test]
 fn unreachable_is_said_and_blackholes_are_silent() {
-    let Some(lab) = Lab::new() else { return };
+    let Some(lab) = Lab::beside_others() else { return };
     let cluster = TwoNodes::start(&lab, Way::Vxlan);
     let ([node, _], [pod, remote]) = (&cluster.nodes, &cluster.pods);
     ping(&pod.netns, &remote.ip4);

@@ -41,7 +41,7 @@ fn exchange_through_tunnel(lab: &Lab, wire: &Wire, [pod, peer]: [&Netns; 2], out
 /// Both families of pods over one family of the underlay, with this encapsulation limit in the packets
 /// of both ends.
 fn over(ours: &str, theirs: &str, outer: &str, limit: Option<u8>) {
-    let Some(lab) = Lab::new() else { return };
+    let Some(lab) = Lab::beside_others() else { return };
     let (wire, peer) = (Wire::new(&lab), lab.netns("peer"));
     wire.plug_kernel(&peer, "eth0", &["192.0.2.2/24", "2001:db8::2/64"]);
     let (limit, more) = match limit {
@@ -82,7 +82,7 @@ fn encapsulation_limits_of_both_ends() {
 /// the interface to the underlay, as BPF-based networks have them. Its TCP leaves in large segments that
 /// the kernel cuts up behind the outer header.
 fn to_bpf_over(ours: &str, theirs: &str, outer: &str) {
-    let Some(lab) = Lab::new() else { return };
+    let Some(lab) = Lab::beside_others() else { return };
     let (wire, peer) = (Wire::new(&lab), lab.netns("peer"));
     wire.plug_kernel(&peer, "eth0", &["192.0.2.2/24", "2001:db8::2/64"]);
     let (version, mtu) = if ours.contains(':') { (6, 1460) } else { (4, 1480) };
@@ -118,7 +118,7 @@ fn ipv4_and_ipv6_in_ipv6_to_tc_bpf() {
 /// hears what is wrong with them, and where.
 #[test]
 fn a_pods_own_tunnel_packets() {
-    let Some(lab) = Lab::new() else { return };
+    let Some(lab) = Lab::beside_others() else { return };
     let (wire, peer) = (Wire::new(&lab), lab.netns("peer"));
     wire.plug_kernel(&peer, "eth0", &["192.0.2.2/24", "2001:db8::2/64"]);
     let (netns, pod, daemon) = node(&lab, &wire, "2001:db8::2", "");
@@ -141,7 +141,7 @@ fn is_ours(frame: &[u8]) -> bool {
 /// From a peer of a tunnel the packet comes to the pod; from anyone else it is the kernel's, which
 /// has no use for it.
 fn only_from_the_peer(us: &str, peer: &str, stranger: &str) {
-    let Some(lab) = Lab::new() else { return };
+    let Some(lab) = Lab::beside_others() else { return };
     let (wire, other) = (Wire::new(&lab), lab.netns("peer"));
     wire.plug_kernel(&other, "eth0", &["192.0.2.2/24", "2001:db8::2/64"]);
     let (netns, pod, daemon) = node(&lab, &wire, peer, "");

@@ -20,7 +20,7 @@ fn kernel_node(lab: &Lab, switch: &Netns) -> Netns {
 /// A segment that goes on behind a port, over a bridge of the kernel's.
 #[test]
 fn a_segment_and_the_kernels_bridge() {
-    let Some(lab) = Lab::new() else { return };
+    let Some(lab) = Lab::beside_others() else { return };
     let Hosts { switch, hosts } = Hosts::new(&lab, 1, Links::default());
     let (bridge, behind) = (Wire::new(&lab), lab.netns("behind"));
     bridge.plug(&switch, "eth2");
@@ -39,7 +39,7 @@ fn a_segment_and_the_kernels_bridge() {
 
 #[test]
 fn pods_and_the_kernels_router() {
-    let Some(lab) = Lab::new() else { return };
+    let Some(lab) = Lab::beside_others() else { return };
     let switch = lab.netns("n1");
     let router = kernel_node(&lab, &switch);
     router.ip("route add 10.244.1.0/24 via 192.0.2.1");
@@ -68,7 +68,7 @@ fn pods_and_the_kernels_router() {
 /// of the flows, in each direction.
 #[test]
 fn pods_and_two_kernel_routers_of_equal_cost() {
-    let Some(lab) = Lab::new() else { return };
+    let Some(lab) = Lab::beside_others() else { return };
     let (wire, far) = (Wire::new(&lab), Wire::named(&lab, "far"));
     let switch = lab.netns("n1");
     wire.plug(&switch, "uplink0");
@@ -138,7 +138,7 @@ fn ipip_peer(peer: &Netns) -> Background {
 
 #[test]
 fn pods_and_an_ipip_tunnel_of_the_kernels_raw_sockets() {
-    let Some(lab) = Lab::new() else { return };
+    let Some(lab) = Lab::beside_others() else { return };
     let switch = lab.netns("n1");
     let peer = kernel_node(&lab, &switch);
     let _tunnel = ipip_peer(&peer);

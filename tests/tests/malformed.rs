@@ -46,7 +46,7 @@ fn mac_of_neighbour(netns: &Netns, ip: &str) -> String {
 
 #[test]
 fn to_the_router() {
-    let Some(lab) = Lab::new() else { return };
+    let Some(lab) = Lab::beside_others() else { return };
     let cluster = TwoNodes::start(&lab, Way::Vxlan);
     let (node, [_, remote]) = (&cluster.nodes[0], &cluster.pods);
     // The frames come from many addresses: not from a pod that is held to its own.
@@ -88,7 +88,7 @@ fn node_and_peer(lab: &Lab, way: Way) -> (Node, Netns) {
 
 #[test]
 fn vxlan_on_the_uplink() {
-    let Some(lab) = Lab::new() else { return };
+    let Some(lab) = Lab::beside_others() else { return };
     let (node, peer) = node_and_peer(&lab, Way::Vxlan);
     let pod = node.add_pod(&lab, 5);
     hush(&pod.netns);
@@ -105,7 +105,7 @@ fn vxlan_on_the_uplink() {
 
 #[test]
 fn ipip_on_the_uplink() {
-    let Some(lab) = Lab::new() else { return };
+    let Some(lab) = Lab::beside_others() else { return };
     let (node, peer) = node_and_peer(&lab, Way::Ipip);
     let pod = node.add_pod(&lab, 5);
     hush(&pod.netns);

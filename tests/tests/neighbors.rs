@@ -8,7 +8,7 @@ const HOST6: &str = "fd00:10:244:1::77";
 
 #[test]
 fn a_host_on_a_bridged_interface_is_reached_from_everywhere() {
-    let Some(lab) = Lab::new() else { return };
+    let Some(lab) = Lab::beside_others() else { return };
     let cluster = TwoNodes::start(&lab, Way::Vxlan);
     let ([node, _], [own, remote]) = (&cluster.nodes, &cluster.pods);
 

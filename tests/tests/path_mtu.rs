@@ -2,7 +2,8 @@
 
 use podswitch_tests::tshark::{BROKEN, CHECKS};
 use podswitch_tests::{
-    Capture, Lab, Netns, Node, Pod, TwoNodes, Way, hex, iperf, join, ping, run, write_pcap,
+    Capture, Lab, Netns, Node, Pod, TwoNodes, Way, hex, iperf, join, ping, ping_all, run,
+    write_pcap,
 };
 
 /// The largest packet that fits the tunnel on an uplink of MTU 1500.
@@ -37,7 +38,7 @@ fn ignorant_pods(lab: &Lab, way: Way) -> (TwoNodes, Netns) {
 /// Path MTU discovery (RFC 1191, RFC 8201) with a kernel's TCP at both ends, pings of every size
 /// around the limit, and nothing on the wire that tshark complains of.
 fn discovers_the_mtu(way: Way) {
-    let Some(lab) = Lab::new() else { return };
+    let Some(lab) = Lab::beside_others() else { return };
     let (cluster, wire) = ignorant_pods(&lab, way);
     let [one, two] = &cluster.pods;
     let mtu = inner_mtu(way);
@@ -55,8 +56,7 @@ fn discovers_the_mtu(way: Way) {
             told.contains(&format!("mtu={mtu}")) || told.contains(&format!("mtu = {mtu}")),
             "{told}"
         );
-        let text = one.netns.sh(&format!("ping -n -c2 -i0.05 -W1 -M do -s {largest} {to}"));
-        assert!(text.contains(" 0% packet loss"), "{text}");
+        ping_all(&one.netns, 2, to, &format!("-M do -s {largest}"));
         for (from, to_pod, address) in
             [(one, two, to), (two, one, if headers == 28 { &one.ip4 } else { &one.ip6 })]
         {
@@ -129,14 +129,13 @@ fn path_mtu_discovery_natively() {
 #[test]
 fn fragmentation_before_encapsulation() {
     for way in [Way::Vxlan, Way::Ipip, Way::Native] {
-        let Some(lab) = Lab::new() else { return };
+        let Some(lab) = Lab::beside_others() else { return };
         let (cluster, wire) = ignorant_pods(&lab, way);
         let [one, two] = &cluster.pods;
         let capture = Capture::start(&wire, "br0");
         for size in [1500, 4000, 20_000, 60_000] {
-            let text =
-                one.netns.sh(&format!("ping -n -c3 -i0.1 -W1 -M dont -s {size} {}", two.ip4));
-            assert!(text.contains(" 0% packet loss"), "{way:?}: {text}");
+            // Not more at once than 41 fragments, which rings have room for.
+            (0..3).for_each(|_| ping_all(&one.netns, 1, &two.ip4, &format!("-M dont -s {size}")));
         }
         let frames = capture.end();
         assert!(frames.iter().all(|f| f.len() <= 1514), "every outer packet fits the wire");
@@ -150,7 +149,7 @@ fn fragmentation_before_encapsulation() {
 #[test]
 fn traceroute_shows_both_gateways() {
     for way in [Way::Vxlan, Way::Ipip, Way::Native] {
-        let Some(lab) = Lab::new() else { return };
+        let Some(lab) = Lab::beside_others() else { return };
         let cluster = TwoNodes::start(&lab, way);
         let [one, two] = &cluster.pods;
         ping(&one.netns, &two.ip4);
@@ -180,7 +179,7 @@ fn traceroute_shows_both_gateways() {
 /// A pod that does not exist, a route that says unreachable: the sender's kernel hears of it.
 #[test]
 fn unreachable_is_told() {
-    let Some(lab) = Lab::new() else { return };
+    let Some(lab) = Lab::beside_others() else { return };
     let cluster = TwoNodes::start(&lab, Way::Vxlan);
     let [one, two] = &cluster.pods;
     ping(&one.netns, &two.ip4);
@@ -206,7 +205,7 @@ fn unreachable_is_told() {
 #[test]
 fn a_narrow_link_on_the_underlay() {
     for way in [Way::Vxlan, Way::Ipip] {
-        let Some(lab) = Lab::new() else { return };
+        let Some(lab) = Lab::beside_others() else { return };
         let spaces = [lab.netns("n1"), lab.netns("n2")];
         let routers = [lab.netns("r1"), lab.netns("r2")];
         for (space, router) in spaces.iter().zip(&routers) {
@@ -226,13 +225,11 @@ fn a_narrow_link_on_the_underlay() {
         let told = text.stdout + &text.stderr;
         assert!(told.contains(&format!("mtu = {mtu}")), "{way:?}: {told}");
         let largest = mtu - 28;
-        let text = one.netns.sh(&format!("ping -n -c3 -i0.1 -W1 -M do -s {largest} {}", two.ip4));
-        assert!(text.contains(" 0% packet loss"), "{text}");
+        ping_all(&one.netns, 3, &two.ip4, &format!("-M do -s {largest}"));
         // Whoever lets his packets be cut up need not know.
         // The first answer is lost, and tells the other node.
         one.netns.try_sh(&format!("ping -n -c1 -W1 -M dont -s 1400 {}", two.ip4));
-        let text = one.netns.sh(&format!("ping -n -c3 -i0.1 -W1 -M dont -s 1400 {}", two.ip4));
-        assert!(text.contains(" 0% packet loss"), "{text}");
+        ping_all(&one.netns, 3, &two.ip4, "-M dont -s 1400");
         iperf(&two.netns, &one.netns, &one.ip4, "");
         let underlay = nodes[0].daemon.counters().dropped("underlay_error");
         assert!(underlay >= 1, "the errors of the underlay are counted: {underlay}");
@@ -259,7 +256,7 @@ fn underlay_of_routers(routers: &[Netns; 2], mtu: u32) {
 /// The segment size that TCP offers is lowered on the way, both ways.
 #[test]
 fn mss_is_clamped() {
-    let Some(lab) = Lab::new() else { return };
+    let Some(lab) = Lab::beside_others() else { return };
     let cluster = TwoNodes::start(&lab, Way::Vxlan);
     let [one, two] = &cluster.pods;
     for (number, node) in (1..).zip(&cluster.nodes) {

@@ -22,7 +22,7 @@ fn answer(stream: &UnixStream) -> Value {
 
 #[test]
 fn garbage_is_answered_and_too_much_of_it_ends_the_connection() {
-    let Some(lab) = Lab::new() else { return };
+    let Some(lab) = Lab::beside_others() else { return };
     let Hosts { switch, hosts } = Hosts::pair(&lab);
     let daemon = Daemon::start(&lab, &switch, BRIDGE);
 
@@ -47,7 +47,7 @@ fn garbage_is_answered_and_too_much_of_it_ends_the_connection() {
 
 #[test]
 fn a_message_that_is_too_long_ends_the_connection() {
-    let Some(lab) = Lab::new() else { return };
+    let Some(lab) = Lab::beside_others() else { return };
     let Hosts { switch, hosts: _hosts } = Hosts::pair(&lab);
     let daemon = Daemon::start(&lab, &switch, BRIDGE);
 
@@ -61,7 +61,7 @@ fn a_message_that_is_too_long_ends_the_connection() {
 
 #[test]
 fn clients_that_say_nothing_or_never_read_hold_up_nobody() {
-    let Some(lab) = Lab::new() else { return };
+    let Some(lab) = Lab::beside_others() else { return };
     let Hosts { switch, hosts } = Hosts::pair(&lab);
     let daemon = Daemon::start(&lab, &switch, BRIDGE);
 

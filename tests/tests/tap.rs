@@ -11,7 +11,7 @@ const WIRE: usize = 1514;
 
 #[test]
 fn pods_of_both_types_on_one_node() {
-    let Some(lab) = Lab::new() else { return };
+    let Some(lab) = Lab::beside_others() else { return };
     let options = ["--type tap", "--type tap", "--type veth", "", "--type tap --mtu 1500"];
     let (node, pods) = Node::with_pods(&lab, NODE, &options);
     let [one, two, veth, default, small] = &pods[..] else { unreachable!() };
@@ -56,7 +56,7 @@ fn pods_of_both_types_on_one_node() {
 /// TCP and UDP superpackets arrive as such, whatever the MTU.
 #[test]
 fn superpackets_pass_whole_between_pods() {
-    let Some(lab) = Lab::new() else { return };
+    let Some(lab) = Lab::beside_others() else { return };
     let tap = "--type tap --mtu 1500";
     let (node, pods) = Node::with_pods(&lab, NODE, &[tap, tap]);
     let [one, two] = &pods[..] else { unreachable!() };
@@ -83,7 +83,7 @@ fn superpackets_pass_whole_between_pods() {
 
 /// What leaves the node fits the wire, and every checksum on it is right, by tshark's account.
 fn between_nodes(way: Way) {
-    let Some(lab) = Lab::new() else { return };
+    let Some(lab) = Lab::beside_others() else { return };
     let wire = Wire::new(&lab);
     let spaces = [lab.netns("n1"), lab.netns("n2")];
     spaces.iter().for_each(|space| _ = wire.plug(space, "uplink0"));
@@ -126,7 +126,7 @@ fn between_nodes_natively() {
 /// A kernel's vxlan device as the other node: it completes and verifies checksums by itself.
 #[test]
 fn to_the_kernels_vxlan() {
-    let Some(lab) = Lab::new() else { return };
+    let Some(lab) = Lab::beside_others() else { return };
     let (wire, us, peer) = (Wire::new(&lab), lab.netns("n1"), lab.netns("k2"));
     wire.plug(&us, "uplink0");
     us.ip("addr add 192.0.2.1/24 dev uplink0");
@@ -160,7 +160,7 @@ fn to_the_kernels_vxlan() {
 /// a name, and others notice nothing.
 #[test]
 fn a_hostile_pod() {
-    let Some(lab) = Lab::new() else { return };
+    let Some(lab) = Lab::beside_others() else { return };
     let (node, pods) = Node::with_pods(&lab, NODE, &["--type tap", "--type tap", "--type veth"]);
     let [hostile, tap, veth] = &pods[..] else { unreachable!() };
     ping(&tap.netns, &veth.ip4);

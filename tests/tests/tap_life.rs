@@ -42,7 +42,7 @@ fn connect(server: &Netns, client: &Netns, address: &str) -> TcpStream {
 
 #[test]
 fn a_connection_survives_the_daemons_death() {
-    let Some(lab) = Lab::new() else { return };
+    let Some(lab) = Lab::beside_others() else { return };
     let netns = lab.netns("n1");
     let [one, two] = ["one", "two"].map(|n| lab.netns(n));
     let mut config = NODE.to_owned();
@@ -95,7 +95,7 @@ fn a_connection_survives_the_daemons_death() {
 /// share it.
 #[test]
 fn several_workers() {
-    let Some(lab) = Lab::new() else { return };
+    let Some(lab) = Lab::beside_others() else { return };
     let netns = lab.netns("n1");
     let [one, two] = ["one", "two"].map(|n| lab.netns(n));
     let config = |workers: u32| {
@@ -131,7 +131,7 @@ fn several_workers() {
 /// that it has found.
 #[test]
 fn a_namespace_goes_under_traffic() {
-    let Some(lab) = Lab::new() else { return };
+    let Some(lab) = Lab::beside_others() else { return };
     let netns = lab.netns("n1");
     let talker = lab.netns("talker");
     for found in [false, true] {
@@ -179,7 +179,7 @@ fn assert_idle(daemon: &Daemon) {
 /// A pod that has an interface of the name keeps it, and gets no other.
 #[test]
 fn a_name_that_is_taken() {
-    let Some(lab) = Lab::new() else { return };
+    let Some(lab) = Lab::beside_others() else { return };
     let (node, _) = Node::with_pods(&lab, NODE, &[]);
     let pod = lab.netns("pod");
     pod.ip("link add eth0 type bridge");
@@ -198,7 +198,7 @@ fn a_name_that_is_taken() {
 /// A pod deletes its interface: while nobody says a word, when only a read tells, and while it is talked to.
 #[test]
 fn a_device_goes() {
-    let Some(lab) = Lab::new() else { return };
+    let Some(lab) = Lab::beside_others() else { return };
     let (node, pods) = Node::with_pods(&lab, NODE, &["--type tap", "--type tap", "--type tap"]);
     let [talker, heard, silent] = &pods[..] else { unreachable!() };
     let goes = |pod: &Pod| {
@@ -228,7 +228,7 @@ fn a_device_goes() {
 /// its pod says nothing.
 #[test]
 fn an_interface_goes_down_and_up() {
-    let Some(lab) = Lab::new() else { return };
+    let Some(lab) = Lab::beside_others() else { return };
     let (node, pods) = Node::with_pods(&lab, NODE, &["--type tap", "--type veth"]);
     let [one, two] = &pods[..] else { unreachable!() };
     ping(&two.netns, &one.ip4);
@@ -254,7 +254,7 @@ fn cpu(daemon: &Daemon) -> u64 {
 
 #[test]
 fn by_the_cni_plugin() {
-    let Some(lab) = Lab::new() else { return };
+    let Some(lab) = Lab::beside_others() else { return };
     let node = lab.netns("n1");
     let daemon = Daemon::start(&lab, &node, NODE);
     let socket = daemon.socket().to_owned();

@@ -35,7 +35,7 @@ impl Session {
 
 #[test]
 fn the_nodes_own_connection_outlives_start_traffic_and_stop() {
-    let Some(lab) = Lab::new() else { return };
+    let Some(lab) = Lab::beside_others() else { return };
     let spaces = [lab.netns("n1"), lab.netns("n2")];
     join(&spaces[0], "uplink0", &spaces[1], "uplink0");
     spaces[1].ip("addr add 192.0.2.2/24 dev uplink0");
@@ -55,7 +55,7 @@ fn the_nodes_own_connection_outlives_start_traffic_and_stop() {
 
 #[test]
 fn everything_that_is_not_ours_passes_to_the_kernel() {
-    let Some(lab) = Lab::new() else { return };
+    let Some(lab) = Lab::beside_others() else { return };
     let cluster = TwoNodes::start(&lab, Way::Vxlan);
     let [one, two] = &cluster.nodes;
 
@@ -79,7 +79,7 @@ fn everything_that_is_not_ours_passes_to_the_kernel() {
 
 #[test]
 fn a_crash_leaves_the_uplink_working_and_the_next_start_takes_over() {
-    let Some(lab) = Lab::new() else { return };
+    let Some(lab) = Lab::beside_others() else { return };
     let TwoNodes { nodes: [one, two], pods } = TwoNodes::start(&lab, Way::Vxlan);
     ping(&pods[0].netns, &pods[1].ip4);
     let session = Session::start(&two.netns, &one.netns, &two.ip4);

@@ -53,7 +53,7 @@ fn nodes(lab: &Lab, wire: &Wire, way: Way) -> ([Node; 2], [Pod; 2]) {
 }
 
 fn over(way: Way, outer: &str) {
-    let Some(lab) = Lab::new() else { return };
+    let Some(lab) = Lab::beside_others() else { return };
     let wire = Wire::new(&lab);
     let (nodes, pods) = nodes(&lab, &wire, way);
     let tap = wire.tap();

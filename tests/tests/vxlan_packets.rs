@@ -15,7 +15,7 @@ fn fate(name: &str) -> &str {
 /// Sends each packet of tools/tunnel_packets.py: it reaches the pod, or is dropped by the name that
 /// it begins with.
 fn each(us: &str, peer: &str, stranger: &str) {
-    let Some(lab) = Lab::new() else { return };
+    let Some(lab) = Lab::beside_others() else { return };
     let (wire, netns, other) = (Wire::new(&lab), lab.netns("n1"), lab.netns("peer"));
     wire.plug(&netns, "uplink0");
     wire.plug_kernel(&other, "eth0", &["192.0.2.2/24", "2001:db8::2/64"]);

@@ -25,7 +25,7 @@ fn kernel_node(lab: &Lab, wire: &Wire, number: u8) -> Netns {
 
 /// A segment that reaches from a bridge port to the kernel's vxlan device, made with `options`.
 fn a_segment(port: u16, v6: bool, options: &str) {
-    let Some(lab) = Lab::new() else { return };
+    let Some(lab) = Lab::beside_others() else { return };
     let Hosts { switch, hosts } = Hosts::new(&lab, 1, Links { mtu: 1430, queues: 1 });
     let wire = Wire::new(&lab);
     plug_us(&wire, &switch);
@@ -114,7 +114,7 @@ fn ipv6_port_8472_with_checksums() {
 
 /// One vxlan device for all VNIs and peers: routes say where to (`ip route … encap ip`).
 fn metadata_mode(v6: bool) {
-    let Some(lab) = Lab::new() else { return };
+    let Some(lab) = Lab::beside_others() else { return };
     let (wire, us, pod) = (Wire::new(&lab), lab.netns("n1"), lab.netns("pod1"));
     plug_us(&wire, &us);
     let peer = kernel_node(&lab, &wire, 2);
@@ -195,7 +195,7 @@ fn meshed_peers(lab: &Lab, wire: &Wire) -> Vec<Vec<Netns>> {
 
 #[test]
 fn several_segments_and_several_peers_in_each() {
-    let Some(lab) = Lab::new() else { return };
+    let Some(lab) = Lab::beside_others() else { return };
     let Hosts { switch, hosts } = Hosts::new(&lab, 2, Links { mtu: 1430, queues: 1 });
     let wire = Wire::new(&lab);
     plug_us(&wire, &switch);

@@ -43,7 +43,7 @@ fn assert_seen(packets: &[(String, String)], protocols: &str) {
 
 #[test]
 fn vxlan() {
-    let Some(lab) = Lab::new() else { return };
+    let Some(lab) = Lab::beside_others() else { return };
     let packets = traffic_on_the_wire(&lab, Way::Vxlan);
     let outer = "eth:ethertype:ip:udp:vxlan:eth:ethertype";
     for inner in ["ip:icmp", "ip:tcp", "ipv6:icmpv6", "ipv6:tcp"] {
@@ -58,7 +58,7 @@ fn vxlan() {
 
 #[test]
 fn ipip() {
-    let Some(lab) = Lab::new() else { return };
+    let Some(lab) = Lab::beside_others() else { return };
     let packets = traffic_on_the_wire(&lab, Way::Ipip);
     for inner in ["ip:icmp", "ip:tcp", "ipv6:icmpv6", "ipv6:tcp"] {
         assert_seen(&packets, &format!("eth:ethertype:ip:{inner}"));
@@ -67,7 +67,7 @@ fn ipip() {
 
 #[test]
 fn native() {
-    let Some(lab) = Lab::new() else { return };
+    let Some(lab) = Lab::beside_others() else { return };
     let packets = traffic_on_the_wire(&lab, Way::Native);
     for inner in ["ip:icmp", "ip:tcp", "ipv6:icmpv6", "ipv6:tcp"] {
         assert_seen(&packets, &format!("eth:ethertype:{inner}"));

@@ -39,7 +39,7 @@ impl Ground {
     /// Has a node made, asks the case, and finds the node as it was.
     #[track_caller]
     pub fn with(subject: Subject, case: impl FnOnce(&mut Ground)) {
-        let Some(lab) = Lab::new() else { return };
+        let Some(lab) = Lab::beside_others() else { return };
         let node = lab.netns("node");
         let daemon = match subject {
             Subject::Reference => None,
