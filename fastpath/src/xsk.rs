@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 const SEND_BUFFER: i32 = 32 << 20;
 /// How long the kernel may take to let go of a queue after its last socket was closed (20 ms
 /// measured).
-const REBIND_TIMEOUT: Duration = Duration::from_millis(500);
+const REBIND_TIMEOUT: Duration = Duration::from_secs(2);
 /// Frames that one system call transmits in copy mode (Linux 6.17 and later; 32 before).
 const XDP_MAX_TX_SKB_BUDGET: i32 = 9;
 const SO_PREFER_BUSY_POLL: i32 = 69;

@@ -7,6 +7,8 @@ mod common;
 use common::{Lab, assert_conserved, attach, can_run, patch_panel, wait_for};
 use fastpath::EngineConfig;
 use fastpath::config::{AttachMode, Preference};
+use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use switch::{DropReason, PortId};
 
@@ -72,6 +74,33 @@ fn generic_mode_works_where_native_does_not() {
     attach(&engine, 0, Preference::Auto).unwrap();
     lab.at(0, "ping -c 3 -i 0.2 -W 1 10.0.0.2");
     assert_conserved(&engine.counters());
+}
+
+/// A process that is about to execute another program holds a copy of each of our descriptors until it does. That
+/// keeps no program on an interface that was detached.
+#[test]
+fn detached_while_other_threads_start_processes() {
+    if !can_run() {
+        return;
+    }
+    let _lab = Lab::new(1, 1500, 1);
+    let engine = patch_panel(EngineConfig::default());
+    let done = AtomicBool::new(false);
+    std::thread::scope(|s| {
+        for _ in 0..2 {
+            s.spawn(|| {
+                while !done.load(Ordering::Relaxed) {
+                    Command::new("true").status().unwrap();
+                }
+            });
+        }
+        let outcome: Result<(), _> = (0..50).try_for_each(|_| {
+            attach(&engine, 0, Preference::Auto)?;
+            engine.detach(PortId(0))
+        });
+        done.store(true, Ordering::Relaxed);
+        outcome.unwrap();
+    });
 }
 
 #[test]

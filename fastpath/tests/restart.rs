@@ -7,9 +7,11 @@ mod common;
 use common::{Lab, assert_conserved, attach, can_run, patch_panel, sh};
 use fastpath::EngineConfig;
 use fastpath::config::Preference;
+use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::time::Instant;
 
 const PIN_DIR: &str = "FASTPATH_TEST_PIN_DIR";
 
@@ -43,6 +45,15 @@ fn start_victim(pins: &Path) -> Child {
     child
 }
 
+/// The numbers of the pings that were not answered, of those before the last that was.
+fn unanswered(text: &str) -> Vec<u32> {
+    let numbers = text.split("icmp_seq=").skip(1);
+    let answered: BTreeSet<u32> =
+        numbers.filter_map(|t| t.split(' ').next()?.parse().ok()).collect();
+    let last = answered.last().copied().unwrap();
+    (1..=last).filter(|number| !answered.contains(number)).collect()
+}
+
 fn xdp_program(dev: &str) -> Option<String> {
     let link = sh(&format!("ip -d link show {dev}"));
     link.split("prog/xdp id ").nth(1).map(|rest| rest.split(' ').next().unwrap().to_owned())
@@ -63,31 +74,38 @@ fn killed_the_kernel_takes_over_and_gives_back() {
     ping();
     let before = xdp_program("p0").unwrap();
 
-    // A stream of pings from before the kill until after the take-over.
+    // A stream of pings from before the kill until after the take-over. With -w it goes on until so many are
+    // answered: else it would wait for the last ones no longer than its interval.
     let pinger = Command::new("ip")
-        .args(["netns", "exec", &lab.host(0), "ping", "-i", "0.005", "-c", "400", "10.0.0.2"])
+        .args(["netns", "exec", &lab.host(0), "ping", "-n", "-i", "0.005", "-c", "400", "-w", "20"])
+        .arg("10.0.0.2")
         .stdout(Stdio::piped())
         .spawn()
         .unwrap();
     std::thread::sleep(std::time::Duration::from_millis(500));
+    let killed = Instant::now();
     victim.kill().unwrap();
     victim.wait().unwrap();
+    let dying = killed.elapsed();
     assert_eq!(xdp_program("p0").as_ref(), Some(&before), "the link outlives the process");
     std::thread::sleep(std::time::Duration::from_millis(500));
 
     let engine = patch_panel(config(&lab.pins()));
+    let begun = Instant::now();
     for n in 0..2 {
         let attached = attach(&engine, n, Preference::Auto).unwrap();
         assert!(attached.taken_over && attached.pinned);
     }
+    let taking_over = begun.elapsed();
     let after = xdp_program("p0").unwrap();
     assert_ne!(before, after, "the program is the new process's");
     let text = String::from_utf8(pinger.wait_with_output().unwrap().stdout).unwrap();
-    let line = text.lines().find(|l| l.contains("transmitted")).unwrap();
-    eprintln!("killed and taken over under ping: {line}");
-    let received: u32 =
-        line.split(", ").nth(1).unwrap().split(' ').next().unwrap().parse().unwrap();
-    assert!(received >= 395, "{line}");
+    let lost = unanswered(&text);
+    eprintln!("dying took {dying:?}, taking over {taking_over:?}; pings lost: {lost:?}");
+    // What comes while the process is taken apart ends in its rings, and what comes while only one of two
+    // ports is taken over meets no port: on a busy machine that takes longer.
+    let windows = (dying + taking_over).as_millis() / 5;
+    assert!(lost.len() as u128 <= 5.max(windows + 2), "{lost:?}, {dying:?}, {taking_over:?}");
     let seen = engine.counters().ports[0].1.rx_frames;
     ping();
     let counters = engine.counters();

@@ -7,7 +7,7 @@
 use super::{chain, errno_in, program_error};
 use crate::config::Preference;
 use crate::error::Error;
-use crate::netdev;
+use crate::{netdev, sys};
 use aya::programs::links::{FdLink, PinnedLink};
 use aya::programs::{Xdp, XdpMode, xdp::XdpLink};
 use nix::mount::{MsFlags, mount};
@@ -26,10 +26,17 @@ pub struct Link {
     pub generic: bool,
     /// Whether the link was there before.
     pub taken_over: bool,
-    _link: FdLink,
+    /// The kernel's identifier of our program.
+    program: u32,
+    link: FdLink,
 }
 
 impl Link {
+    fn new(link: FdLink, pin: Option<PathBuf>, generic: bool, taken_over: bool) -> Link {
+        let program = link.info().map_or(0, |info| info.program_id());
+        Link { pin, generic, taken_over, program, link }
+    }
+
     /// Whether the link is pinned.
     pub fn is_pinned(&self) -> bool {
         self.pin.is_some()
@@ -42,6 +49,15 @@ impl Drop for Link {
             && let Err(e) = std::fs::remove_file(pin)
         {
             tracing::warn!("{}: remove the pin: {e}", pin.display());
+        }
+        // The program goes with the last descriptor of the link, of which a process that is about to execute
+        // another program has a copy until it does: so it is not left to that. It may be another process's by
+        // now, and what fails here is done by closing ours.
+        if let Ok(info) = self.link.info()
+            && info.program_id() == self.program
+            && let Err(e) = sys::detach_link(info.id())
+        {
+            tracing::debug!("detach link {}: {e}", info.id());
         }
     }
 }
@@ -63,7 +79,7 @@ pub(super) fn attach(
                 match take_over(program, link) {
                     Ok(link) => {
                         let generic = r.generic;
-                        return Ok(Link { pin, generic, taken_over: true, _link: link });
+                        return Ok(Link::new(link, pin, generic, true));
                     }
                     Err(e) => tracing::warn!("{ifname}: the pinned link is of no use: {e}"),
                 }
@@ -88,7 +104,7 @@ pub(super) fn attach(
             }
         },
     };
-    Ok(Link { pin, generic, taken_over: false, _link: link })
+    Ok(Link::new(link, pin, generic, false))
 }
 
 /// Whether a program that runs already does so in a mode that was asked for.
