@@ -59,7 +59,7 @@ impl RatedPods {
     /// Two pods without limits; `more` are keys of both ports, in TOML.
     #[track_caller]
     pub fn new(workers: u16, more: &'static str) -> Option<RatedPods> {
-        let lab = Lab::beside_others()?;
+        let lab = Lab::new()?;
         let (switch, pods) = (lab.netns("sw"), ["p1", "p2"].map(|name| lab.netns(name)));
         let daemon = Daemon::start(&lab, &switch, &config(workers, more, &pods, ["", ""]));
         ping(&pods[0], ADDRESS);

@@ -111,7 +111,7 @@ fn a_hundred_at_once() {
 /// Rates as Kubernetes annotations ask for them, so slow that frames of 64 KiB would take half a second.
 #[test]
 fn a_slow_pod_is_shaped_to_its_rate() {
-    let Some(lab) = Lab::beside_others() else { return };
+    let Some(lab) = Lab::new() else { return };
     let node = lab.netns("node");
     let daemon = Daemon::start(&lab, &node, NODE);
     let plain = json!({"cniVersion": "1.1.0", "name": "net", "type": "podswitch-cni"});
