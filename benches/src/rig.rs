@@ -206,10 +206,8 @@ fn forward(
     batch: &mut Vec<Frame>,
     io: &mut MemoryIo,
 ) -> usize {
-    let mut sent = 0;
     worker.process(black_box(tables.current()), ingress, NOW, batch, io);
-    io.drain(egress, |_| sent += 1);
-    sent
+    io.drain(egress, |_| ())
 }
 
 impl Drop for Rig {

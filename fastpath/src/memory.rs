@@ -108,11 +108,13 @@ impl Drop for MemoryPorts {
 
 impl MemoryIo {
     /// Looks at each frame in a port's queue out and discards it: for benches, which check and
-    /// count without a copy.
-    pub fn drain(&mut self, port: PortId, each: impl FnMut(&Frame)) {
+    /// count without a copy. How many there were.
+    pub fn drain(&mut self, port: PortId, each: impl FnMut(&Frame)) -> usize {
         let queue = &mut self.output[port.index()];
+        let count = queue.len();
         queue.iter().for_each(each);
         self.pool.discard_batch(queue);
+        count
     }
 
     /// A frame of these bytes, or none when buffers have run out. The caller must hand it to the

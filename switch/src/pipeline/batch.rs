@@ -31,7 +31,11 @@ impl<'a> Batch<'a> {
     /// Forwards a batch: first what becomes of each frame, then, frames to one port together, so it is
     /// done.
     #[inline(always)]
-    pub(super) fn run<I: Io>(&self, batch: &mut Vec<I::Frame>, out: &mut vlan::Outlet<'_, I>) {
+    pub(super) fn run<I: Io>(&self, batch: &mut Vec<I::Frame>, io: &mut I) {
+        if batch.len() == 1 {
+            return self.forward_alone(batch, io);
+        }
+        let out = &mut self.worker.outlet(self.tables, self.now, io);
         if batch.len() <= SMALL {
             let mut fates = [OTHER; SMALL];
             return self.forward(batch, &mut fates, out);
@@ -42,6 +46,30 @@ impl<'a> Batch<'a> {
         }
         self.forward(batch, &mut fates, out);
         self.worker.fates.set(fates);
+    }
+
+    /// The only frame of a batch.
+    #[inline(always)]
+    fn forward_alone<I: Io>(&self, batch: &mut Vec<I::Frame>, io: &mut I) {
+        let mut fates = [OTHER];
+        match self.port.role {
+            Role::Access(_) => usual::access::<_, true>(self, batch, &mut fates),
+            Role::Uplink => usual::uplink::<_, true>(self, batch, &mut fates),
+        }
+        match fates {
+            [port] if port != OTHER && self.sends_at_once() => {
+                if let Some(frame) = batch.pop() {
+                    io.send(PortId(port as u16), frame);
+                }
+            }
+            _ => self.finish(batch, &fates, &mut self.worker.outlet(self.tables, self.now, io)),
+        }
+    }
+
+    /// Whether frames are sent as they are, and when they are.
+    #[inline(always)]
+    fn sends_at_once(&self) -> bool {
+        !self.tables.shaped && !self.tables.offload && self.tables.vlan.is_none()
     }
 
     /// With as many fates as frames, or more.
@@ -57,33 +85,32 @@ impl<'a> Batch<'a> {
             Role::Access(_) if self.tables.fib.is_large() => {
                 for (frames, fates) in batch.chunks_mut(AHEAD).zip(fates.chunks_mut(AHEAD)) {
                     touch(&self.tables.fib, frames);
-                    usual::access(self, frames, fates);
+                    usual::access::<_, false>(self, frames, fates);
                 }
             }
-            Role::Access(_) => usual::access(self, batch, fates),
-            Role::Uplink => usual::uplink(self, batch, fates),
-        }
-        if self.tables.offload {
-            return coalesce::send(self.context(), batch, fates, out);
+            Role::Access(_) => usual::access::<_, false>(self, batch, fates),
+            Role::Uplink => usual::uplink::<_, false>(self, batch, fates),
         }
         match *fates {
-            [OTHER] => self.conclude(batch, fates, out),
-            [port] => batch.drain(..).for_each(|frame| out.send(PortId(port as u16), frame)),
+            _ if self.tables.offload => self.finish(batch, fates, out),
             [first, ..] if first != OTHER && fates.iter().fold(0, |d, f| d | f ^ first) == 0 => {
                 out.send_batch(PortId(first as u16), batch);
             }
-            _ => self.conclude(batch, fates, out),
+            _ => self.finish(batch, fates, out),
         }
     }
 
     /// Sends frames to one port together, and does what else is to be done.
     #[inline(never)]
-    fn conclude<I: Io>(
+    fn finish<I: Io>(
         &self,
         batch: &mut Vec<I::Frame>,
         fates: &[u32],
         out: &mut vlan::Outlet<'_, I>,
     ) {
+        if self.tables.offload {
+            return coalesce::send(self.context(), batch, fates, out);
+        }
         let mut frames = batch.drain(..);
         for run in fates.chunk_by(|a, b| a == b) {
             let frames = frames.by_ref().take(run.len());

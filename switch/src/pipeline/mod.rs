@@ -202,7 +202,10 @@ impl Worker {
     ) {
         let counters = self.counters.port(ingress);
         counters.rx_frames.add(batch.len() as u64);
-        counters.rx_bytes.add(batch.iter().map(|f| f.len() as u64).sum());
+        counters.rx_bytes.add(match &batch[..] {
+            [frame] => frame.len() as u64,
+            frames => frames.iter().map(|frame| frame.len() as u64).sum(),
+        });
         let Some(port) = tables.port(ingress) else {
             for frame in batch.drain(..) {
                 counters.drop(DropReason::PortUnknown);
@@ -213,8 +216,7 @@ impl Worker {
         if let Some(bucket) = &port.policy.from_port {
             shape::receive(&self.shaper, now, (ingress, bucket), batch, &self.counters, io);
         }
-        let out = &mut self.outlet(tables, now, io);
-        self.batch(tables, port, now).run(batch, out);
+        self.batch(tables, port, now).run(batch, io);
         self.tick(tables, now, io);
     }
 

@@ -180,7 +180,7 @@ impl Worker {
     ) {
         match (direction, tables.port(port)) {
             (Direction::ToPort, _) => ready.drain(..).for_each(|frame| out.emit(port, frame)),
-            (Direction::FromPort, Some(port)) => self.batch(tables, port, now).run(ready, out),
+            (Direction::FromPort, Some(port)) => self.batch(tables, port, now).run(ready, out.io),
             (Direction::FromPort, None) => {
                 for frame in ready.drain(..) {
                     self.counters().port(port).drop(DropReason::PortUnknown);

@@ -2,7 +2,7 @@
 
 use super::super::batch::Batch;
 use super::super::{NO_HEADROOM, OTHER};
-use super::{LEAST, Owner, Side, UDP, Usual, count_hop};
+use super::{LEAST, Owner, Side, UDP, Usual, count_hop, each};
 use crate::frame::Frame;
 use crate::ids::{Location, TunnelId};
 use crate::tables::{Guard, Role, Segment, Stamp, Stations, WayIn};
@@ -15,8 +15,9 @@ use std::net::IpAddr;
 const TUNNELS: u32 = Location::Tunnel(TunnelId(0)).to_bits();
 
 /// The frames of a port: for each the port that it leaves through, or [`OTHER`] of one that is not simply sent.
+/// `ALONE`: there is one of them.
 #[inline(always)]
-pub(in crate::pipeline) fn access<F: Frame>(
+pub(in crate::pipeline) fn access<F: Frame, const ALONE: bool>(
     batch: &Batch<'_>,
     frames: &mut [F],
     fates: &mut [u32],
@@ -24,9 +25,9 @@ pub(in crate::pipeline) fn access<F: Frame>(
     match batch.port.role {
         Role::Access(id) if batch.is_prepared() => match batch.tables.segment(id) {
             Some(segment) if batch.is_lean() && batch.is_anybodys(segment) => {
-                access_with::<F, false>(batch, segment, frames, fates);
+                access_with::<F, false, ALONE>(batch, segment, frames, fates);
             }
-            Some(segment) => access_with::<F, true>(batch, segment, frames, fates),
+            Some(segment) => access_with::<F, true, ALONE>(batch, segment, frames, fates),
             None => batch.access_all(frames, fates),
         },
         _ => batch.access_all(frames, fates),
@@ -35,7 +36,7 @@ pub(in crate::pipeline) fn access<F: Frame>(
 
 /// In a function of its own, in which there is nothing but the quick way: what is called is out of its way.
 #[inline(never)]
-fn access_with<F: Frame, const FULL: bool>(
+fn access_with<F: Frame, const FULL: bool, const ALONE: bool>(
     batch: &Batch<'_>,
     segment: &Segment,
     frames: &mut [F],
@@ -44,12 +45,10 @@ fn access_with<F: Frame, const FULL: bool>(
     let Some((usual, side)) = Usual::access_to::<FULL>(batch, segment) else {
         return batch.access_all(frames, fates);
     };
-    for (frame, to) in frames.iter_mut().zip(fates) {
-        *to = usual.access::<F, FULL>(&side, frame);
-        if *to >= NO_HEADROOM {
-            *to = access_again::<F, FULL>(batch, segment, frame, *to);
-        }
-    }
+    each::<F, ALONE>(frames, fates, |frame| match usual.access::<F, FULL>(&side, frame) {
+        to if to >= NO_HEADROOM => access_again::<F, FULL>(batch, segment, frame, to),
+        to => to,
+    });
 }
 
 #[inline(never)]

@@ -209,6 +209,23 @@ impl<'a> Usual<'a> {
     }
 }
 
+/// What becomes of each frame. Of one that is `ALONE` nothing is made ready but what it comes to: with many to
+/// come, everything is.
+#[inline(always)]
+fn each<F: Frame, const ALONE: bool>(
+    frames: &mut [F],
+    fates: &mut [u32],
+    mut fate: impl FnMut(&mut F) -> u32,
+) {
+    if ALONE {
+        if let ([frame], [to]) = (frames, fates) {
+            *to = fate(frame);
+        }
+    } else {
+        frames.iter_mut().zip(fates).for_each(|(frame, to)| *to = fate(frame));
+    }
+}
+
 /// Takes one from the TTL.
 #[inline(always)]
 fn count_hop<const N: usize>(h: &mut [u8; N], ip: Ipv4) {

@@ -2,7 +2,7 @@
 
 use super::super::OTHER;
 use super::super::batch::Batch;
-use super::{LEAST, Side, Usual, count_hop};
+use super::{LEAST, Side, Usual, count_hop, each};
 use crate::frame::Frame;
 use crate::ids::Location;
 use crate::tables::{Stamp, Stations};
@@ -18,9 +18,9 @@ const LEAST_IN_VXLAN: usize = VXLAN4_LEN + LEAST;
 const LEAST_IN_IPIP: usize = IPIP4_LEN + ipv4::HEADER_LEN;
 
 /// The frames of the underlay, for each the port that it leaves through, or [`OTHER`] of one that is not simply
-/// sent.
+/// sent. `ALONE`: there is one of them.
 #[inline(always)]
-pub(in crate::pipeline) fn uplink<F: Frame>(
+pub(in crate::pipeline) fn uplink<F: Frame, const ALONE: bool>(
     batch: &Batch<'_>,
     frames: &mut [F],
     fates: &mut [u32],
@@ -28,21 +28,23 @@ pub(in crate::pipeline) fn uplink<F: Frame>(
     if !batch.is_prepared() || batch.tables.vlan.is_some() || batch.port.policy.guard.is_some() {
         batch.uplink_all(frames, fates);
     } else if batch.is_lean() && batch.tables.adjacencies.statics.is_empty() {
-        uplink_with::<F, false>(batch, frames, fates);
+        uplink_with::<F, false, ALONE>(batch, frames, fates);
     } else {
-        uplink_with::<F, true>(batch, frames, fates);
+        uplink_with::<F, true, ALONE>(batch, frames, fates);
     }
 }
 
 #[inline(never)]
-fn uplink_with<F: Frame, const FULL: bool>(batch: &Batch<'_>, frames: &mut [F], fates: &mut [u32]) {
+fn uplink_with<F: Frame, const FULL: bool, const ALONE: bool>(
+    batch: &Batch<'_>,
+    frames: &mut [F],
+    fates: &mut [u32],
+) {
     let usual = Usual::new(batch);
-    for (frame, to) in frames.iter_mut().zip(fates) {
-        *to = usual.uplink::<F, FULL>(frame);
-        if *to == OTHER {
-            *to = uplink_again::<F, FULL>(batch, frame);
-        }
-    }
+    each::<F, ALONE>(frames, fates, |frame| match usual.uplink::<F, FULL>(frame) {
+        OTHER => uplink_again::<F, FULL>(batch, frame),
+        to => to,
+    });
 }
 
 #[inline(never)]
