@@ -1,8 +1,9 @@
 //! Where the bytes of a frame are when it is forwarded.
 
+use crate::cores;
 use fastpath::Frame;
-use std::hint::black_box;
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::hint::{black_box, spin_loop};
+use std::sync::mpsc::{Receiver, Sender, TryRecvError, channel};
 use std::thread;
 use switch::Frame as _;
 
@@ -25,8 +26,10 @@ impl Headers {
     pub fn cold() -> Headers {
         let (to, frames) = channel::<Vec<Frame>>();
         let (back, from) = channel();
+        cores::keep_to(0);
         thread::spawn(move || {
-            while let Ok(mut vector) = frames.recv() {
+            cores::keep_to(1);
+            while let Some(mut vector) = receive(&frames) {
                 vector.iter_mut().for_each(touch);
                 if let Err(unsent) = back.send(vector) {
                     // The frames' owner is gone, and their memory with it.
@@ -43,10 +46,22 @@ impl Headers {
             Headers::Warm => vector.iter_mut().for_each(touch),
             Headers::Cold(other) => {
                 other.to.send(vector).expect("the other core's thread");
-                vector = other.from.recv().expect("the other core's thread");
+                vector = receive(&other.from).expect("the other core's thread");
             }
         }
         vector
+    }
+}
+
+/// What comes next; none when nothing will. Without going to sleep, as a worker that has much to do: a core
+/// that does nothing is given to others, and what was in its caches is gone.
+fn receive<T>(from: &Receiver<T>) -> Option<T> {
+    loop {
+        match from.try_recv() {
+            Ok(next) => return Some(next),
+            Err(TryRecvError::Empty) => spin_loop(),
+            Err(TryRecvError::Disconnected) => return None,
+        }
     }
 }
 

@@ -3,6 +3,7 @@
 
 pub mod checks;
 pub mod churn;
+pub mod cores;
 pub mod costs;
 pub mod guard;
 pub mod headers;
