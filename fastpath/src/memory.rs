@@ -109,6 +109,7 @@ impl Drop for MemoryPorts {
 impl MemoryIo {
     /// Looks at each frame in a port's queue out and discards it: for benches, which check and
     /// count without a copy. How many there were.
+    #[inline]
     pub fn drain(&mut self, port: PortId, each: impl FnMut(&Frame)) -> usize {
         let queue = &mut self.output[port.index()];
         let count = queue.len();

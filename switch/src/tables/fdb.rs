@@ -98,7 +98,13 @@ impl Stamp {
     /// Seen at `location` in the second `now`, to be forgotten after `ageing` more.
     #[inline(always)]
     pub fn new(location: Location, now: u32, ageing: u32) -> Stamp {
-        Stamp(u64::from(now.saturating_add(ageing)) << 32 | u64::from(location.to_bits()))
+        Stamp::from_bits(location.to_bits(), now, ageing)
+    }
+
+    /// The same of a [`Location::to_bits`].
+    #[inline(always)]
+    pub fn from_bits(location: u32, now: u32, ageing: u32) -> Stamp {
+        Stamp(u64::from(now.saturating_add(ageing)) << 32 | u64::from(location))
     }
 
     /// Bits 0..17 of a value are the location, 17..32 a tag of the key, 32..64 the second it expires.

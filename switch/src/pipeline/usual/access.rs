@@ -2,14 +2,13 @@
 
 use super::super::batch::Batch;
 use super::super::{NO_HEADROOM, OTHER};
-use super::{LEAST, Owner, Side, UDP, Usual, count_hop, each};
+use super::{LEAST, Side, UDP, Usual, count_hop, each};
 use crate::frame::Frame;
 use crate::ids::{Location, TunnelId};
-use crate::tables::{Guard, Role, Segment, Stamp, Stations, WayIn};
+use crate::tables::{Entrance, WayIn};
 use encap::ethernet::HEADER_LEN;
 use encap::flow;
-use encap::words::{self, Ethernet, Ipv4, mac_word};
-use std::net::IpAddr;
+use encap::words::{self, Ethernet, Ipv4};
 
 /// The first of the bits of tunnels, see [`Location::to_bits`].
 const TUNNELS: u32 = Location::Tunnel(TunnelId(0)).to_bits();
@@ -22,15 +21,12 @@ pub(in crate::pipeline) fn access<F: Frame, const ALONE: bool>(
     frames: &mut [F],
     fates: &mut [u32],
 ) {
-    match batch.port.role {
-        Role::Access(id) if batch.is_prepared() => match batch.tables.segment(id) {
-            Some(segment) if batch.is_lean() && batch.is_anybodys(segment) => {
-                access_with::<F, false, ALONE>(batch, segment, frames, fates);
-            }
-            Some(segment) => access_with::<F, true, ALONE>(batch, segment, frames, fates),
-            None => batch.access_all(frames, fates),
-        },
-        _ => batch.access_all(frames, fates),
+    match batch.entrance() {
+        Some(entrance) if entrance.is_plain && batch.is_plain() => {
+            access_with::<F, false, ALONE>(batch, entrance, frames, fates);
+        }
+        Some(entrance) => access_with::<F, true, ALONE>(batch, entrance, frames, fates),
+        None => batch.access_all(frames, fates),
     }
 }
 
@@ -38,15 +34,14 @@ pub(in crate::pipeline) fn access<F: Frame, const ALONE: bool>(
 #[inline(never)]
 fn access_with<F: Frame, const FULL: bool, const ALONE: bool>(
     batch: &Batch<'_>,
-    segment: &Segment,
+    entrance: &Entrance,
     frames: &mut [F],
     fates: &mut [u32],
 ) {
-    let Some((usual, side)) = Usual::access_to::<FULL>(batch, segment) else {
-        return batch.access_all(frames, fates);
-    };
+    let usual = Usual::new(batch);
+    let side = Side::of(entrance, usual.now);
     each::<F, ALONE>(frames, fates, |frame| match usual.access::<F, FULL>(&side, frame) {
-        to if to >= NO_HEADROOM => access_again::<F, FULL>(batch, segment, frame, to),
+        to if to >= NO_HEADROOM => access_again::<F, FULL>(batch, entrance, frame, to),
         to => to,
     });
 }
@@ -54,15 +49,13 @@ fn access_with<F: Frame, const FULL: bool, const ALONE: bool>(
 #[inline(never)]
 fn access_again<F: Frame, const FULL: bool>(
     batch: &Batch<'_>,
-    segment: &Segment,
+    entrance: &Entrance,
     frame: &mut F,
     mut to: u32,
 ) -> u32 {
-    if !FULL
-        && to == OTHER
-        && let Some((usual, side)) = Usual::access_to::<true>(batch, segment)
-    {
-        to = usual.access::<F, true>(&side, frame);
+    if !FULL && to == OTHER {
+        let usual = Usual::new(batch);
+        to = usual.access::<F, true>(&Side::of(entrance, usual.now), frame);
     }
     match to {
         OTHER => batch.context().access(frame),
@@ -71,42 +64,7 @@ fn access_again<F: Frame, const FULL: bool>(
     }
 }
 
-impl Owner {
-    /// None unless exactly one address of IPv4 is known.
-    fn of(guard: &Guard) -> Option<Owner> {
-        let mut own = guard.addresses.iter().filter_map(|ip| match ip {
-            IpAddr::V4(ip) if !ip.is_unspecified() => Some(*ip),
-            _ => None,
-        });
-        let (Some(ip), None) = (own.next(), own.next()) else { return None };
-        Some(Owner { mac: mac_word(guard.mac.to_u64()), ip: u32::from_le_bytes(ip.octets()) })
-    }
-}
-
-impl<'a> Usual<'a> {
-    /// With where the frames of the port enter their segment; none where they all take the general way.
-    #[inline(always)]
-    fn access_to<const FULL: bool>(
-        batch: &'a Batch<'_>,
-        segment: &Segment,
-    ) -> Option<(Usual<'a>, Side)> {
-        let usual = Usual::new(batch);
-        let from = Location::Port(batch.port.id);
-        let owner = match &batch.port.policy.guard {
-            Some(guard) if FULL => Some(Owner::of(guard)?),
-            _ => None,
-        };
-        let side = Side {
-            stations: Stations::of(segment.id),
-            stamp: Stamp::new(from, usual.now, segment.ageing),
-            from: from.to_bits(),
-            gateway: batch.tables.gateway(segment),
-            statics: !segment.statics.is_empty(),
-            owner,
-        };
-        Some((usual, side))
-    }
-
+impl Usual<'_> {
     /// A frame of a port: the port that it leaves through, or [`OTHER`] and as it came, or [`NO_HEADROOM`].
     ///
     /// Without `FULL` nobody owns the port, no address is configured, and what is not where it would rather

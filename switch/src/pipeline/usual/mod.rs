@@ -21,7 +21,8 @@ use super::batch::Batch;
 use super::packet::is_ordinary;
 use crate::frame::Frame;
 use crate::tables::{
-    FdbView, Hop, Lpm, LpmView, PathMtu, Segment, Stamp, Statics, Stations, Underlay, WayIn, WayOut,
+    Entrance, FdbView, Hop, Lpm, LpmView, Owner, PathMtu, Stamp, Statics, Stations, Underlay,
+    WayIn, WayOut,
 };
 use encap::ethernet::HEADER_LEN;
 use encap::ip::protocol;
@@ -52,27 +53,31 @@ struct Usual<'a> {
     now: u32,
 }
 
-/// Where frames enter a segment.
+/// Where frames enter a segment, with what there is to know of it in places of its own.
 #[derive(Clone, Copy)]
 struct Side {
     stations: Stations,
     stamp: Stamp,
-    /// [`crate::Location::to_bits`].
+    /// See [`Entrance`].
     from: u32,
-    /// The router's address if it serves the segment.
     gateway: u64,
-    /// Whether the segment has addresses that are configured.
     statics: bool,
-    /// The only addresses that frames may come from.
     owner: Option<Owner>,
 }
 
-#[derive(Clone, Copy)]
-struct Owner {
-    /// As [`Ethernet::src`] has it.
-    mac: u64,
-    /// As [`Ipv4::src`] has it.
-    ip: u32,
+impl Side {
+    /// `now` is in seconds.
+    #[inline(always)]
+    fn of(entrance: &Entrance, now: u32) -> Side {
+        Side {
+            stations: Stations::of(entrance.segment),
+            stamp: Stamp::from_bits(entrance.from, now, entrance.ageing),
+            from: entrance.from,
+            gateway: entrance.gateway,
+            statics: entrance.statics,
+            owner: entrance.owner,
+        }
+    }
 }
 
 impl Batch<'_> {
@@ -82,21 +87,22 @@ impl Batch<'_> {
         self.tables.adjacencies.are_of(self.tables)
     }
 
-    /// Whether the quickest way is worth a try.
+    /// Where the frames of the port enter, if they do in the usual way.
     #[inline(always)]
-    fn is_lean(&self) -> bool {
-        !self.clamps_mss() && self.tables.fib.v4().is_plain()
+    fn entrance(&self) -> Option<&Entrance> {
+        let entrances = &self.tables.adjacencies.entrances;
+        if self.is_prepared() { entrances.get(self.port.id.index())?.as_ref() } else { None }
+    }
+
+    /// Whether nothing but the plainest FIB is there to be asked.
+    #[inline(always)]
+    fn is_plain(&self) -> bool {
+        self.tables.fib.v4().is_plain()
     }
 
     #[inline(always)]
     fn clamps_mss(&self) -> bool {
         self.tables.router.as_ref().is_some_and(|router| router.clamp_mss)
-    }
-
-    /// Whether nothing is configured of who is behind the port, or where in the segment.
-    #[inline(always)]
-    fn is_anybodys(&self, segment: &Segment) -> bool {
-        self.port.policy.guard.is_none() && segment.statics.is_empty()
     }
 
     /// All of them by the general way.

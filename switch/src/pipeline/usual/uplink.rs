@@ -4,8 +4,6 @@ use super::super::OTHER;
 use super::super::batch::Batch;
 use super::{LEAST, Side, Usual, count_hop, each};
 use crate::frame::Frame;
-use crate::ids::Location;
-use crate::tables::{Stamp, Stations};
 use encap::ethernet::HEADER_LEN;
 use encap::ip::protocol;
 use encap::ipv4;
@@ -27,7 +25,8 @@ pub(in crate::pipeline) fn uplink<F: Frame, const ALONE: bool>(
 ) {
     if !batch.is_prepared() || batch.tables.vlan.is_some() || batch.port.policy.guard.is_some() {
         batch.uplink_all(frames, fates);
-    } else if batch.is_lean() && batch.tables.adjacencies.statics.is_empty() {
+    } else if batch.is_plain() && !batch.clamps_mss() && batch.tables.adjacencies.statics.is_empty()
+    {
         uplink_with::<F, false, ALONE>(batch, frames, fates);
     } else {
         uplink_with::<F, true, ALONE>(batch, frames, fates);
@@ -105,16 +104,8 @@ impl Usual<'_> {
             frame.pull(VXLAN4_LEN);
             return hop.port.into();
         }
-        let Some(segment) = way.segment else { return OTHER };
-        let from = Location::Tunnel(id);
-        let side = Side {
-            stations: Stations::of(segment),
-            stamp: Stamp::new(from, self.now, way.ageing),
-            from: way.from,
-            gateway: way.gateway,
-            statics: way.statics,
-            owner: None,
-        };
+        let Some(entrance) = &way.entrance else { return OTHER };
+        let side = Side::of(entrance, self.now);
         // Few frames come for the gateway through a tunnel.
         if eth.dst() == side.gateway || !self.is_known::<FULL>(&side, eth) {
             return OTHER;

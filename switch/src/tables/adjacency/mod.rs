@@ -4,10 +4,13 @@
 //! They are derived from a snapshot of the tables, and hold what they were derived from: so nobody can
 //! change that in place, and one look at the pointers tells whether they are those of a snapshot.
 
+mod entrance;
+
+pub(crate) use entrance::{Entrance, Owner, WayOut};
+
 use super::exact::Exact;
 use super::slots::Slots;
 use super::{Encapsulation, NextHop, PathMtu, Port, Router, Segment, Station, Tables, Tunnel};
-use crate::ids::Location;
 use encap::ethernet::HEADER_LEN;
 use encap::tunnel::Template;
 use encap::words::{self, mac_word};
@@ -19,6 +22,8 @@ pub struct Adjacencies {
     of: Sources,
     /// Bytes of the largest frame that each port sends; 0 where there is no port.
     pub(crate) max_frame: Arc<[u32]>,
+    /// By port: where its frames enter, if they do in the usual way.
+    pub(crate) entrances: Arc<[Option<Entrance>]>,
     /// By the index of the next hop.
     pub(crate) hops: Arc<[Hop]>,
     /// By tunnel: how it is entered.
@@ -156,38 +161,6 @@ impl WayIn {
     }
 }
 
-/// Where what comes out of a tunnel goes.
-#[derive(Clone, Copy, Debug)]
-#[repr(align(32))]
-pub(crate) struct WayOut {
-    /// The VTEP's own address, as [`words::Ethernet::dst`] has it; none of a frame where there is no VTEP.
-    pub local_mac: u64,
-    /// [`Location::to_bits`] of the tunnel.
-    pub from: u32,
-    /// Seconds after which an address is forgotten.
-    pub ageing: u32,
-    /// The segment that it carries, if any.
-    pub segment: Option<crate::SegmentId>,
-    /// The router's MAC address where it serves the segment, likewise.
-    pub gateway: u64,
-    /// Whether the segment has addresses that are configured.
-    pub statics: bool,
-}
-
-/// Nowhere: there is no such tunnel.
-impl Default for WayOut {
-    fn default() -> WayOut {
-        WayOut {
-            local_mac: NO_MAC_WORD,
-            gateway: NO_MAC_WORD,
-            from: 0,
-            ageing: 0,
-            segment: None,
-            statics: false,
-        }
-    }
-}
-
 /// No MAC address as [`words::Ethernet::dst`] has it.
 pub(crate) const NO_MAC_WORD: u64 = 1;
 
@@ -210,6 +183,12 @@ impl Adjacencies {
             max_frame: kept(ports, &before.max_frame).unwrap_or_else(|| {
                 of.ports.iter().map(|p| p.as_ref().map_or(0, |p| p.max_frame)).collect()
             }),
+            entrances: if ports && segments && router {
+                before.entrances.clone()
+            } else {
+                let entrance = |p: &Option<Arc<Port>>| Entrance::of_port(p.as_deref()?, tables);
+                of.ports.iter().map(entrance).collect()
+            },
             hops: if hops {
                 before.hops.clone()
             } else {
@@ -283,28 +262,6 @@ impl Hop {
             NextHop::Direct { port, src, dst: Some(dst) } => out_of(port, dst, src),
             NextHop::Tunnel(id) => Hop { tunnel: id.0, ..none },
             _ => none,
-        }
-    }
-}
-
-impl WayOut {
-    fn of(tunnel: &Tunnel, tables: &Tables) -> WayOut {
-        let from = Location::Tunnel(tunnel.id).to_bits();
-        let none = WayOut { from, ..WayOut::default() };
-        let Encapsulation::Vxlan { segment, local_mac, .. } = tunnel.encapsulation else {
-            return none;
-        };
-        let local_mac = mac_word(local_mac.to_u64());
-        match segment.and_then(|id| tables.segment(id)) {
-            None => WayOut { local_mac, ..none },
-            Some(segment) => WayOut {
-                local_mac,
-                ageing: segment.ageing,
-                segment: Some(segment.id),
-                gateway: tables.gateway(segment),
-                statics: !segment.statics.is_empty(),
-                ..none
-            },
         }
     }
 }

@@ -1,0 +1,106 @@
+//! Where frames enter a segment: from a port, or out of a tunnel.
+
+use super::NO_MAC_WORD;
+use crate::ids::{Location, SegmentId, TunnelId};
+use crate::tables::{Encapsulation, Guard, Port, Role, Segment, Tables, Tunnel};
+use encap::words::mac_word;
+use std::net::IpAddr;
+
+/// What is the same for all frames that come that way.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Entrance {
+    pub segment: SegmentId,
+    /// The port or tunnel, as [`Location::to_bits`].
+    pub from: u32,
+    /// Seconds after which an address is forgotten.
+    pub ageing: u32,
+    /// The router's MAC address if it serves the segment, as [`encap::words::Ethernet::dst`] has it.
+    pub gateway: u64,
+    /// Whether the segment has addresses that are configured.
+    pub statics: bool,
+    /// The only addresses that frames may come from.
+    pub owner: Option<Owner>,
+    /// Whether there is nothing to ask of a frame that would not be asked of any.
+    pub is_plain: bool,
+}
+
+/// Who is behind a port.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Owner {
+    /// As [`encap::words::Ethernet::src`] has it.
+    pub mac: u64,
+    /// As [`encap::words::Ipv4::src`] has it.
+    pub ip: u32,
+}
+
+impl Owner {
+    /// None unless exactly one address of IPv4 is known.
+    fn of(guard: &Guard) -> Option<Owner> {
+        let mut own = guard.addresses.iter().filter_map(|ip| match ip {
+            IpAddr::V4(ip) if !ip.is_unspecified() => Some(*ip),
+            _ => None,
+        });
+        let (Some(ip), None) = (own.next(), own.next()) else { return None };
+        Some(Owner { mac: mac_word(guard.mac.to_u64()), ip: u32::from_le_bytes(ip.octets()) })
+    }
+}
+
+impl Entrance {
+    fn to(segment: &Segment, from: Location, owner: Option<Owner>, tables: &Tables) -> Entrance {
+        let statics = !segment.statics.is_empty();
+        let clamps_mss = tables.router.as_ref().is_some_and(|router| router.clamp_mss);
+        Entrance {
+            segment: segment.id,
+            from: from.to_bits(),
+            ageing: segment.ageing,
+            gateway: tables.gateway(segment),
+            statics,
+            owner,
+            is_plain: owner.is_none() && !statics && !clamps_mss,
+        }
+    }
+
+    /// None of a port that leads into no segment, and where more addresses than one are allowed.
+    pub fn of_port(port: &Port, tables: &Tables) -> Option<Entrance> {
+        let Role::Access(id) = port.role else { return None };
+        let owner = match &port.policy.guard {
+            Some(guard) => Some(Owner::of(guard)?),
+            None => None,
+        };
+        Some(Entrance::to(tables.segment(id)?, Location::Port(port.id), owner, tables))
+    }
+
+    fn of_tunnel(id: TunnelId, segment: &Segment, tables: &Tables) -> Entrance {
+        Entrance::to(segment, Location::Tunnel(id), None, tables)
+    }
+}
+
+/// Where what comes out of a tunnel goes.
+#[derive(Clone, Copy, Debug)]
+#[repr(align(64))]
+pub(crate) struct WayOut {
+    /// The VTEP's own address, as [`encap::words::Ethernet::dst`] has it; none of a frame where there is no VTEP.
+    pub local_mac: u64,
+    /// Into the segment that it carries, if any.
+    pub entrance: Option<Entrance>,
+}
+
+/// Nowhere: there is no such tunnel.
+impl Default for WayOut {
+    fn default() -> WayOut {
+        WayOut { local_mac: NO_MAC_WORD, entrance: None }
+    }
+}
+
+impl WayOut {
+    pub fn of(tunnel: &Tunnel, tables: &Tables) -> WayOut {
+        let Encapsulation::Vxlan { segment, local_mac, .. } = tunnel.encapsulation else {
+            return WayOut::default();
+        };
+        let segment = segment.and_then(|id| tables.segment(id));
+        WayOut {
+            local_mac: mac_word(local_mac.to_u64()),
+            entrance: segment.map(|segment| Entrance::of_tunnel(tunnel.id, segment, tables)),
+        }
+    }
+}
