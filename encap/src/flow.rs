@@ -97,6 +97,23 @@ pub const fn hash_plain(header: words::Ipv4, ports: [u8; 4]) -> u32 {
     finish(mix(header.addresses() ^ K0, K2), protocol, ports)
 }
 
+/// [`hash_ipv6`] of a packet without extension headers that begins with ports, which are given.
+#[inline(always)]
+pub const fn hash_plain_ipv6(header: words::Ipv6, ports: [u8; 4]) -> u32 {
+    let ([s0, s1], [d0, d1]) = (header.src(), header.dst());
+    finish(
+        hash_addresses([s0.swap_bytes(), s1.swap_bytes(), d0.swap_bytes(), d1.swap_bytes()]),
+        header.next_header(),
+        u32::from_be_bytes(ports),
+    )
+}
+
+/// Of both addresses of IPv6, in four words.
+#[inline(always)]
+const fn hash_addresses(words: [u64; 4]) -> u64 {
+    mix(words[0] ^ K0, words[2] ^ K1) ^ mix(words[1] ^ K1, words[3] ^ K2)
+}
+
 /// The hash of the flow of an IPv6 packet; 0 if it is shorter than a header.
 ///
 /// The flow label is left out: hosts change it in the middle of a connection.
@@ -117,7 +134,7 @@ pub fn hash_ipv6(packet: &[u8]) -> u32 {
             h[i + 7],
         ])
     };
-    let addrs = mix(word(8) ^ K0, word(24) ^ K1) ^ mix(word(16) ^ K1, word(32) ^ K2);
+    let addrs = hash_addresses([8, 16, 24, 32].map(word));
     let (protocol, ports) = match h[6] {
         p @ (protocol::TCP | protocol::UDP) => (p, ports_at(packet, ipv6::HEADER_LEN)),
         _ => match ipv6::upper_layer(packet) {

@@ -4,7 +4,8 @@
 //! Nothing here is swapped that is only compared, and nothing is loaded twice. The views of the other
 //! modules say what each field means.
 
-use crate::{Mac, ipv4};
+use crate::ip::has_ports;
+use crate::{Mac, ipv4, ipv6};
 
 /// Octets `at` to `at + 8`.
 #[inline(always)]
@@ -70,6 +71,14 @@ impl Ethernet {
     #[inline(always)]
     pub const fn has_group(self) -> bool {
         (self.start | self.end) & 1 != 0
+    }
+
+    /// Writes the addresses to the front of these octets.
+    #[inline(always)]
+    pub fn write_addresses<const N: usize>(self, octets: &mut [u8; N]) {
+        const { assert!(N >= 12) };
+        octets[..8].copy_from_slice(&self.start.to_le_bytes());
+        octets[8..12].copy_from_slice(&((self.end >> 16) as u32).to_le_bytes());
     }
 
     /// Writes the header to the front of these octets.
@@ -205,10 +214,93 @@ impl Ipv4 {
     }
 }
 
+/// An IPv6 header in five words.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ipv6 {
+    /// Octets 0 to 8: version, traffic class, flow label, payload length, next header, hop limit.
+    start: u64,
+    src: [u64; 2],
+    dst: [u64; 2],
+}
+
+impl Ipv6 {
+    /// The header at octet `AT`.
+    #[inline(always)]
+    pub fn read<const AT: usize, const N: usize>(octets: &[u8; N]) -> Ipv6 {
+        const { assert!(N >= AT + ipv6::HEADER_LEN) };
+        let address = |at| [word(octets, at), word(octets, at + 8)];
+        Ipv6 { start: word(octets, AT), src: address(AT + 8), dst: address(AT + 24) }
+    }
+
+    /// Whether the version is that of IPv6, the packet is `len` bytes long, header included, and its next
+    /// header is one of those that begin with two ports, and no extension header.
+    #[inline(always)]
+    pub const fn is_plain(self, len: usize) -> bool {
+        let payload_len = ((self.start >> 32) as u16).swap_bytes() as usize;
+        self.is_version_6()
+            && payload_len + ipv6::HEADER_LEN == len
+            && has_ports(self.next_header())
+    }
+
+    /// Whether the version is that of IPv6.
+    #[inline(always)]
+    pub const fn is_version_6(self) -> bool {
+        self.start as u8 >> 4 == 6
+    }
+
+    /// Next header.
+    #[inline(always)]
+    pub const fn next_header(self) -> u8 {
+        (self.start >> 48) as u8
+    }
+
+    /// Hop limit.
+    #[inline(always)]
+    pub const fn hop_limit(self) -> u8 {
+        (self.start >> 56) as u8
+    }
+
+    /// DSCP and ECN.
+    #[inline(always)]
+    pub const fn traffic_class(self) -> u8 {
+        (self.start as u8) << 4 | (self.start >> 8) as u8 >> 4
+    }
+
+    /// The first octets of source and destination.
+    #[inline(always)]
+    pub const fn networks(self) -> (u8, u8) {
+        (self.src[0] as u8, self.dst[0] as u8)
+    }
+
+    /// Source, in two words, the first octet of each lowest. See [`address_words`].
+    #[inline(always)]
+    pub const fn src(self) -> [u64; 2] {
+        self.src
+    }
+
+    /// Destination, likewise.
+    #[inline(always)]
+    pub const fn dst(self) -> [u64; 2] {
+        self.dst
+    }
+
+    /// Destination, its first octet highest.
+    #[inline(always)]
+    pub const fn dst_bits(self) -> u128 {
+        (self.dst[0].swap_bytes() as u128) << 64 | self.dst[1].swap_bytes() as u128
+    }
+}
+
+/// An IPv6 address as [`Ipv6::src`] has it.
+pub const fn address_words(address: core::net::Ipv6Addr) -> [u64; 2] {
+    let bits = address.to_bits();
+    [((bits >> 64) as u64).swap_bytes(), (bits as u64).swap_bytes()]
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{checksum, ethernet};
+    use crate::{checksum, ethernet, flow};
     use proptest::prelude::*;
 
     proptest! {
@@ -224,6 +316,38 @@ mod tests {
             header.write(&mut other);
             prop_assert_eq!(&other[..14], &bytes[..14]);
             prop_assert_eq!(&other[14..], &[0xa5; 6]);
+            let mut other = [0xa5; 20];
+            header.write_addresses(&mut other);
+            prop_assert_eq!(&other[..12], &bytes[..12]);
+            prop_assert_eq!(&other[12..], &[0xa5; 8]);
+        }
+
+        #[test]
+        fn ipv6_headers(mut bytes: [[u8; 16]; 3], usual: bool, udp: bool) {
+            if usual {
+                bytes[0][1] = 0x60 | bytes[0][1] & 0xf;
+                bytes[0][7] = if udp { 17 } else { 6 };
+            }
+            let bytes = bytes.as_flattened();
+            let view = ipv6::View::new_unchecked(&bytes[1..41]);
+            let header = Ipv6::read::<1, 48>(bytes.first_chunk().unwrap());
+            prop_assert_eq!(header.is_version_6(), bytes[1] >> 4 == 6);
+            prop_assert_eq!(header.next_header(), view.next_header());
+            prop_assert_eq!(header.hop_limit(), view.hop_limit());
+            prop_assert_eq!(header.traffic_class(), view.traffic_class());
+            prop_assert_eq!(header.src(), address_words(view.src()));
+            prop_assert_eq!(header.dst(), address_words(view.dst()));
+            prop_assert_eq!(header.dst_bits(), view.dst().to_bits());
+            prop_assert_eq!(header.networks(), (view.src().octets()[0], view.dst().octets()[0]));
+            let len = view.total_len();
+            let plain = bytes[1] >> 4 == 6 && [6, 17].contains(&bytes[7]);
+            prop_assert_eq!(header.is_plain(len), plain);
+            prop_assert!(!header.is_plain(len + 1) && !header.is_plain(len - 1));
+            if plain {
+                let ports = *bytes[41..].first_chunk().unwrap();
+                let hash = flow::hash_ipv6(&bytes[1..]);
+                prop_assert_eq!(flow::hash_plain_ipv6(header, ports), hash);
+            }
         }
 
         #[test]

@@ -166,6 +166,8 @@ const USUAL_BATCH: usize = 256;
 const OTHER: u32 = u32::MAX;
 /// Of a frame of the usual way that has no room for the headers of its tunnel.
 const NO_HEADROOM: u32 = u32::MAX - 1;
+/// Of a frame that the quickest way has nothing for, and a closer look might.
+const LOOK_AGAIN: u32 = u32::MAX - 2;
 /// What no frame has for a MAC address.
 const NO_MAC: u64 = u64::MAX;
 

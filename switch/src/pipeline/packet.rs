@@ -86,6 +86,13 @@ pub(super) fn is_ordinary(first: u8) -> bool {
     ORDINARY[usize::from(first)]
 }
 
+/// The same of IPv6: those that are given out (RFC 4291 section 2.4, 2000::/3) and those that are made up
+/// (RFC 4193, fc00::/7).
+#[inline(always)]
+pub(super) const fn is_ordinary_v6(first: u8) -> bool {
+    first & 0xe0 == 0x20 || first & 0xfe == 0xfc
+}
+
 /// Whether a packet with these addresses may be routed, and whether one of them is valid on its link
 /// only.
 fn check_addresses_v4(src: Ipv4Addr, dst: Ipv4Addr) -> Result<bool, DropReason> {

@@ -32,9 +32,19 @@ impl Group {
     /// The next hop of a flow.
     #[inline]
     pub fn pick(&self, flow: u32) -> Option<&NextHop> {
+        self.members.get(self.member(flow))
+    }
+
+    /// Which of the members that is.
+    #[inline(always)]
+    pub(crate) fn member(&self, flow: u32) -> usize {
         // The low bits: the high ones choose the source port of a tunnel packet, and flows that
         // share a next hop should not share their ports.
-        self.members.get(usize::from(self.buckets[flow as usize % BUCKETS]))
+        self.buckets[flow as usize % BUCKETS].into()
+    }
+
+    pub(crate) fn members(&self) -> &[NextHop] {
+        &self.members
     }
 }
 

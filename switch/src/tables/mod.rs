@@ -21,7 +21,7 @@ mod tunnel;
 mod underlay;
 
 pub use adjacency::Adjacencies;
-pub(crate) use adjacency::{Entrance, Hop, Owner, Statics, WayIn, WayOut};
+pub(crate) use adjacency::{Entrance, GroupHops, Hop, Owner, Statics, WayIn, WayOut};
 pub use bucket::TokenBucket;
 pub(crate) use fdb::FdbView;
 pub use fdb::{Fdb, FdbEntry, Learned, Limits, Stamp, Station, Stations};

@@ -385,6 +385,7 @@ proptest! {
         outer in prop_oneof![4 => Just(None), 1 => outer_policy().prop_map(Some)],
         path_mtu in prop_oneof![4 => Just(None), 1 => (600u32..9100).prop_map(Some)],
         batches in vec((any::<Index>(), vec(prop_oneof![usual(), frame()], 1..12), 0u64..400), 1..8),
+        alone: bool,
     ) {
         let node = Node::with(1, via, more);
         let mut tables = node.tables.clone();
@@ -406,8 +407,10 @@ proptest! {
             for (port, mut frames) in [(*port.get(&ports), other), (node.uplink, tunnel)] {
                 // What was learned of a frame is known of the next one like it.
                 frames.extend_from_within(..);
-                let batch = || frames.iter().map(|f| HeapFrame::new(f)).collect::<Vec<_>>();
-                prop_assert_eq!(quick.process(port, batch()), slow.process(port, batch()));
+                for frames in frames.chunks(if alone { 1 } else { frames.len().max(1) }) {
+                    let batch = || frames.iter().map(|f| HeapFrame::new(f)).collect::<Vec<_>>();
+                    prop_assert_eq!(quick.process(port, batch()), slow.process(port, batch()));
+                }
             }
             quick.advance(wait);
             slow.advance(wait);
@@ -450,15 +453,23 @@ fn usual() -> BoxedStrategy<Vec<u8>> {
         1 => mac(),
         1 => Just(Mac([1, 0, 0, 0, 0, 0])),
     ];
+    let pods_v4 = ["10.244.1.10", "10.244.1.11", "10.244.2.10", "10.250.0.7", "10.250.7.9"];
+    let pods_v6 = ["fd00:10:244:1::10", "fd00:10:244:1::11", "fd00:10:244:2::10"];
+    let hops_v6 = ["fd00:10:250:0::7", "fd00:10:250:4::9", "fd00:10:250:7::1"];
+    let known = |ips: &[&str]| select(ips.iter().map(|ip| ip.parse().unwrap()).collect::<Vec<_>>());
     let dst = prop_oneof![
-        3 => select(vec!["10.244.1.10", "10.244.1.11", "10.244.2.10", "10.250.0.7", "10.250.2.9"])
-            .prop_map(|ip| ip.parse().unwrap()),
+        3 => known(&pods_v4),
+        3 => known(&[pods_v6, hops_v6].concat()),
         1 => v4(),
+        1 => v6(),
     ];
     let rest = (select(vec![64u8, 2, 1, 0]), any::<u8>(), any::<(u16, u16)>(), 0usize..1600);
     (pods, to, dst, rest, 0u8..10, any::<(bool, u8)>())
         .prop_map(move |(from, to, dst, (ttl, tos, ports, len), kind, (fits, outer_tos))| {
-            let src = IpAddr::V4(Ipv4Addr::new(10, 244, 1, from.1));
+            let src = match dst {
+                IpAddr::V4(_) => IpAddr::V4(Ipv4Addr::new(10, 244, 1, from.1)),
+                IpAddr::V6(_) => format!("fd00:10:244:1::{}", from.1).parse().unwrap(),
+            };
             let packet = Packet::new(pod(from), src, to, dst).ttl(ttl).tos(tos);
             let data = vec![0x5a; len];
             let inner = match kind / 2 {

@@ -1,14 +1,15 @@
 //! The usual frame of a port.
 
 use super::super::batch::Batch;
-use super::super::{NO_HEADROOM, OTHER};
-use super::{LEAST, Side, UDP, Usual, count_hop, each};
+use super::super::{LOOK_AGAIN, NO_HEADROOM, OTHER};
+use super::{LEAST, LEAST_V6, Side, UDP, UDP_V6, Usual, count_hop, count_hop_v6, each};
 use crate::frame::Frame;
 use crate::ids::{Location, TunnelId};
-use crate::tables::{Entrance, WayIn};
+use crate::tables::{Entrance, Owner, WayIn};
 use encap::ethernet::HEADER_LEN;
 use encap::flow;
-use encap::words::{self, Ethernet, Ipv4};
+use encap::ip::has_ports;
+use encap::words::{self, Ethernet, Ipv4, Ipv6};
 
 /// The first of the bits of tunnels, see [`Location::to_bits`].
 const TUNNELS: u32 = Location::Tunnel(TunnelId(0)).to_bits();
@@ -41,7 +42,7 @@ fn access_with<F: Frame, const FULL: bool, const ALONE: bool>(
     let usual = Usual::new(batch);
     let side = Side::of(entrance, usual.now);
     each::<F, ALONE>(frames, fates, |frame| match usual.access::<F, FULL>(&side, frame) {
-        to if to >= NO_HEADROOM => access_again::<F, FULL>(batch, entrance, frame, to),
+        to if to >= LOOK_AGAIN => access_again::<F, FULL>(batch, entrance, frame, to),
         to => to,
     });
 }
@@ -53,22 +54,23 @@ fn access_again<F: Frame, const FULL: bool>(
     frame: &mut F,
     mut to: u32,
 ) -> u32 {
-    if !FULL && to == OTHER {
+    if !FULL && to == LOOK_AGAIN {
         let usual = Usual::new(batch);
         to = usual.access::<F, true>(&Side::of(entrance, usual.now), frame);
     }
     match to {
-        OTHER => batch.context().access(frame),
+        OTHER | LOOK_AGAIN => batch.context().access(frame),
         NO_HEADROOM => batch.context().note_no_headroom(),
         port => port,
     }
 }
 
 impl Usual<'_> {
-    /// A frame of a port: the port that it leaves through, or [`OTHER`] and as it came, or [`NO_HEADROOM`].
+    /// A frame of a port: the port that it leaves through, or [`OTHER`] or [`LOOK_AGAIN`] and as it came, or
+    /// [`NO_HEADROOM`].
     ///
-    /// Without `FULL` nobody owns the port, no address is configured, and what is not where it would rather
-    /// be in the FDB is [`OTHER`], too.
+    /// Without `FULL` nobody owns the port and no address is configured. What is not where it would rather be
+    /// in the FDB or the FIB, routed IPv6 and next hops of equal cost are to be looked at again with it.
     #[inline(always)]
     fn access<F: Frame, const FULL: bool>(&self, side: &Side, frame: &mut F) -> u32 {
         if !frame.is_whole() {
@@ -78,16 +80,17 @@ impl Usual<'_> {
         let len = bytes.len();
         let Some(h) = bytes.first_chunk_mut::<LEAST>() else { return OTHER };
         let eth = Ethernet::read(h);
-        if FULL && let Some(owner) = side.owner {
-            let ip = Ipv4::read::<HEADER_LEN, LEAST>(h).src();
-            if eth.src() != owner.mac || eth.ethertype() != words::IPV4 || ip != owner.ip {
-                return OTHER;
-            }
-        }
-        if !self.is_known::<FULL>(side, eth) {
+        if FULL
+            && let Some(owner) = &side.owner
+            && (eth.src() != owner.mac || !speaks_for(owner, eth, frame.bytes()))
+        {
             return OTHER;
         }
+        if !self.is_known::<FULL>(side, eth) {
+            return LOOK_AGAIN;
+        }
         if eth.dst() != side.gateway {
+            let Some(h) = frame.bytes().first_chunk::<LEAST>() else { return OTHER };
             let Some(to) = self.locate::<FULL, LEAST>(side, eth, h) else { return OTHER };
             return match self.max_frame.get(to as usize) {
                 Some(&max) if len <= max as usize && to != side.from => to,
@@ -95,10 +98,12 @@ impl Usual<'_> {
                 None => self.bridge_to_vxlan(frame, eth, to, len),
             };
         }
-        if eth.ethertype() != words::IPV4 {
-            return OTHER;
+        match eth.ethertype() {
+            words::IPV4 => self.route::<F, FULL>(frame),
+            words::IPV6 if FULL => self.route_v6::<F, FULL>(frame),
+            words::IPV6 => LOOK_AGAIN,
+            _ => OTHER,
         }
-        self.route::<F, FULL>(frame)
     }
 
     /// A packet of IPv4 to the router: onward out of a port or into a tunnel.
@@ -108,20 +113,29 @@ impl Usual<'_> {
         let len = bytes.len();
         let Some(h) = bytes.first_chunk_mut::<LEAST>() else { return OTHER };
         let ip = Ipv4::read::<HEADER_LEN, LEAST>(h);
-        let Some(hop) = self.next_hop::<FULL>(ip, len - HEADER_LEN) else { return OTHER };
+        let Some(hop) = self.next_hop::<FULL>(ip, len - HEADER_LEN) else { return LOOK_AGAIN };
         if FULL
             && self.clamp_mss
-            && self.may_be_clamped::<FULL>(ip, self.tcp_flags::<FULL>(bytes, 0))
+            && self.may_be_clamped::<FULL>(ip.protocol(), self.tcp_flags::<FULL>(bytes, UDP))
         {
             return OTHER;
         }
         let Some(h) = bytes.first_chunk_mut::<LEAST>() else { return OTHER };
+        let hop = if FULL {
+            let flow = || flow::hash_plain(ip, ports(h));
+            let Some(hop) = self.of_group(hop, flow) else { return OTHER };
+            hop
+        } else {
+            hop
+        };
         if len <= hop.max_frame as usize {
             hop.header.write(h);
             count_hop(h, ip);
             return hop.port.into();
         }
-        let Some(way) = self.ways_in.get(usize::from(hop.tunnel)) else { return OTHER };
+        let Some(way) = self.ways_in.get(usize::from(hop.tunnel)) else {
+            return if hop.group().is_some() { LOOK_AGAIN } else { OTHER };
+        };
         if hop.max_frame != 0 {
             return OTHER;
         }
@@ -142,10 +156,44 @@ impl Usual<'_> {
         OTHER
     }
 
+    /// The same of IPv6, TCP or UDP; into IPIP it goes the general way.
+    #[inline(always)]
+    fn route_v6<F: Frame, const FULL: bool>(&self, frame: &mut F) -> u32 {
+        let bytes = frame.bytes_mut();
+        let len = bytes.len();
+        let flags = self.tcp_flags::<FULL>(bytes, UDP_V6);
+        let Some(h) = bytes.first_chunk_mut::<LEAST_V6>() else { return OTHER };
+        let ip = Ipv6::read::<HEADER_LEN, LEAST_V6>(h);
+        let Some(hop) = self.next_hop_v6(ip, len - HEADER_LEN) else { return OTHER };
+        if self.may_be_clamped::<FULL>(ip.next_header(), flags) {
+            return OTHER;
+        }
+        let flow = || {
+            let ports = h[UDP_V6..].first_chunk().copied().unwrap_or_default();
+            flow::hash_plain_ipv6(ip, ports)
+        };
+        let Some(hop) = self.of_group(hop, flow) else { return OTHER };
+        if len <= hop.max_frame as usize {
+            hop.header.write_addresses(h);
+            count_hop_v6(h);
+            return hop.port.into();
+        }
+        let Some(way) = self.ways_in.get(usize::from(hop.tunnel)) else { return OTHER };
+        if hop.max_frame != 0 || !way.routes(len) || !self.passes(way, len) {
+            return OTHER;
+        }
+        let flow = flow();
+        way.inner.write_addresses(h);
+        count_hop_v6(h);
+        push_vxlan(frame, way, len, flow, ip.traffic_class())
+    }
+
     /// A frame of a segment into a tunnel, which is given as in [`Location::to_bits`].
     #[inline(always)]
     fn bridge_to_vxlan<F: Frame>(&self, frame: &mut F, eth: Ethernet, to: u32, len: usize) -> u32 {
-        let Some(way) = self.ways_in.get(to.wrapping_sub(TUNNELS) as usize) else { return OTHER };
+        let Some(way) = self.ways_in.get(to.wrapping_sub(TUNNELS) as usize) else {
+            return if eth.has_group() { OTHER } else { LOOK_AGAIN };
+        };
         if !(way.bridges(len) && self.passes(way, len)) {
             return OTHER;
         }
@@ -157,6 +205,22 @@ impl Usual<'_> {
             hash_and_tos(frame)
         };
         push_vxlan(frame, way, len, flow, tos)
+    }
+}
+
+/// Whether a packet's source is the address of who is behind the port. In neighbour discovery, and behind an
+/// extension header, more could be claimed.
+#[inline(always)]
+fn speaks_for(owner: &Owner, eth: Ethernet, frame: &[u8]) -> bool {
+    match eth.ethertype() {
+        words::IPV4 => frame
+            .first_chunk::<LEAST>()
+            .is_some_and(|h| owner.v4 == Some(Ipv4::read::<HEADER_LEN, LEAST>(h).src())),
+        words::IPV6 => frame.first_chunk::<UDP_V6>().is_some_and(|h| {
+            let ip = Ipv6::read::<HEADER_LEN, UDP_V6>(h);
+            ip.is_version_6() && has_ports(ip.next_header()) && owner.v6 == Some(ip.src())
+        }),
+        _ => false,
     }
 }
 

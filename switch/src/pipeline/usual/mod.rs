@@ -18,20 +18,23 @@ pub(super) use access::access;
 pub(super) use uplink::uplink;
 
 use super::batch::Batch;
-use super::packet::is_ordinary;
+use super::packet::{is_ordinary, is_ordinary_v6};
 use crate::frame::Frame;
 use crate::tables::{
-    Entrance, FdbView, Hop, Lpm, LpmView, Owner, PathMtu, Stamp, Statics, Stations, Underlay,
-    WayIn, WayOut,
+    Entrance, FdbView, GroupHops, Hop, Lpm, LpmView, Owner, PathMtu, Stamp, Statics, Stations,
+    Underlay, WayIn, WayOut,
 };
 use encap::ethernet::HEADER_LEN;
 use encap::ip::protocol;
-use encap::words::{self, Ethernet, Ipv4};
-use encap::{ipv4, tcp, udp};
+use encap::words::{self, Ethernet, Ipv4, Ipv6};
+use encap::{ipv4, ipv6, tcp, udp};
 
 /// Octets that a frame has at least: Ethernet, IPv4 and UDP headers.
 const LEAST: usize = UDP + udp::HEADER_LEN;
 const UDP: usize = HEADER_LEN + ipv4::HEADER_LEN;
+/// The same with IPv6.
+const LEAST_V6: usize = UDP_V6 + udp::HEADER_LEN;
+const UDP_V6: usize = HEADER_LEN + ipv6::HEADER_LEN;
 
 /// What is the same for all usual frames of a batch, in places of its own: what is behind pointers would be
 /// loaded for every frame.
@@ -39,11 +42,13 @@ const UDP: usize = HEADER_LEN + ipv4::HEADER_LEN;
 struct Usual<'a> {
     max_frame: &'a [u32],
     hops: &'a [Hop],
+    groups: &'a [GroupHops],
     ways_in: &'a [WayIn],
     ways_out: &'a [WayOut],
     statics: &'a Statics,
     underlay: &'a Underlay,
     fib: &'a Lpm<u32>,
+    fib_v6: &'a Lpm<u128>,
     plain_fib: LpmView<'a>,
     fdb: FdbView<'a>,
     clamp_mss: bool,
@@ -127,11 +132,13 @@ impl<'a> Usual<'a> {
         Usual {
             max_frame: &adjacencies.max_frame,
             hops: &adjacencies.hops,
+            groups: &adjacencies.groups,
             ways_in: &adjacencies.ways_in,
             ways_out: &adjacencies.ways_out,
             statics: &adjacencies.statics,
             underlay: &batch.tables.underlay,
             fib: batch.tables.fib.v4(),
+            fib_v6: batch.tables.fib.v6(),
             plain_fib: batch.tables.fib.v4().view(),
             paths: PathMtu::any_known(),
             fdb: batch.worker.fdb.view(),
@@ -179,19 +186,18 @@ impl<'a> Usual<'a> {
         })
     }
 
-    /// The octet with the flags of TCP, of a packet whose Ethernet header is `at` so many bytes; none where
-    /// nobody asks for it.
+    /// The octet with the flags of TCP, of a packet whose header of TCP would begin at so many bytes; none
+    /// where nobody asks for it.
     #[inline(always)]
     fn tcp_flags<const FULL: bool>(&self, frame: &[u8], at: usize) -> Option<u8> {
-        const FLAGS: usize = UDP + 13;
-        if FULL && self.clamp_mss { frame.get(at + FLAGS).copied() } else { None }
+        if FULL && self.clamp_mss { frame.get(at + 13).copied() } else { None }
     }
 
     /// Whether a packet with these flags may be one whose maximum segment size is lowered.
     #[inline(always)]
-    fn may_be_clamped<const FULL: bool>(&self, ip: Ipv4, flags: Option<u8>) -> bool {
+    fn may_be_clamped<const FULL: bool>(&self, protocol: u8, flags: Option<u8>) -> bool {
         FULL && self.clamp_mss
-            && ip.protocol() == protocol::TCP
+            && protocol == protocol::TCP
             && flags.is_none_or(|flags| flags & tcp::flag::SYN != 0)
     }
 
@@ -212,6 +218,25 @@ impl<'a> Usual<'a> {
         let dst = ip.dst().swap_bytes();
         let at = if FULL { self.fib.index(dst) } else { self.plain_fib.index_at_once(dst) };
         self.hops.get(at)
+    }
+
+    /// The same of IPv6.
+    #[inline(always)]
+    fn next_hop_v6(&self, ip: Ipv6, len: usize) -> Option<&'a Hop> {
+        let (src, dst) = ip.networks();
+        if !(ip.is_plain(len) && is_ordinary_v6(src) & is_ordinary_v6(dst) && ip.hop_limit() >= 2) {
+            return None;
+        }
+        self.hops.get(self.fib_v6.index(ip.dst_bits()))
+    }
+
+    /// Of several next hops of equal cost the flow's.
+    #[inline(always)]
+    fn of_group(&self, hop: &'a Hop, flow: impl FnOnce() -> u32) -> Option<&'a Hop> {
+        match hop.group() {
+            Some(group) => self.groups.get(group)?.pick(flow()),
+            None => Some(hop),
+        }
     }
 }
 
@@ -237,6 +262,12 @@ fn each<F: Frame, const ALONE: bool>(
 fn count_hop<const N: usize>(h: &mut [u8; N], ip: Ipv4) {
     const TTL: usize = HEADER_LEN + 8;
     h[TTL..TTL + 4].copy_from_slice(&ip.hop_counted());
+}
+
+/// Takes one from the hop limit.
+#[inline(always)]
+fn count_hop_v6<const N: usize>(h: &mut [u8; N]) {
+    h[HEADER_LEN + 7] -= 1;
 }
 
 /// Whether a frame that is not IPv4 is TCP or UDP over IPv6, and so not neighbour discovery.

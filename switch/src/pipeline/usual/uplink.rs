@@ -1,14 +1,14 @@
 //! The usual frame of the underlay.
 
-use super::super::OTHER;
 use super::super::batch::Batch;
-use super::{LEAST, Side, Usual, count_hop, each};
+use super::super::{LOOK_AGAIN, OTHER};
+use super::{LEAST, LEAST_V6, Side, UDP, UDP_V6, Usual, count_hop, count_hop_v6, each};
 use crate::frame::Frame;
 use encap::ethernet::HEADER_LEN;
 use encap::ip::protocol;
 use encap::ipv4;
 use encap::tunnel::{IPIP4_LEN, UsualIpip, UsualVxlan, VXLAN4_LEN};
-use encap::words::{self, Ethernet, Ipv4};
+use encap::words::{self, Ethernet, Ipv4, Ipv6};
 
 /// Octets of a frame in VXLAN at least: its outer headers, and those of an inner frame.
 const LEAST_IN_VXLAN: usize = VXLAN4_LEN + LEAST;
@@ -41,19 +41,21 @@ fn uplink_with<F: Frame, const FULL: bool, const ALONE: bool>(
 ) {
     let usual = Usual::new(batch);
     each::<F, ALONE>(frames, fates, |frame| match usual.uplink::<F, FULL>(frame) {
-        OTHER => uplink_again::<F, FULL>(batch, frame),
+        to if to >= LOOK_AGAIN => uplink_again::<F, FULL>(batch, frame, to),
         to => to,
     });
 }
 
 #[inline(never)]
-fn uplink_again<F: Frame, const FULL: bool>(batch: &Batch<'_>, frame: &mut F) -> u32 {
-    let to = if FULL { OTHER } else { Usual::new(batch).uplink::<F, true>(frame) };
-    if to == OTHER { batch.context().uplink(frame) } else { to }
+fn uplink_again<F: Frame, const FULL: bool>(batch: &Batch<'_>, frame: &mut F, mut to: u32) -> u32 {
+    if !FULL && to == LOOK_AGAIN {
+        to = Usual::new(batch).uplink::<F, true>(frame);
+    }
+    if to >= LOOK_AGAIN { batch.context().uplink(frame) } else { to }
 }
 
 impl Usual<'_> {
-    /// A frame of the underlay: the port that it leaves through, or [`OTHER`] and as it came.
+    /// A frame of the underlay: the port that it leaves through, or [`OTHER`] or [`LOOK_AGAIN`] and as it came.
     #[inline(always)]
     fn uplink<F: Frame, const FULL: bool>(&self, frame: &mut F) -> u32 {
         if !frame.is_whole() {
@@ -82,7 +84,7 @@ impl Usual<'_> {
     fn out_of_vxlan<F: Frame, const FULL: bool>(&self, frame: &mut F, outer: Ipv4) -> u32 {
         let bytes = frame.bytes_mut();
         let len = bytes.len();
-        let flags = self.tcp_flags::<FULL>(bytes, VXLAN4_LEN);
+        let flags = self.tcp_flags::<FULL>(bytes, VXLAN4_LEN + UDP);
         let Some(h) = bytes.first_chunk_mut::<LEAST_IN_VXLAN>() else { return OTHER };
         let Some(packet) = UsualVxlan::of(outer, h) else { return OTHER };
         let Some(id) = self.underlay.usual_vxlan(&packet) else { return OTHER };
@@ -92,11 +94,15 @@ impl Usual<'_> {
         let len = len - VXLAN4_LEN;
         if eth.dst() == way.local_mac {
             if eth.ethertype() != words::IPV4 {
-                return OTHER;
+                return match eth.ethertype() {
+                    words::IPV6 if FULL => self.route_v6_out_of_vxlan::<F, FULL>(frame),
+                    words::IPV6 => LOOK_AGAIN,
+                    _ => OTHER,
+                };
             }
             let ip = Ipv4::read::<HEADER_LEN, LEAST>(inner);
-            let Some(hop) = self.next_hop::<FULL>(ip, len - HEADER_LEN) else { return OTHER };
-            if len > hop.max_frame as usize || self.may_be_clamped::<FULL>(ip, flags) {
+            let Some(hop) = self.next_hop::<FULL>(ip, len - HEADER_LEN) else { return LOOK_AGAIN };
+            if len > hop.max_frame as usize || self.may_be_clamped::<FULL>(ip.protocol(), flags) {
                 return OTHER;
             }
             hop.header.write(inner);
@@ -107,8 +113,11 @@ impl Usual<'_> {
         let Some(entrance) = &way.entrance else { return OTHER };
         let side = Side::of(entrance, self.now);
         // Few frames come for the gateway through a tunnel.
-        if eth.dst() == side.gateway || !self.is_known::<FULL>(&side, eth) {
+        if eth.dst() == side.gateway {
             return OTHER;
+        }
+        if !self.is_known::<FULL>(&side, eth) {
+            return LOOK_AGAIN;
         }
         let Some(to) = self.locate::<FULL, LEAST>(&side, eth, inner) else { return OTHER };
         match self.max_frame.get(to as usize) {
@@ -116,23 +125,43 @@ impl Usual<'_> {
                 frame.pull(VXLAN4_LEN);
                 to
             }
-            _ => OTHER,
+            _ => LOOK_AGAIN,
         }
+    }
+
+    /// A packet of IPv6, TCP or UDP, to the router.
+    #[inline(always)]
+    fn route_v6_out_of_vxlan<F: Frame, const FULL: bool>(&self, frame: &mut F) -> u32 {
+        let bytes = frame.bytes_mut();
+        let flags = self.tcp_flags::<FULL>(bytes, VXLAN4_LEN + UDP_V6);
+        let Some(inner) = bytes.get_mut(VXLAN4_LEN..) else { return OTHER };
+        let len = inner.len();
+        let Some(inner) = inner.first_chunk_mut::<LEAST_V6>() else { return OTHER };
+        let ip = Ipv6::read::<HEADER_LEN, LEAST_V6>(inner);
+        let Some(hop) = self.next_hop_v6(ip, len - HEADER_LEN) else { return OTHER };
+        if len > hop.max_frame as usize || self.may_be_clamped::<FULL>(ip.next_header(), flags) {
+            return OTHER;
+        }
+        hop.header.write_addresses(inner);
+        count_hop_v6(inner);
+        frame.pull(VXLAN4_LEN);
+        hop.port.into()
     }
 
     #[inline(always)]
     fn out_of_ipip<F: Frame, const FULL: bool>(&self, frame: &mut F, outer: Ipv4) -> u32 {
         let bytes = frame.bytes_mut();
         let len = bytes.len() - UsualIpip::LEN;
-        let flags = self.tcp_flags::<FULL>(bytes, UsualIpip::LEN - HEADER_LEN);
+        let flags = self.tcp_flags::<FULL>(bytes, UsualIpip::LEN + ipv4::HEADER_LEN);
         let Some(h) = bytes.first_chunk_mut::<LEAST_IN_IPIP>() else { return OTHER };
         let packet = UsualIpip::of(outer, len);
         if self.underlay.usual_ipip(&packet).is_none() {
             return OTHER;
         }
         let ip = Ipv4::read::<{ UsualIpip::LEN }, LEAST_IN_IPIP>(h);
-        let Some(hop) = self.next_hop::<FULL>(ip, len) else { return OTHER };
-        if len + HEADER_LEN > hop.max_frame as usize || self.may_be_clamped::<FULL>(ip, flags) {
+        let Some(hop) = self.next_hop::<FULL>(ip, len) else { return LOOK_AGAIN };
+        let may_be_clamped = || self.may_be_clamped::<FULL>(ip.protocol(), flags);
+        if len + HEADER_LEN > hop.max_frame as usize || may_be_clamped() {
             return OTHER;
         }
         const AT: usize = UsualIpip::LEN - HEADER_LEN;

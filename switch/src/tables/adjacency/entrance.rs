@@ -3,7 +3,7 @@
 use super::NO_MAC_WORD;
 use crate::ids::{Location, SegmentId, TunnelId};
 use crate::tables::{Encapsulation, Guard, Port, Role, Segment, Tables, Tunnel};
-use encap::words::mac_word;
+use encap::words::{self, mac_word};
 use std::net::IpAddr;
 
 /// What is the same for all frames that come that way.
@@ -14,7 +14,7 @@ pub(crate) struct Entrance {
     pub from: u32,
     /// Seconds after which an address is forgotten.
     pub ageing: u32,
-    /// The router's MAC address if it serves the segment, as [`encap::words::Ethernet::dst`] has it.
+    /// The router's MAC address if it serves the segment, as [`words::Ethernet::dst`] has it.
     pub gateway: u64,
     /// Whether the segment has addresses that are configured.
     pub statics: bool,
@@ -24,24 +24,31 @@ pub(crate) struct Entrance {
     pub is_plain: bool,
 }
 
-/// Who is behind a port.
+/// Who is behind a port: one address of a family at most, and one at least.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Owner {
-    /// As [`encap::words::Ethernet::src`] has it.
+    /// As [`words::Ethernet::src`] has it.
     pub mac: u64,
-    /// As [`encap::words::Ipv4::src`] has it.
-    pub ip: u32,
+    /// As [`words::Ipv4::src`] has it.
+    pub v4: Option<u32>,
+    /// As [`words::Ipv6::src`] has it.
+    pub v6: Option<[u64; 2]>,
 }
 
 impl Owner {
-    /// None unless exactly one address of IPv4 is known.
+    /// None where an address cannot tell all that may be claimed.
     fn of(guard: &Guard) -> Option<Owner> {
-        let mut own = guard.addresses.iter().filter_map(|ip| match ip {
-            IpAddr::V4(ip) if !ip.is_unspecified() => Some(*ip),
-            _ => None,
-        });
-        let (Some(ip), None) = (own.next(), own.next()) else { return None };
-        Some(Owner { mac: mac_word(guard.mac.to_u64()), ip: u32::from_le_bytes(ip.octets()) })
+        let mut owner = Owner { mac: mac_word(guard.mac.to_u64()), v4: None, v6: None };
+        for ip in &guard.addresses {
+            let is_second = match ip {
+                IpAddr::V4(ip) => owner.v4.replace(u32::from_le_bytes(ip.octets())).is_some(),
+                IpAddr::V6(ip) => owner.v6.replace(words::address_words(*ip)).is_some(),
+            };
+            if ip.is_unspecified() || is_second {
+                return None;
+            }
+        }
+        (owner.v4.is_some() || owner.v6.is_some()).then_some(owner)
     }
 }
 
@@ -79,7 +86,7 @@ impl Entrance {
 #[derive(Clone, Copy, Debug)]
 #[repr(align(64))]
 pub(crate) struct WayOut {
-    /// The VTEP's own address, as [`encap::words::Ethernet::dst`] has it; none of a frame where there is no VTEP.
+    /// The VTEP's own address, as [`words::Ethernet::dst`] has it; none of a frame where there is no VTEP.
     pub local_mac: u64,
     /// Into the segment that it carries, if any.
     pub entrance: Option<Entrance>,

@@ -10,7 +10,9 @@ pub(crate) use entrance::{Entrance, Owner, WayOut};
 
 use super::exact::Exact;
 use super::slots::Slots;
-use super::{Encapsulation, NextHop, PathMtu, Port, Router, Segment, Station, Tables, Tunnel};
+use super::{
+    Encapsulation, Group, NextHop, PathMtu, Port, Router, Segment, Station, Tables, Tunnel,
+};
 use encap::ethernet::HEADER_LEN;
 use encap::tunnel::Template;
 use encap::words::{self, mac_word};
@@ -26,6 +28,8 @@ pub struct Adjacencies {
     pub(crate) entrances: Arc<[Option<Entrance>]>,
     /// By the index of the next hop.
     pub(crate) hops: Arc<[Hop]>,
+    /// By group: how flows are divided among its members.
+    pub(crate) groups: Arc<[GroupHops]>,
     /// By tunnel: how it is entered.
     pub(crate) ways_in: Arc<[WayIn]>,
     /// By tunnel: where it ends here.
@@ -67,6 +71,7 @@ struct Sources {
     tunnels: Slots<Tunnel>,
     segments: Slots<Segment>,
     next_hops: Arc<[NextHop]>,
+    groups: Arc<[Group]>,
     router: Option<Arc<Router>>,
 }
 
@@ -78,10 +83,30 @@ pub(crate) struct Hop {
     pub header: words::Ethernet,
     /// Bytes of the largest frame that goes there out of a port; 0: it does not, or not in the usual way.
     pub max_frame: u32,
-    /// The port.
+    /// The port, or the group of [`Hop::is_group`].
     pub port: u16,
     /// The tunnel that leads there, where `max_frame` is 0; beyond all of them if none does.
     pub tunnel: u16,
+}
+
+/// The members of a group.
+#[derive(Clone, Debug)]
+pub(crate) struct GroupHops {
+    hops: Box<[Hop]>,
+    group: Group,
+}
+
+impl GroupHops {
+    fn of(group: &Group, tables: &Tables) -> GroupHops {
+        let hops = group.members().iter().map(|hop| Hop::of(hop, tables)).collect();
+        GroupHops { hops, group: group.clone() }
+    }
+
+    /// That of a flow. None of them is a group.
+    #[inline(always)]
+    pub fn pick(&self, flow: u32) -> Option<&Hop> {
+        self.hops.get(self.group.member(flow)).filter(|hop| hop.group().is_none())
+    }
 }
 
 /// How frames are sent into a tunnel.
@@ -172,12 +197,14 @@ impl Adjacencies {
             tunnels: tables.tunnels.clone(),
             segments: tables.segments.clone(),
             next_hops: tables.next_hops.clone(),
+            groups: tables.groups.clone(),
             router: tables.router.clone(),
         };
         let old = &before.of;
         let (ports, tunnels) = (old.ports.is(&of.ports), old.tunnels.is(&of.tunnels));
         let (segments, router) = (old.segments.is(&of.segments), same(&old.router, &of.router));
         let hops = ports && router && Arc::ptr_eq(&old.next_hops, &of.next_hops);
+        let groups = ports && router && Arc::ptr_eq(&old.groups, &of.groups);
         let kept = |kept: bool, before: &Arc<[u32]>| kept.then(|| before.clone());
         Adjacencies {
             max_frame: kept(ports, &before.max_frame).unwrap_or_else(|| {
@@ -194,11 +221,17 @@ impl Adjacencies {
             } else {
                 of.next_hops.iter().map(|hop| Hop::of(hop, tables)).collect()
             },
+            groups: if groups {
+                before.groups.clone()
+            } else {
+                of.groups.iter().map(|group| GroupHops::of(group, tables)).collect()
+            },
             ways_in: if tunnels {
                 before.ways_in.clone()
             } else {
                 let way = |t: &Option<Arc<Tunnel>>| WayIn::of(t.as_deref()?);
-                of.tunnels.iter().map(|t| way(t).unwrap_or_default()).collect()
+                let tunnels = of.tunnels.iter().take(Hop::GROUP.into());
+                tunnels.map(|t| way(t).unwrap_or_default()).collect()
             },
             statics: if segments {
                 before.statics.clone()
@@ -223,6 +256,7 @@ impl Adjacencies {
             && of.tunnels.is(&tables.tunnels)
             && of.segments.is(&tables.segments)
             && Arc::ptr_eq(&of.next_hops, &tables.next_hops)
+            && Arc::ptr_eq(&of.groups, &tables.groups)
             && same(&of.router, &tables.router)
     }
 }
@@ -243,8 +277,19 @@ impl Tables {
 }
 
 impl Hop {
+    /// In the place of the tunnel: there is none.
+    const NONE: u16 = u16::MAX;
+    /// In the place of the tunnel: it is several next hops of equal cost.
+    const GROUP: u16 = u16::MAX - 1;
+
+    /// Which of [`Adjacencies::groups`] it is, if it is one.
+    #[inline(always)]
+    pub fn group(&self) -> Option<usize> {
+        (self.tunnel == Hop::GROUP).then_some(self.port.into())
+    }
+
     fn of(hop: &NextHop, tables: &Tables) -> Hop {
-        let none = Hop { tunnel: u16::MAX, ..Hop::default() };
+        let none = Hop { tunnel: Hop::NONE, ..Hop::default() };
         let out_of = |port: crate::PortId, dst, src| match tables.port(port) {
             Some(at) => Hop {
                 header: words::Ethernet::ipv4(dst, src),
@@ -260,7 +305,11 @@ impl Hop {
                 None => none,
             },
             NextHop::Direct { port, src, dst: Some(dst) } => out_of(port, dst, src),
-            NextHop::Tunnel(id) => Hop { tunnel: id.0, ..none },
+            NextHop::Tunnel(id) if id.0 < Hop::GROUP => Hop { tunnel: id.0, ..none },
+            NextHop::Group(group) => match u16::try_from(group) {
+                Ok(port) => Hop { tunnel: Hop::GROUP, port, ..none },
+                Err(_) => none,
+            },
             _ => none,
         }
     }

@@ -65,6 +65,12 @@ impl Fib {
         &self.v4
     }
 
+    /// That of IPv6.
+    #[inline(always)]
+    pub(crate) fn v6(&self) -> &Lpm<u128> {
+        &self.v6
+    }
+
     /// [`Fib::lookup`] as an index, beyond every table where there is no prefix.
     #[inline(always)]
     pub(super) fn index(&self, ip: IpAddr) -> usize {
