@@ -168,6 +168,8 @@ const OTHER: u32 = u32::MAX;
 const NO_HEADROOM: u32 = u32::MAX - 1;
 /// Of a frame that the quickest way has nothing for, and a closer look might.
 const LOOK_AGAIN: u32 = u32::MAX - 2;
+/// Of a packet for which there are several next hops of equal cost: a flow's is found in a place of its own.
+const GROUPED: u32 = u32::MAX - 3;
 /// What no frame has for a MAC address.
 const NO_MAC: u64 = u64::MAX;
 

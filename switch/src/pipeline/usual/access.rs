@@ -1,7 +1,7 @@
 //! The usual frame of a port.
 
 use super::super::batch::Batch;
-use super::super::{LOOK_AGAIN, NO_HEADROOM, OTHER};
+use super::super::{GROUPED, LOOK_AGAIN, NO_HEADROOM, OTHER};
 use super::{LEAST, LEAST_V6, Side, UDP, UDP_V6, Usual, count_hop, count_hop_v6, each};
 use crate::frame::Frame;
 use crate::ids::{Location, TunnelId};
@@ -42,7 +42,7 @@ fn access_with<F: Frame, const FULL: bool, const ALONE: bool>(
     let usual = Usual::new(batch);
     let side = Side::of(entrance, usual.now);
     each::<F, ALONE>(frames, fates, |frame| match usual.access::<F, FULL>(&side, frame) {
-        to if to >= LOOK_AGAIN => access_again::<F, FULL>(batch, entrance, frame, to),
+        to if to >= GROUPED => access_again::<F, FULL>(batch, entrance, frame, to),
         to => to,
     });
 }
@@ -58,31 +58,34 @@ fn access_again<F: Frame, const FULL: bool>(
         let usual = Usual::new(batch);
         to = usual.access::<F, true>(&Side::of(entrance, usual.now), frame);
     }
+    if to == GROUPED {
+        to = Usual::new(batch).route::<F, true, true>(frame);
+    }
     match to {
-        OTHER | LOOK_AGAIN => batch.context().access(frame),
+        OTHER | LOOK_AGAIN | GROUPED => batch.context().access(frame),
         NO_HEADROOM => batch.context().note_no_headroom(),
         port => port,
     }
 }
 
 impl Usual<'_> {
-    /// A frame of a port: the port that it leaves through, or [`OTHER`] or [`LOOK_AGAIN`] and as it came, or
-    /// [`NO_HEADROOM`].
+    /// A frame of a port: the port that it leaves through, or [`OTHER`], [`LOOK_AGAIN`] or [`GROUPED`] and as
+    /// it came, or [`NO_HEADROOM`].
     ///
     /// Without `FULL` nobody owns the port and no address is configured. What is not where it would rather be
-    /// in the FDB or the FIB, routed IPv6 and next hops of equal cost are to be looked at again with it.
+    /// in the FDB or the FIB, and routed IPv6, are to be looked at again with it.
     #[inline(always)]
     fn access<F: Frame, const FULL: bool>(&self, side: &Side, frame: &mut F) -> u32 {
         if !frame.is_whole() {
             return OTHER;
         }
-        let bytes = frame.bytes_mut();
+        let bytes = frame.bytes();
         let len = bytes.len();
-        let Some(h) = bytes.first_chunk_mut::<LEAST>() else { return OTHER };
+        let Some(h) = bytes.first_chunk::<LEAST>() else { return OTHER };
         let eth = Ethernet::read(h);
         if FULL
             && let Some(owner) = &side.owner
-            && (eth.src() != owner.mac || !speaks_for(owner, eth, frame.bytes()))
+            && (eth.src() != owner.mac || !speaks_for(owner, eth, bytes))
         {
             return OTHER;
         }
@@ -90,7 +93,6 @@ impl Usual<'_> {
             return LOOK_AGAIN;
         }
         if eth.dst() != side.gateway {
-            let Some(h) = frame.bytes().first_chunk::<LEAST>() else { return OTHER };
             let Some(to) = self.locate::<FULL, LEAST>(side, eth, h) else { return OTHER };
             return match self.max_frame.get(to as usize) {
                 Some(&max) if len <= max as usize && to != side.from => to,
@@ -99,16 +101,17 @@ impl Usual<'_> {
             };
         }
         match eth.ethertype() {
-            words::IPV4 => self.route::<F, FULL>(frame),
+            words::IPV4 => self.route::<F, FULL, false>(frame),
             words::IPV6 if FULL => self.route_v6::<F, FULL>(frame),
             words::IPV6 => LOOK_AGAIN,
             _ => OTHER,
         }
     }
 
-    /// A packet of IPv4 to the router: onward out of a port or into a tunnel.
+    /// A packet of IPv4 to the router: onward out of a port or into a tunnel. Without `GROUPS` it is
+    /// [`GROUPED`] and as it came where there are several next hops of equal cost.
     #[inline(always)]
-    fn route<F: Frame, const FULL: bool>(&self, frame: &mut F) -> u32 {
+    fn route<F: Frame, const FULL: bool, const GROUPS: bool>(&self, frame: &mut F) -> u32 {
         let bytes = frame.bytes_mut();
         let len = bytes.len();
         let Some(h) = bytes.first_chunk_mut::<LEAST>() else { return OTHER };
@@ -121,9 +124,10 @@ impl Usual<'_> {
             return OTHER;
         }
         let Some(h) = bytes.first_chunk_mut::<LEAST>() else { return OTHER };
-        let hop = if FULL {
-            let flow = || flow::hash_plain(ip, ports(h));
-            let Some(hop) = self.of_group(hop, flow) else { return OTHER };
+        let hop = if GROUPS {
+            let Some(hop) = self.of_group(hop, || flow::hash_plain(ip, ports(h))) else {
+                return OTHER;
+            };
             hop
         } else {
             hop
@@ -134,7 +138,7 @@ impl Usual<'_> {
             return hop.port.into();
         }
         let Some(way) = self.ways_in.get(usize::from(hop.tunnel)) else {
-            return if hop.group().is_some() { LOOK_AGAIN } else { OTHER };
+            return if hop.group().is_some() { GROUPED } else { OTHER };
         };
         if hop.max_frame != 0 {
             return OTHER;
