@@ -25,14 +25,14 @@ fn main() -> ExitCode {
             let name = args.next().expect("--path NAME [BATCH]");
             let batch = args.next().map_or(VECTOR, |n| n.parse().expect("--path NAME BATCH"));
             let wanted = |s: &&Scenario| s.name() == name;
-            let scenario = scenario::ALL.iter().find(wanted).expect("a path of the table");
+            let scenario = scenario::every().find(wanted).expect("a path of the table");
             Rig::new((scenario.build)(packets::FRAME)).run(COUNTED, batch, &Headers::Warm);
             ExitCode::SUCCESS
         }
         Some("--clocks") => {
             let batch = args.next().map_or(VECTOR, |n| n.parse().expect("--clocks BATCH"));
             let wanted = args.next().unwrap_or_default();
-            for scenario in scenario::ALL.iter().filter(|s| s.name().contains(&wanted)) {
+            for scenario in scenario::every().filter(|s| s.name().contains(&wanted)) {
                 let mut rig = Rig::new((scenario.build)(packets::FRAME));
                 rig.run(TIMED, batch, &Headers::Warm);
                 let [low, median] = [0.02, 0.5].map(|part| rig.quantile(part).unwrap_or_default());

@@ -3,14 +3,15 @@
 
 use encap::Mac;
 use encap::tunnel::OuterHeader;
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::net::Ipv4Addr;
 use std::sync::Arc;
 use switch::tables::{
-    Egress, Encapsulation, Fib, Group, Guard, Neighbor, Neighbors, NextHop, PortPolicy, Segment,
-    Storm, Tunnel, UplinkVlan,
+    Egress, Encapsulation, Fib, Group, Neighbor, Neighbors, NextHop, PortPolicy, Segment, Storm,
+    Tunnel, UplinkVlan,
 };
 use switch::{Location, PortId, Tables, TunnelId};
 
+use crate::guarded::{guarded, own_v6};
 use crate::packets::{self, ETH, FRAME, IPV6, VXLAN};
 use crate::rig::{Setup, Vary};
 use crate::scenario::{
@@ -90,32 +91,21 @@ fn tunnel(tables: &mut Tables) -> &mut Tunnel {
     Arc::make_mut(tables.tunnels[0].as_mut().expect("the first one"))
 }
 
-fn own6() -> Ipv6Addr {
-    "fd00::2".parse().expect("an address")
-}
-
 /// IPv6 from one station to another, in the shortest frame.
 fn bridge6() -> Setup {
     let to = "fd00::3".parse().expect("an address");
-    let frame = packets::udp6(FRAME, source(0), station(0), own6(), to);
+    let frame = packets::udp6(FRAME, source(0), station(0), own_v6(), to);
     Setup { frame, vary: same_again(), ..bridge(FRAME, 1) }
 }
 
-fn guard(setup: &mut Setup, on: bool) {
-    let addresses = vec![SOURCE.into(), own6().into()];
-    policy(&mut setup.tables, POD).guard = on.then(|| Guard { mac: source(0), addresses });
-}
-
 fn guard_v4(on: bool) -> Setup {
-    let mut setup = bridge(FRAME, 1);
-    guard(&mut setup, on);
-    setup
+    let setup = bridge(FRAME, 1);
+    if on { guarded(setup) } else { setup }
 }
 
 fn guard_v6(on: bool) -> Setup {
-    let mut setup = bridge6();
-    guard(&mut setup, on);
-    setup
+    let setup = bridge6();
+    if on { guarded(setup) } else { setup }
 }
 
 fn fixed(on: bool) -> Setup {
@@ -289,7 +279,7 @@ fn ipip6(configured: bool, own: bool) -> Setup {
     let prefix = "fd01::/64".parse().expect("a prefix");
     tables.fib = Fib::build(&[(prefix, 0)]);
     tables.next_hops = [NextHop::Tunnel(TunnelId(0))].into();
-    let mut frame = packets::udp6(FRAME + IPV6, source(0), ROUTER, own6(), to);
+    let mut frame = packets::udp6(FRAME + IPV6, source(0), ROUTER, own_v6(), to);
     // What is inside is of no importance to who does not look.
     frame[ETH + 6] = 41;
     if own {

@@ -6,6 +6,7 @@ pub mod churn;
 pub mod cores;
 pub mod costs;
 pub mod guard;
+pub mod guarded;
 pub mod headers;
 pub mod heap;
 pub mod packets;

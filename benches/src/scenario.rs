@@ -10,6 +10,7 @@ use switch::tables::{
 };
 use switch::{Fdb, Location, PortId, SegmentId, Tables, TunnelId};
 
+use crate::guarded;
 use crate::packets::{self, ETH, IPV4, Sequence, VXLAN};
 use crate::rig::{Setup, Vary};
 
@@ -53,7 +54,12 @@ pub const ALL: &[Scenario] = &[
     row("IPIP decap", "10,000 routes", 219.0, 65.0, |len| ipip_decap(len, 10_000)),
 ];
 
-const fn row(
+/// All rows, and those of guarded pods.
+pub fn every() -> impl Iterator<Item = &'static Scenario> {
+    ALL.iter().chain(guarded::ROWS)
+}
+
+pub(crate) const fn row(
     path: &'static str,
     size: &'static str,
     vpp: f64,
@@ -332,7 +338,7 @@ pub(crate) fn vxlan_to_bridge(len: usize, n: u32) -> Setup {
     }
 }
 
-fn ipip_encap(len: usize, n: u32) -> Setup {
+pub(crate) fn ipip_encap(len: usize, n: u32) -> Setup {
     let mut tables = tables();
     add_ipip(&mut tables);
     tables.fib = fib(n, |_| 0);
