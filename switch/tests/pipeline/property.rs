@@ -466,9 +466,11 @@ fn usual() -> BoxedStrategy<Vec<u8>> {
     let rest = (select(vec![64u8, 2, 1, 0]), any::<u8>(), any::<(u16, u16)>(), 0usize..1600);
     (pods, to, dst, rest, 0u8..10, any::<(bool, u8)>())
         .prop_map(move |(from, to, dst, (ttl, tos, ports, len), kind, (fits, outer_tos))| {
+            // Now and then another's address.
+            let own = if outer_tos & 0x0c == 0 { from.1 ^ 1 } else { from.1 };
             let src = match dst {
-                IpAddr::V4(_) => IpAddr::V4(Ipv4Addr::new(10, 244, 1, from.1)),
-                IpAddr::V6(_) => format!("fd00:10:244:1::{}", from.1).parse().unwrap(),
+                IpAddr::V4(_) => IpAddr::V4(Ipv4Addr::new(10, 244, 1, own)),
+                IpAddr::V6(_) => format!("fd00:10:244:1::{own}").parse().unwrap(),
             };
             let packet = Packet::new(pod(from), src, to, dst).ttl(ttl).tos(tos);
             let data = vec![0x5a; len];
