@@ -4,7 +4,8 @@
 //! path is run under callgrind, which counts what [`podswitch_benches::rig`] forwards with.
 //!
 //! `--clocks [BATCH [PATH]]` prints clocks instead, the fiftieth that was fastest and the median: to
-//! run two builds in turn on a busy machine. `--costs` prints which part of its way needs how many of a
+//! run two builds in turn on a busy machine. With `cold` for a batch it is of 256, its headers written by
+//! another core just before. `--costs` prints which part of its way needs how many of a
 //! packet's instructions, path by path.
 
 use podswitch_benches::headers::Headers;
@@ -30,11 +31,15 @@ fn main() -> ExitCode {
             ExitCode::SUCCESS
         }
         Some("--clocks") => {
-            let batch = args.next().map_or(VECTOR, |n| n.parse().expect("--clocks BATCH"));
+            let load = args.next().unwrap_or_else(|| VECTOR.to_string());
+            let (batch, headers) = match load.as_str() {
+                "cold" => (VECTOR, Headers::cold()),
+                batch => (batch.parse().expect("--clocks BATCH"), Headers::Warm),
+            };
             let wanted = args.next().unwrap_or_default();
             for scenario in scenario::every().filter(|s| s.name().contains(&wanted)) {
                 let mut rig = Rig::new((scenario.build)(packets::FRAME));
-                rig.run(TIMED, batch, &Headers::Warm);
+                rig.run(TIMED, batch, &headers);
                 let [low, median] = [0.02, 0.5].map(|part| rig.quantile(part).unwrap_or_default());
                 let bar = scenario.at_most;
                 println!("{:<32} {low:>7.1} {median:>7.1} {bar:>6.0}", scenario.name());

@@ -51,18 +51,16 @@ impl<'a> Batch<'a> {
     /// The only frame of a batch.
     #[inline(always)]
     fn forward_alone<I: Io>(&self, batch: &mut Vec<I::Frame>, io: &mut I) {
-        let mut fates = [OTHER];
-        match self.port.role {
-            Role::Access(_) => usual::access::<_, true>(self, batch, &mut fates),
-            Role::Uplink => usual::uplink::<_, true>(self, batch, &mut fates),
-        }
-        match fates {
-            [port] if port != OTHER && self.sends_at_once() => {
-                if let Some(frame) = batch.pop() {
-                    io.send(PortId(port as u16), frame);
-                }
-            }
-            _ => self.finish(batch, &fates, &mut self.worker.outlet(self.tables, self.now, io)),
+        let [frame] = &mut batch[..] else { return };
+        let to = match self.port.role {
+            Role::Access(_) => usual::access_alone(self, frame),
+            Role::Uplink => usual::uplink_alone(self, frame),
+        };
+        if to == OTHER || !self.sends_at_once() {
+            let out = &mut self.worker.outlet(self.tables, self.now, io);
+            self.finish(batch, &[to], out);
+        } else if let Some(frame) = batch.pop() {
+            io.send(PortId(to as u16), frame);
         }
     }
 
@@ -85,11 +83,11 @@ impl<'a> Batch<'a> {
             Role::Access(_) if self.tables.fib.is_large() => {
                 for (frames, fates) in batch.chunks_mut(AHEAD).zip(fates.chunks_mut(AHEAD)) {
                     touch(&self.tables.fib, frames);
-                    usual::access::<_, false>(self, frames, fates);
+                    usual::access(self, frames, fates);
                 }
             }
-            Role::Access(_) => usual::access::<_, false>(self, batch, fates),
-            Role::Uplink => usual::uplink::<_, false>(self, batch, fates),
+            Role::Access(_) => usual::access(self, batch, fates),
+            Role::Uplink => usual::uplink(self, batch, fates),
         }
         match *fates {
             _ if self.tables.offload => self.finish(batch, fates, out),

@@ -39,13 +39,19 @@ pub(super) struct Wait {
 }
 
 /// What a worker is asking for.
-#[derive(Default)]
 pub(super) struct Resolver {
     pending: RefCell<Vec<Pending>>,
     /// An answer was heard in this batch.
     heard: Cell<bool>,
-    /// The millisecond before which there is nothing to do, unless an answer is heard.
+    /// The millisecond before which there is nothing to do, unless an answer is heard; the end of time when
+    /// nothing is pending.
     due: Cell<u64>,
+}
+
+impl Default for Resolver {
+    fn default() -> Resolver {
+        Resolver { pending: RefCell::default(), heard: Cell::default(), due: Cell::new(u64::MAX) }
+    }
 }
 
 struct Pending {
@@ -61,7 +67,7 @@ struct Pending {
 
 impl Resolver {
     fn is_idle(&self, now: u64) -> bool {
-        !self.heard.get() && (self.pending.borrow().is_empty() || now < self.due.get())
+        !self.heard.get() && now < self.due.get()
     }
 
     /// Notes that a neighbour must be asked for; its place in the list, unless that is full.
@@ -153,7 +159,7 @@ impl Worker {
         }
         let next = self.resolver.pending.borrow().iter().map(|p| p.due).min();
         // Another worker may hear the answer: look every few milliseconds.
-        self.resolver.due.set(next.unwrap_or(u64::MAX).min(now.0 + 5));
+        self.resolver.due.set(next.map_or(u64::MAX, |next| next.min(now.0 + 5)));
     }
 
     /// Does what is due for one neighbour; whether it is done with.

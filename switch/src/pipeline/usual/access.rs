@@ -2,7 +2,7 @@
 
 use super::super::batch::Batch;
 use super::super::{GROUPED, LOOK_AGAIN, NO_HEADROOM, OTHER};
-use super::{LEAST, LEAST_V6, Side, UDP, UDP_V6, Usual, count_hop, count_hop_v6, each};
+use super::{LEAST, LEAST_V6, Side, UDP, UDP_V6, Usual, count_hop, count_hop_v6};
 use crate::frame::Frame;
 use crate::ids::{Location, TunnelId};
 use crate::tables::{Entrance, Owner, WayIn};
@@ -15,25 +15,36 @@ use encap::words::{self, Ethernet, Ipv4, Ipv6};
 const TUNNELS: u32 = Location::Tunnel(TunnelId(0)).to_bits();
 
 /// The frames of a port: for each the port that it leaves through, or [`OTHER`] of one that is not simply sent.
-/// `ALONE`: there is one of them.
 #[inline(always)]
-pub(in crate::pipeline) fn access<F: Frame, const ALONE: bool>(
+pub(in crate::pipeline) fn access<F: Frame>(
     batch: &Batch<'_>,
     frames: &mut [F],
     fates: &mut [u32],
 ) {
     match batch.entrance() {
         Some(entrance) if entrance.is_plain && batch.is_plain() => {
-            access_with::<F, false, ALONE>(batch, entrance, frames, fates);
+            access_with::<F, false>(batch, entrance, frames, fates);
         }
-        Some(entrance) => access_with::<F, true, ALONE>(batch, entrance, frames, fates),
+        Some(entrance) => access_with::<F, true>(batch, entrance, frames, fates),
         None => batch.access_all(frames, fates),
+    }
+}
+
+/// The same of one frame: nothing is made ready but what it comes to.
+#[inline(always)]
+pub(in crate::pipeline) fn access_alone<F: Frame>(batch: &Batch<'_>, frame: &mut F) -> u32 {
+    match batch.entrance() {
+        Some(entrance) if entrance.is_plain && batch.is_plain() => {
+            access_one::<F, false>(batch, entrance, frame)
+        }
+        Some(entrance) => access_one::<F, true>(batch, entrance, frame),
+        None => batch.context().access(frame),
     }
 }
 
 /// In a function of its own, in which there is nothing but the quick way: what is called is out of its way.
 #[inline(never)]
-fn access_with<F: Frame, const FULL: bool, const ALONE: bool>(
+fn access_with<F: Frame, const FULL: bool>(
     batch: &Batch<'_>,
     entrance: &Entrance,
     frames: &mut [F],
@@ -41,10 +52,26 @@ fn access_with<F: Frame, const FULL: bool, const ALONE: bool>(
 ) {
     let usual = Usual::new(batch);
     let side = Side::of(entrance, usual.now);
-    each::<F, ALONE>(frames, fates, |frame| match usual.access::<F, FULL>(&side, frame) {
+    for (frame, to) in frames.iter_mut().zip(fates) {
+        *to = match usual.access::<F, FULL>(&side, frame) {
+            to if to >= GROUPED => access_again::<F, FULL>(batch, entrance, frame, to),
+            to => to,
+        };
+    }
+}
+
+/// As above.
+#[inline(never)]
+fn access_one<F: Frame, const FULL: bool>(
+    batch: &Batch<'_>,
+    entrance: &Entrance,
+    frame: &mut F,
+) -> u32 {
+    let usual = Usual::new(batch);
+    match usual.access::<F, FULL>(&Side::of(entrance, usual.now), frame) {
         to if to >= GROUPED => access_again::<F, FULL>(batch, entrance, frame, to),
         to => to,
-    });
+    }
 }
 
 #[inline(never)]

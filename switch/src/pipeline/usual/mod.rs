@@ -14,8 +14,8 @@
 mod access;
 mod uplink;
 
-pub(super) use access::access;
-pub(super) use uplink::uplink;
+pub(super) use access::{access, access_alone};
+pub(super) use uplink::{uplink, uplink_alone};
 
 use super::batch::Batch;
 use super::packet::{is_ordinary, is_ordinary_v6};
@@ -237,23 +237,6 @@ impl<'a> Usual<'a> {
             Some(group) => self.groups.get(group)?.pick(flow()),
             None => Some(hop),
         }
-    }
-}
-
-/// What becomes of each frame. Of one that is `ALONE` nothing is made ready but what it comes to: with many to
-/// come, everything is.
-#[inline(always)]
-fn each<F: Frame, const ALONE: bool>(
-    frames: &mut [F],
-    fates: &mut [u32],
-    mut fate: impl FnMut(&mut F) -> u32,
-) {
-    if ALONE {
-        if let ([frame], [to]) = (frames, fates) {
-            *to = fate(frame);
-        }
-    } else {
-        frames.iter_mut().zip(fates).for_each(|(frame, to)| *to = fate(frame));
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::super::batch::Batch;
 use super::super::{LOOK_AGAIN, OTHER};
-use super::{LEAST, LEAST_V6, Side, UDP, UDP_V6, Usual, count_hop, count_hop_v6, each};
+use super::{LEAST, LEAST_V6, Side, UDP, UDP_V6, Usual, count_hop, count_hop_v6};
 use crate::frame::Frame;
 use encap::ethernet::HEADER_LEN;
 use encap::ip::protocol;
@@ -15,35 +15,73 @@ const LEAST_IN_VXLAN: usize = VXLAN4_LEN + LEAST;
 /// The headers of an IPv4 packet in IPv4.
 const LEAST_IN_IPIP: usize = IPIP4_LEN + ipv4::HEADER_LEN;
 
-/// The frames of the underlay, for each the port that it leaves through, or [`OTHER`] of one that is not simply
-/// sent. `ALONE`: there is one of them.
+/// The frames of the underlay: for each the port that it leaves through, or [`OTHER`] of one that is not simply
+/// sent.
 #[inline(always)]
-pub(in crate::pipeline) fn uplink<F: Frame, const ALONE: bool>(
+pub(in crate::pipeline) fn uplink<F: Frame>(
     batch: &Batch<'_>,
     frames: &mut [F],
     fates: &mut [u32],
 ) {
-    if !batch.is_prepared() || batch.tables.vlan.is_some() || batch.port.policy.guard.is_some() {
-        batch.uplink_all(frames, fates);
-    } else if batch.is_plain() && !batch.clamps_mss() && batch.tables.adjacencies.statics.is_empty()
-    {
-        uplink_with::<F, false, ALONE>(batch, frames, fates);
-    } else {
-        uplink_with::<F, true, ALONE>(batch, frames, fates);
+    match Look::of(batch) {
+        Look::Quick => uplink_with::<F, false>(batch, frames, fates),
+        Look::Full => uplink_with::<F, true>(batch, frames, fates),
+        Look::General => batch.uplink_all(frames, fates),
+    }
+}
+
+/// The same of one frame: nothing is made ready but what it comes to.
+#[inline(always)]
+pub(in crate::pipeline) fn uplink_alone<F: Frame>(batch: &Batch<'_>, frame: &mut F) -> u32 {
+    match Look::of(batch) {
+        Look::Quick => uplink_one::<F, false>(batch, frame),
+        Look::Full => uplink_one::<F, true>(batch, frame),
+        Look::General => batch.context().uplink(frame),
+    }
+}
+
+/// How closely the frames of the underlay are looked at.
+enum Look {
+    Quick,
+    Full,
+    /// They all take the general way.
+    General,
+}
+
+impl Look {
+    #[inline(always)]
+    fn of(batch: &Batch<'_>) -> Look {
+        let is_unusual = batch.tables.vlan.is_some() || batch.port.policy.guard.is_some();
+        if !batch.is_prepared() || is_unusual {
+            Look::General
+        } else if batch.is_plain()
+            && !batch.clamps_mss()
+            && batch.tables.adjacencies.statics.is_empty()
+        {
+            Look::Quick
+        } else {
+            Look::Full
+        }
     }
 }
 
 #[inline(never)]
-fn uplink_with<F: Frame, const FULL: bool, const ALONE: bool>(
-    batch: &Batch<'_>,
-    frames: &mut [F],
-    fates: &mut [u32],
-) {
+fn uplink_with<F: Frame, const FULL: bool>(batch: &Batch<'_>, frames: &mut [F], fates: &mut [u32]) {
     let usual = Usual::new(batch);
-    each::<F, ALONE>(frames, fates, |frame| match usual.uplink::<F, FULL>(frame) {
+    for (frame, to) in frames.iter_mut().zip(fates) {
+        *to = match usual.uplink::<F, FULL>(frame) {
+            to if to >= LOOK_AGAIN => uplink_again::<F, FULL>(batch, frame, to),
+            to => to,
+        };
+    }
+}
+
+#[inline(never)]
+fn uplink_one<F: Frame, const FULL: bool>(batch: &Batch<'_>, frame: &mut F) -> u32 {
+    match Usual::new(batch).uplink::<F, FULL>(frame) {
         to if to >= LOOK_AGAIN => uplink_again::<F, FULL>(batch, frame, to),
         to => to,
-    });
+    }
 }
 
 #[inline(never)]
