@@ -37,7 +37,7 @@ pub struct Adjacencies {
     pub(crate) statics: Arc<Statics>,
 }
 
-/// Where stations are whose place is configured, of all segments, as [`Location::to_bits`].
+/// Where stations are whose place is configured, of all segments, as [`crate::Location::to_bits`].
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Statics(Exact<0>);
 
@@ -83,7 +83,7 @@ pub(crate) struct Hop {
     pub header: words::Ethernet,
     /// Bytes of the largest frame that goes there out of a port; 0: it does not, or not in the usual way.
     pub max_frame: u32,
-    /// The port, or the group of [`Hop::is_group`].
+    /// The port, or the group that [`Hop::group`] says.
     pub port: u16,
     /// The tunnel that leads there, where `max_frame` is 0; beyond all of them if none does.
     pub tunnel: u16,
