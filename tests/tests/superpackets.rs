@@ -2,7 +2,7 @@
 //! device as the other end, and tshark's opinion.
 
 use podswitch_tests::{
-    Capture, Daemon, Lab, Netns, Node, Pod, Way, Wire, exchange, iperf, ping, tool,
+    Capture, Daemon, Lab, Netns, Node, Pod, Way, Wire, exchange, iperf, ping, run, tool,
 };
 use serde_json::json;
 
@@ -35,7 +35,11 @@ impl Pair {
         prepare: impl Fn(&Netns),
     ) -> Pair {
         let (wire, netns, peer) = (Wire::new(lab), lab.netns("n1"), lab.netns("k2"));
-        wire.plug(&netns, "uplink0");
+        let end = wire.plug(&netns, "uplink0");
+        // A cable has an order. A veth hands packets to a queue of the sender's CPU, and what a queueing
+        // discipline lets go later comes from another one.
+        let steer = format!("echo 1 > /sys/class/net/{end}/queues/rx-0/rps_cpus");
+        run(&["ip", "netns", "exec", wire.netns.name(), "sh", "-c", &steer]).success();
         prepare(&netns);
         wire.plug_kernel(&peer, "eth0", &["192.0.2.2/24", "2001:db8::2/64"]);
         let (ours, theirs) =
