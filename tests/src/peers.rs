@@ -82,7 +82,8 @@ pub fn exchange(one: (&Netns, &str), other: (&Netns, &str)) {
     }
 }
 
-/// A TCP stream of 64 MB with iperf3, or of one second where `options`, which the client gets, say how fast.
+/// A TCP stream of 64 MB with iperf3; where `options`, which the client gets, say how fast, of one second, and
+/// where they say how long, of that.
 /// Gives its report.
 #[track_caller]
 pub fn iperf(client: &Netns, server: &Netns, address: &str, options: &str) -> Value {
@@ -90,7 +91,11 @@ pub fn iperf(client: &Netns, server: &Netns, address: &str, options: &str) -> Va
     wait_until("iperf3 listens", Duration::from_secs(5), || {
         server.sh("ss -Hltn").contains(":5201 ")
     });
-    let end = if options.contains("--bitrate") { "--time 1" } else { "--bytes 64M" };
+    let end = match options {
+        _ if options.contains("--time") => "",
+        _ if options.contains("--bitrate") => "--time 1",
+        _ => "--bytes 64M",
+    };
     let text = client.sh(&format!("iperf3 --client {address} {end} --json {options}"));
     listener.end();
     let report: Value = serde_json::from_str(&text).expect("iperf3 prints JSON");
