@@ -100,18 +100,15 @@ pub const fn hash_plain(header: words::Ipv4, ports: [u8; 4]) -> u32 {
 /// [`hash_ipv6`] of a packet without extension headers that begins with ports, which are given.
 #[inline(always)]
 pub const fn hash_plain_ipv6(header: words::Ipv6, ports: [u8; 4]) -> u32 {
-    let ([s0, s1], [d0, d1]) = (header.src(), header.dst());
-    finish(
-        hash_addresses([s0.swap_bytes(), s1.swap_bytes(), d0.swap_bytes(), d1.swap_bytes()]),
-        header.next_header(),
-        u32::from_be_bytes(ports),
-    )
+    finish(hash_addresses(header), header.next_header(), u32::from_be_bytes(ports))
 }
 
-/// Of both addresses of IPv6, in four words.
+/// Of both addresses.
 #[inline(always)]
-const fn hash_addresses(words: [u64; 4]) -> u64 {
-    mix(words[0] ^ K0, words[2] ^ K1) ^ mix(words[1] ^ K1, words[3] ^ K2)
+const fn hash_addresses(header: words::Ipv6) -> u64 {
+    let ([s0, s1], [d0, d1]) = (header.src(), header.dst());
+    mix(s0.swap_bytes() ^ K0, d0.swap_bytes() ^ K1)
+        ^ mix(s1.swap_bytes() ^ K1, d1.swap_bytes() ^ K2)
 }
 
 /// The hash of the flow of an IPv6 packet; 0 if it is shorter than a header.
@@ -122,19 +119,7 @@ pub fn hash_ipv6(packet: &[u8]) -> u32 {
     let Some(h) = packet.first_chunk::<{ ipv6::HEADER_LEN }>() else {
         return 0;
     };
-    let word = |i: usize| {
-        u64::from_be_bytes([
-            h[i],
-            h[i + 1],
-            h[i + 2],
-            h[i + 3],
-            h[i + 4],
-            h[i + 5],
-            h[i + 6],
-            h[i + 7],
-        ])
-    };
-    let addrs = hash_addresses([8, 16, 24, 32].map(word));
+    let addrs = hash_addresses(words::Ipv6::read::<0, { ipv6::HEADER_LEN }>(h));
     let (protocol, ports) = match h[6] {
         p @ (protocol::TCP | protocol::UDP) => (p, ports_at(packet, ipv6::HEADER_LEN)),
         _ => match ipv6::upper_layer(packet) {

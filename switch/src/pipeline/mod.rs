@@ -266,7 +266,7 @@ impl Worker {
             millis: now.0,
             router_mac: tables.router.as_ref().map_or(NO_MAC, |r| r.mac.to_u64()),
             router: tables.router.as_ref().map_or(Mac::ZERO, |r| r.mac),
-            clamp_mss: tables.router.as_ref().is_some_and(|r| r.clamp_mss),
+            clamp_mss: tables.clamps_mss(),
         }
     }
 }

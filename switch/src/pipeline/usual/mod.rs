@@ -1,5 +1,6 @@
 //! The way of the usual frame: one whole packet in one segment, from a station that is known, to one that is
-//! known or to the router, IPv4 without options or padding where it is routed or out of a tunnel.
+//! known or to the router; where it is routed or out of a tunnel, IPv4 without options or padding, or TCP or UDP
+//! right behind an IPv6 header.
 //!
 //! It goes straight through, with what it needs in registers and [`crate::tables::Adjacencies`], and nothing of it is
 //! written before all of it is known to be in order. Any other frame is left as it came, for the general
@@ -105,11 +106,6 @@ impl Batch<'_> {
         self.tables.fib.v4().is_plain()
     }
 
-    #[inline(always)]
-    fn clamps_mss(&self) -> bool {
-        self.tables.router.as_ref().is_some_and(|router| router.clamp_mss)
-    }
-
     /// All of them by the general way.
     #[inline(never)]
     fn access_all<F: Frame>(&self, frames: &mut [F], fates: &mut [u32]) {
@@ -142,7 +138,7 @@ impl<'a> Usual<'a> {
             plain_fib: batch.tables.fib.v4().view(),
             paths: PathMtu::any_known(),
             fdb: batch.worker.fdb.view(),
-            clamp_mss: batch.clamps_mss(),
+            clamp_mss: batch.tables.clamps_mss(),
             now: batch.now.seconds(),
         }
     }

@@ -55,7 +55,7 @@ impl Look {
         if !batch.is_prepared() || is_unusual {
             Look::General
         } else if batch.is_plain()
-            && !batch.clamps_mss()
+            && !batch.tables.clamps_mss()
             && batch.tables.adjacencies.statics.is_empty()
         {
             Look::Quick

@@ -55,7 +55,6 @@ impl Owner {
 impl Entrance {
     fn to(segment: &Segment, from: Location, owner: Option<Owner>, tables: &Tables) -> Entrance {
         let statics = !segment.statics.is_empty();
-        let clamps_mss = tables.router.as_ref().is_some_and(|router| router.clamp_mss);
         Entrance {
             segment: segment.id,
             from: from.to_bits(),
@@ -63,7 +62,7 @@ impl Entrance {
             gateway: tables.gateway(segment),
             statics,
             owner,
-            is_plain: owner.is_none() && !statics && !clamps_mss,
+            is_plain: owner.is_none() && !statics && !tables.clamps_mss(),
         }
     }
 

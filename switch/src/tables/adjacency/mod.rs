@@ -267,6 +267,12 @@ fn same<T>(a: &Option<Arc<T>>, b: &Option<Arc<T>>) -> bool {
 }
 
 impl Tables {
+    /// Whether the maximum segment size that a SYN offers may have to be lowered.
+    #[inline(always)]
+    pub(crate) fn clamps_mss(&self) -> bool {
+        self.router.as_ref().is_some_and(|router| router.clamp_mss)
+    }
+
     /// The router's MAC address in a segment, as [`words::Ethernet::dst`] has it.
     pub(crate) fn gateway(&self, segment: &Segment) -> u64 {
         match &self.router {
