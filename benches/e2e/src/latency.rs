@@ -1,5 +1,6 @@
 //! UDP requests and responses between two pods of one node, beside the kernel's bridge: client, server,
-//! switch and, in the loaded case, a stream between two other pods share the machine's CPUs.
+//! switch and, in the loaded case, a stream between two other pods share the machine's CPUs. And the first
+//! packet after a silence, one way.
 
 use std::net::{Ipv4Addr, UdpSocket};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -10,15 +11,15 @@ use hdrhistogram::Histogram;
 use podswitch_pktgen::engine::{self, Limits};
 use podswitch_pktgen::load::{Ends, HEADERS, Load, Mac, Sizes};
 use podswitch_pktgen::measure::{Plan, measure};
-use podswitch_pktgen::place::Place;
+use podswitch_pktgen::place::{self, Place};
 use podswitch_pktgen::plot;
 use podswitch_pktgen::report::Latency;
 use podswitch_pktgen::sink;
 use podswitch_tests::{Lab, Netns};
 use serde::Serialize;
 
-use crate::Options;
 use crate::pods::{Pod, Pods};
+use crate::{Options, SENDER_CPU};
 
 /// Bytes of a request, and of its response.
 const PAYLOAD: usize = 32;
@@ -36,19 +37,22 @@ pub enum Beside {
     Nothing,
     /// A stream of 64-byte frames between two other pods.
     Load,
-    /// Nothing, and a pause before each request: the first packet after idle.
+    /// Nothing, and a pause before each request, after which client, server and switch are to be woken.
     Pause,
+    /// The same pause, and a datagram one way, whose receiver is awake: the first packet after idle, of which
+    /// the switch alone makes what it takes.
+    First,
 }
 
-/// Round-trip times through one switch.
+/// Times through one switch.
 #[derive(Debug, Serialize)]
 pub struct Cell {
     /// The switch.
     pub switch: String,
     /// What happened beside.
     pub beside: Beside,
-    /// Microseconds from request to response, over all rounds.
-    pub round_trip: Latency,
+    /// Microseconds from request to response, or of [`Beside::First`] one way, over all rounds.
+    pub time: Latency,
     /// Requests without an answer.
     pub unanswered: u64,
 }
@@ -57,7 +61,7 @@ pub struct Cell {
 pub fn run(lab: &Lab, options: &Options) -> anyhow::Result<Vec<Cell>> {
     let switches = Pods::behind_each(lab, options);
     let mut cells = Vec::new();
-    for beside in [Beside::Nothing, Beside::Load, Beside::Pause] {
+    for beside in [Beside::Nothing, Beside::Load, Beside::Pause, Beside::First] {
         let sums = switches.iter().map(|_| Ok((histogram()?, 0)));
         let mut sums: Vec<(Histogram<u64>, u64)> = sums.collect::<anyhow::Result<_>>()?;
         for round in 1..=options.rounds {
@@ -69,8 +73,8 @@ pub fn run(lab: &Lab, options: &Options) -> anyhow::Result<Vec<Cell>> {
             }
         }
         for (switch, (sum, unanswered)) in switches.iter().zip(sums) {
-            let round_trip = Latency::of(&sum);
-            cells.push(Cell { switch: switch.name.clone(), beside, round_trip, unanswered });
+            let time = Latency::of(&sum);
+            cells.push(Cell { switch: switch.name.clone(), beside, time, unanswered });
         }
     }
     switches.into_iter().for_each(Pods::finish);
@@ -87,6 +91,9 @@ fn once(switch: &Pods, beside: Beside, seconds: f64) -> anyhow::Result<(Histogra
     let [client, server, from, to] = &switch.pods[..] else {
         anyhow::bail!("four pods are needed");
     };
+    if beside == Beside::First {
+        return first(client, server, seconds);
+    }
     let socket =
         server.0.enter(|| UdpSocket::bind((server.1, 7)).context("the server's socket"))?;
     socket.set_read_timeout(Some(PATIENCE))?;
@@ -110,10 +117,10 @@ fn once(switch: &Pods, beside: Beside, seconds: f64) -> anyhow::Result<(Histogra
 /// The stream between the two other pods.
 fn stream(from: &Pod, to: &Pod, seconds: f64) -> Plan {
     let mac = |netns: &Netns| netns.mac("eth0").parse::<Mac>().expect("a MAC address");
-    let place = |netns: &Netns| Place { netns: Some(netns.path().into()), dev: "eth0".into() };
+    let at = |netns: &Netns| Place { netns: Some(netns.path().into()), dev: "eth0".into() };
     let ends = Ends { mac: (mac(&from.0), mac(&to.0)), ip: (from.1, to.1) };
     Plan {
-        from: place(&from.0),
+        from: at(&from.0),
         queue: 0,
         cpu: None,
         engine: engine::Kind::Xdp,
@@ -121,7 +128,7 @@ fn stream(from: &Pod, to: &Pod, seconds: f64) -> Plan {
         limits: Limits { time: Duration::from_secs_f64(seconds), frames: None, rate: Some(LOAD) },
         sink: sink::Setup {
             kind: sink::Kind::Kernel,
-            place: place(&to.0),
+            place: at(&to.0),
             queue: 0,
             cpu: None,
             stamp_at: HEADERS,
@@ -186,6 +193,58 @@ fn ask(
     Ok((seen, unanswered))
 }
 
+/// Times of datagrams one way, each after a silence. One thread sends and awaits them, and does not sleep in
+/// between: what is asleep is the switch.
+fn first(from: &Pod, to: &Pod, seconds: f64) -> anyhow::Result<(Histogram<u64>, u64)> {
+    let receiver = to.0.enter(|| UdpSocket::bind((to.1, 7)).context("the receiver's socket"))?;
+    receiver.set_nonblocking(true)?;
+    let sender = from.0.enter(|| UdpSocket::bind((from.1, 0)).context("the sender's socket"))?;
+    sender.connect((to.1, 7)).context("the sender's socket")?;
+    std::thread::scope(|scope| {
+        // A thread of its own: the CPU that it is given stays its own.
+        let measured = scope.spawn(|| {
+            place::pin(SENDER_CPU)?;
+            send_firsts(&sender, &receiver, seconds)
+        });
+        measured.join().map_err(|_| anyhow::anyhow!("the sender panicked"))?
+    })
+}
+
+fn send_firsts(
+    sender: &UdpSocket,
+    receiver: &UdpSocket,
+    seconds: f64,
+) -> anyhow::Result<(Histogram<u64>, u64)> {
+    let (mut seen, mut lost) = (histogram()?, 0);
+    let mut received = [0; PAYLOAD];
+    let begin = Instant::now();
+    for number in 0_u64.. {
+        if begin.elapsed().as_secs_f64() >= seconds {
+            break;
+        }
+        std::thread::sleep(GAP);
+        let mut datagram = [0; PAYLOAD];
+        datagram[..8].copy_from_slice(&number.to_be_bytes());
+        let start = Instant::now();
+        sender.send(&datagram).context("sending a datagram")?;
+        let time = loop {
+            match (receiver.recv(&mut received), start.elapsed()) {
+                (Ok(n), time) if received[..n] == datagram => break Some(time),
+                (_, time) if time > PATIENCE => break None,
+                _ => std::hint::spin_loop(),
+            }
+        };
+        match time {
+            // Neighbours are resolved and addresses learned first.
+            _ if number < 10 => (),
+            Some(time) => seen.saturating_record(time.as_nanos() as u64),
+            None => lost += 1,
+        }
+    }
+    ensure!(!seen.is_empty(), "no datagram arrived");
+    Ok((seen, lost))
+}
+
 /// The table, in Markdown.
 pub fn table(cells: &[Cell]) -> String {
     let mut text = String::from(
@@ -197,8 +256,9 @@ pub fn table(cells: &[Cell]) -> String {
             Beside::Nothing => "nothing".to_owned(),
             Beside::Load => format!("{:.0} kpps between other pods", LOAD / 1000.0),
             Beside::Pause => format!("{} ms of silence before each", GAP.as_millis()),
+            Beside::First => format!("{} ms of silence before each, one way", GAP.as_millis()),
         };
-        let Latency { p50, p99, p99_9, samples, .. } = &cell.round_trip;
+        let Latency { p50, p99, p99_9, samples, .. } = &cell.time;
         text += &format!(
             "| {beside} | {} | {p50:.0} | {p99:.0} | {p99_9:.0} | {samples} | {} |\n",
             cell.switch, cell.unanswered
@@ -210,6 +270,6 @@ pub fn table(cells: &[Cell]) -> String {
 /// One plot of all distributions.
 pub fn plots(cells: &[Cell], options: &Options) -> anyhow::Result<()> {
     let name = |c: &Cell| format!("{}, beside {:?}", c.switch, c.beside).to_lowercase();
-    let series: Vec<_> = cells.iter().map(|c| (name(c), c.round_trip.clone())).collect();
+    let series: Vec<_> = cells.iter().map(|c| (name(c), c.time.clone())).collect();
     plot::latency(&options.out.join("latency.svg"), "UDP round trip between pods", &series)
 }

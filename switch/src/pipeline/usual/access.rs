@@ -50,8 +50,8 @@ fn access_with<F: Frame, const FULL: bool>(
     frames: &mut [F],
     fates: &mut [u32],
 ) {
-    let usual = Usual::new(batch);
-    let side = Side::of(entrance, usual.now);
+    let usual = Usual::<false>::new(batch);
+    let side = Side::of(entrance, usual.now());
     for (frame, to) in frames.iter_mut().zip(fates) {
         *to = match usual.access::<F, FULL>(&side, frame) {
             to if to >= GROUPED => access_again::<F, FULL>(batch, entrance, frame, to),
@@ -67,8 +67,8 @@ fn access_one<F: Frame, const FULL: bool>(
     entrance: &Entrance,
     frame: &mut F,
 ) -> u32 {
-    let usual = Usual::new(batch);
-    match usual.access::<F, FULL>(&Side::of(entrance, usual.now), frame) {
+    let usual = Usual::<true>::new(batch);
+    match usual.access::<F, FULL>(&Side::of(entrance, usual.now()), frame) {
         to if to >= GROUPED => access_again::<F, FULL>(batch, entrance, frame, to),
         to => to,
     }
@@ -82,11 +82,11 @@ fn access_again<F: Frame, const FULL: bool>(
     mut to: u32,
 ) -> u32 {
     if !FULL && to == LOOK_AGAIN {
-        let usual = Usual::new(batch);
-        to = usual.access::<F, true>(&Side::of(entrance, usual.now), frame);
+        let usual = Usual::<true>::new(batch);
+        to = usual.access::<F, true>(&Side::of(entrance, usual.now()), frame);
     }
     if to == GROUPED {
-        to = Usual::new(batch).route::<F, true, true>(frame);
+        to = Usual::<true>::new(batch).route::<F, true, true>(frame);
     }
     match to {
         OTHER | LOOK_AGAIN | GROUPED => batch.context().access(frame),
@@ -95,7 +95,7 @@ fn access_again<F: Frame, const FULL: bool>(
     }
 }
 
-impl Usual<'_> {
+impl<const ALONE: bool> Usual<'_, ALONE> {
     /// A frame of a port: the port that it leaves through, or [`OTHER`], [`LOOK_AGAIN`] or [`GROUPED`] and as
     /// it came, or [`NO_HEADROOM`].
     ///
@@ -121,7 +121,7 @@ impl Usual<'_> {
         }
         if eth.dst() != side.gateway {
             let Some(to) = self.locate::<FULL, LEAST>(side, eth, h) else { return OTHER };
-            return match self.max_frame.get(to as usize) {
+            return match self.max_frame().get(to as usize) {
                 Some(&max) if len <= max as usize && to != side.from => to,
                 Some(_) => OTHER,
                 None => self.bridge_to_vxlan(frame, eth, to, len),
@@ -145,7 +145,7 @@ impl Usual<'_> {
         let ip = Ipv4::read::<HEADER_LEN, LEAST>(h);
         let Some(hop) = self.next_hop::<FULL>(ip, len - HEADER_LEN) else { return LOOK_AGAIN };
         if FULL
-            && self.clamp_mss
+            && self.clamp_mss()
             && self.may_be_clamped::<FULL>(ip.protocol(), self.tcp_flags::<FULL>(bytes, UDP))
         {
             return OTHER;
@@ -164,7 +164,7 @@ impl Usual<'_> {
             count_hop(h, ip);
             return hop.port.into();
         }
-        let Some(way) = self.ways_in.get(usize::from(hop.tunnel)) else {
+        let Some(way) = self.ways_in().get(usize::from(hop.tunnel)) else {
             return if hop.group().is_some() { GROUPED } else { OTHER };
         };
         if hop.max_frame != 0 {
@@ -209,7 +209,7 @@ impl Usual<'_> {
             count_hop_v6(h);
             return hop.port.into();
         }
-        let Some(way) = self.ways_in.get(usize::from(hop.tunnel)) else { return OTHER };
+        let Some(way) = self.ways_in().get(usize::from(hop.tunnel)) else { return OTHER };
         if hop.max_frame != 0 || !way.routes(len) || !self.passes(way, len) {
             return OTHER;
         }
@@ -222,7 +222,7 @@ impl Usual<'_> {
     /// A frame of a segment into a tunnel, which is given as in [`Location::to_bits`].
     #[inline(always)]
     fn bridge_to_vxlan<F: Frame>(&self, frame: &mut F, eth: Ethernet, to: u32, len: usize) -> u32 {
-        let Some(way) = self.ways_in.get(to.wrapping_sub(TUNNELS) as usize) else {
+        let Some(way) = self.ways_in().get(to.wrapping_sub(TUNNELS) as usize) else {
             return if eth.has_group() { OTHER } else { LOOK_AGAIN };
         };
         if !(way.bridges(len) && self.passes(way, len)) {

@@ -13,6 +13,7 @@
 //! ```
 
 mod access;
+mod at_hand;
 mod uplink;
 
 pub(super) use access::{access, access_alone};
@@ -21,10 +22,8 @@ pub(super) use uplink::{uplink, uplink_alone};
 use super::batch::Batch;
 use super::packet::{is_ordinary, is_ordinary_v6};
 use crate::frame::Frame;
-use crate::tables::{
-    Entrance, FdbView, GroupHops, Hop, Lpm, LpmView, Owner, PathMtu, Stamp, Statics, Stations,
-    Underlay, WayIn, WayOut,
-};
+use crate::tables::{Entrance, Hop, Owner, Stamp, Stations, WayIn};
+use at_hand::{AtHand, World};
 use encap::ethernet::HEADER_LEN;
 use encap::ip::protocol;
 use encap::words::{self, Ethernet, Ipv4, Ipv6};
@@ -37,26 +36,11 @@ const UDP: usize = HEADER_LEN + ipv4::HEADER_LEN;
 const LEAST_V6: usize = UDP_V6 + udp::HEADER_LEN;
 const UDP_V6: usize = HEADER_LEN + ipv6::HEADER_LEN;
 
-/// What is the same for all usual frames of a batch, in places of its own: what is behind pointers would be
-/// loaded for every frame.
+/// What the usual way looks at, for a batch of frames or for one that comes alone.
 #[derive(Clone, Copy)]
-struct Usual<'a> {
-    max_frame: &'a [u32],
-    hops: &'a [Hop],
-    groups: &'a [GroupHops],
-    ways_in: &'a [WayIn],
-    ways_out: &'a [WayOut],
-    statics: &'a Statics,
-    underlay: &'a Underlay,
-    fib: &'a Lpm<u32>,
-    fib_v6: &'a Lpm<u128>,
-    plain_fib: LpmView<'a>,
-    fdb: FdbView<'a>,
-    clamp_mss: bool,
-    /// Whether there may be a path whose MTU was lowered.
-    paths: bool,
-    /// Seconds.
-    now: u32,
+struct Usual<'a, const ALONE: bool> {
+    world: World<'a>,
+    at_hand: AtHand<'a>,
 }
 
 /// Where frames enter a segment, with what there is to know of it in places of its own.
@@ -121,28 +105,7 @@ impl Batch<'_> {
     }
 }
 
-impl<'a> Usual<'a> {
-    #[inline(always)]
-    fn new(batch: &'a Batch<'_>) -> Usual<'a> {
-        let adjacencies = &*batch.tables.adjacencies;
-        Usual {
-            max_frame: &adjacencies.max_frame,
-            hops: &adjacencies.hops,
-            groups: &adjacencies.groups,
-            ways_in: &adjacencies.ways_in,
-            ways_out: &adjacencies.ways_out,
-            statics: &adjacencies.statics,
-            underlay: &batch.tables.underlay,
-            fib: batch.tables.fib.v4(),
-            fib_v6: batch.tables.fib.v6(),
-            plain_fib: batch.tables.fib.v4().view(),
-            paths: PathMtu::any_known(),
-            fdb: batch.worker.fdb.view(),
-            clamp_mss: batch.tables.clamps_mss(),
-            now: batch.now.seconds(),
-        }
-    }
-
+impl<'a, const ALONE: bool> Usual<'a, ALONE> {
     /// Whether there is nothing to learn of a frame's source, nor of its destination that it is a group's.
     #[inline(always)]
     fn is_known<const FULL: bool>(&self, side: &Side, eth: Ethernet) -> bool {
@@ -151,9 +114,9 @@ impl<'a> Usual<'a> {
             return false;
         }
         let station = side.stations.station(eth.src());
-        FULL && side.statics && self.statics.get(station).is_some()
-            || self.fdb.knows(station, side.stamp)
-            || FULL && self.fdb.knows_anywhere(station, side.stamp)
+        FULL && side.statics && self.statics().get(station).is_some()
+            || self.fdb().knows(station, side.stamp)
+            || FULL && self.fdb().knows_anywhere(station, side.stamp)
     }
 
     /// Where a frame goes within a segment, as [`crate::Location::to_bits`]; none where that is not known, and of
@@ -171,14 +134,14 @@ impl<'a> Usual<'a> {
         let station = side.stations.station(eth.dst());
         if FULL
             && side.statics
-            && let Some(at) = self.statics.get(station)
+            && let Some(at) = self.statics().get(station)
         {
             return Some(at);
         }
         Some(if FULL {
-            self.fdb.locate(station, self.now)
+            self.fdb().locate(station, self.now())
         } else {
-            self.fdb.locate_at_home(station, self.now)
+            self.fdb().locate_at_home(station, self.now())
         })
     }
 
@@ -186,13 +149,13 @@ impl<'a> Usual<'a> {
     /// where nobody asks for it.
     #[inline(always)]
     fn tcp_flags<const FULL: bool>(&self, frame: &[u8], at: usize) -> Option<u8> {
-        if FULL && self.clamp_mss { frame.get(at + 13).copied() } else { None }
+        if FULL && self.clamp_mss() { frame.get(at + 13).copied() } else { None }
     }
 
     /// Whether a packet with these flags may be one whose maximum segment size is lowered.
     #[inline(always)]
     fn may_be_clamped<const FULL: bool>(&self, protocol: u8, flags: Option<u8>) -> bool {
-        FULL && self.clamp_mss
+        FULL && self.clamp_mss()
             && protocol == protocol::TCP
             && flags.is_none_or(|flags| flags & tcp::flag::SYN != 0)
     }
@@ -200,7 +163,7 @@ impl<'a> Usual<'a> {
     /// Whether the path of a tunnel is not known to carry less than a frame of `len` bytes needs.
     #[inline(always)]
     fn passes(&self, way: &WayIn, len: usize) -> bool {
-        !self.paths || way.passes(len, self.now)
+        !self.paths() || way.passes(len, self.now())
     }
 
     /// The next hop of a packet that may be routed, of `len` bytes, and has hops left.
@@ -212,8 +175,8 @@ impl<'a> Usual<'a> {
             return None;
         }
         let dst = ip.dst().swap_bytes();
-        let at = if FULL { self.fib.index(dst) } else { self.plain_fib.index_at_once(dst) };
-        self.hops.get(at)
+        let at = if FULL { self.fib().index(dst) } else { self.plain_fib().index_at_once(dst) };
+        self.hops().get(at)
     }
 
     /// The same of IPv6.
@@ -223,14 +186,14 @@ impl<'a> Usual<'a> {
         if !(ip.is_plain(len) && is_ordinary_v6(src) & is_ordinary_v6(dst) && ip.hop_limit() >= 2) {
             return None;
         }
-        self.hops.get(self.fib_v6.index(ip.dst_bits()))
+        self.hops().get(self.fib_v6().index(ip.dst_bits()))
     }
 
     /// Of several next hops of equal cost the flow's.
     #[inline(always)]
     fn of_group(&self, hop: &'a Hop, flow: impl FnOnce() -> u32) -> Option<&'a Hop> {
         match hop.group() {
-            Some(group) => self.groups.get(group)?.pick(flow()),
+            Some(group) => self.groups().get(group)?.pick(flow()),
             None => Some(hop),
         }
     }

@@ -67,7 +67,7 @@ impl Look {
 
 #[inline(never)]
 fn uplink_with<F: Frame, const FULL: bool>(batch: &Batch<'_>, frames: &mut [F], fates: &mut [u32]) {
-    let usual = Usual::new(batch);
+    let usual = Usual::<false>::new(batch);
     for (frame, to) in frames.iter_mut().zip(fates) {
         *to = match usual.uplink::<F, FULL>(frame) {
             to if to >= LOOK_AGAIN => uplink_again::<F, FULL>(batch, frame, to),
@@ -78,7 +78,7 @@ fn uplink_with<F: Frame, const FULL: bool>(batch: &Batch<'_>, frames: &mut [F], 
 
 #[inline(never)]
 fn uplink_one<F: Frame, const FULL: bool>(batch: &Batch<'_>, frame: &mut F) -> u32 {
-    match Usual::new(batch).uplink::<F, FULL>(frame) {
+    match Usual::<true>::new(batch).uplink::<F, FULL>(frame) {
         to if to >= LOOK_AGAIN => uplink_again::<F, FULL>(batch, frame, to),
         to => to,
     }
@@ -87,12 +87,12 @@ fn uplink_one<F: Frame, const FULL: bool>(batch: &Batch<'_>, frame: &mut F) -> u
 #[inline(never)]
 fn uplink_again<F: Frame, const FULL: bool>(batch: &Batch<'_>, frame: &mut F, mut to: u32) -> u32 {
     if !FULL && to == LOOK_AGAIN {
-        to = Usual::new(batch).uplink::<F, true>(frame);
+        to = Usual::<true>::new(batch).uplink::<F, true>(frame);
     }
     if to >= LOOK_AGAIN { batch.context().uplink(frame) } else { to }
 }
 
-impl Usual<'_> {
+impl<const ALONE: bool> Usual<'_, ALONE> {
     /// A frame of the underlay: the port that it leaves through, or [`OTHER`] or [`LOOK_AGAIN`] and as it came.
     #[inline(always)]
     fn uplink<F: Frame, const FULL: bool>(&self, frame: &mut F) -> u32 {
@@ -125,8 +125,8 @@ impl Usual<'_> {
         let flags = self.tcp_flags::<FULL>(bytes, VXLAN4_LEN + UDP);
         let Some(h) = bytes.first_chunk_mut::<LEAST_IN_VXLAN>() else { return OTHER };
         let Some(packet) = UsualVxlan::of(outer, h) else { return OTHER };
-        let Some(id) = self.underlay.usual_vxlan(&packet) else { return OTHER };
-        let Some(way) = self.ways_out.get(id.index()) else { return OTHER };
+        let Some(id) = self.underlay().usual_vxlan(&packet) else { return OTHER };
+        let Some(way) = self.ways_out().get(id.index()) else { return OTHER };
         let Some(inner) = h[VXLAN4_LEN..].first_chunk_mut::<LEAST>() else { return OTHER };
         let eth = Ethernet::read(inner);
         let len = len - VXLAN4_LEN;
@@ -149,7 +149,7 @@ impl Usual<'_> {
             return hop.port.into();
         }
         let Some(entrance) = &way.entrance else { return OTHER };
-        let side = Side::of(entrance, self.now);
+        let side = Side::of(entrance, self.now());
         // Few frames come for the gateway through a tunnel.
         if eth.dst() == side.gateway {
             return OTHER;
@@ -158,7 +158,7 @@ impl Usual<'_> {
             return LOOK_AGAIN;
         }
         let Some(to) = self.locate::<FULL, LEAST>(&side, eth, inner) else { return OTHER };
-        match self.max_frame.get(to as usize) {
+        match self.max_frame().get(to as usize) {
             Some(&max) if len <= max as usize => {
                 frame.pull(VXLAN4_LEN);
                 to
@@ -193,7 +193,7 @@ impl Usual<'_> {
         let flags = self.tcp_flags::<FULL>(bytes, UsualIpip::LEN + ipv4::HEADER_LEN);
         let Some(h) = bytes.first_chunk_mut::<LEAST_IN_IPIP>() else { return OTHER };
         let packet = UsualIpip::of(outer, len);
-        if self.underlay.usual_ipip(&packet).is_none() {
+        if self.underlay().usual_ipip(&packet).is_none() {
             return OTHER;
         }
         let ip = Ipv4::read::<{ UsualIpip::LEN }, LEAST_IN_IPIP>(h);
