@@ -24,9 +24,10 @@ pub fn podswitch_path() -> PathBuf {
     if let Some(path) = std::env::var_os("PODSWITCH_BIN") {
         return path.into();
     }
-    // The test binary is target/debug/deps/name-hash.
-    let test = std::env::current_exe().expect("a running program has a path");
-    let folder = test.ancestors().nth(2).expect("tests are in target/<profile>/deps");
+    let program = std::env::current_exe().expect("a running program has a path");
+    // A program is beside it in target/PROFILE, a test in target/PROFILE/deps.
+    let folder = program.parent().expect("a program is in a folder");
+    let folder = if folder.ends_with("deps") { folder.parent().unwrap_or(folder) } else { folder };
     folder.join("podswitch")
 }
 

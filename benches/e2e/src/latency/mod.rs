@@ -2,6 +2,8 @@
 //! switch and, in the loaded case, a stream between two other pods share the machine's CPUs. And the first
 //! packet after a silence, one way.
 
+mod first;
+
 use std::net::{Ipv4Addr, UdpSocket};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -11,15 +13,15 @@ use hdrhistogram::Histogram;
 use podswitch_pktgen::engine::{self, Limits};
 use podswitch_pktgen::load::{Ends, HEADERS, Load, Mac, Sizes};
 use podswitch_pktgen::measure::{Plan, measure};
-use podswitch_pktgen::place::{self, Place};
+use podswitch_pktgen::place::Place;
 use podswitch_pktgen::plot;
 use podswitch_pktgen::report::Latency;
 use podswitch_pktgen::sink;
 use podswitch_tests::{Lab, Netns};
 use serde::Serialize;
 
+use crate::Options;
 use crate::pods::{Pod, Pods};
-use crate::{Options, SENDER_CPU};
 
 /// Bytes of a request, and of its response.
 const PAYLOAD: usize = 32;
@@ -64,6 +66,7 @@ pub fn run(lab: &Lab, options: &Options) -> anyhow::Result<Vec<Cell>> {
     for beside in [Beside::Nothing, Beside::Load, Beside::Pause, Beside::First] {
         let sums = switches.iter().map(|_| Ok((histogram()?, 0)));
         let mut sums: Vec<(Histogram<u64>, u64)> = sums.collect::<anyhow::Result<_>>()?;
+        let mut wakeups = histogram()?;
         for round in 1..=options.rounds {
             for (switch, (sum, unanswered)) in switches.iter().zip(&mut sums) {
                 eprintln!("latency, beside {beside:?}, round {round}: {}", switch.name);
@@ -71,10 +74,17 @@ pub fn run(lab: &Lab, options: &Options) -> anyhow::Result<Vec<Cell>> {
                 sum.add(seen).context("adding up")?;
                 *unanswered += missed;
             }
+            if beside == Beside::First {
+                wakeups.add(first::wakeups(options.seconds)?).context("adding up")?;
+            }
         }
         for (switch, (sum, unanswered)) in switches.iter().zip(sums) {
             let time = Latency::of(&sum);
             cells.push(Cell { switch: switch.name.clone(), beside, time, unanswered });
+        }
+        if beside == Beside::First {
+            let switch = "no switch: a thread woken on the other CPU".to_owned();
+            cells.push(Cell { switch, beside, time: Latency::of(&wakeups), unanswered: 0 });
         }
     }
     switches.into_iter().for_each(Pods::finish);
@@ -92,7 +102,7 @@ fn once(switch: &Pods, beside: Beside, seconds: f64) -> anyhow::Result<(Histogra
         anyhow::bail!("four pods are needed");
     };
     if beside == Beside::First {
-        return first(client, server, seconds);
+        return first::packets(client, server, seconds);
     }
     let socket =
         server.0.enter(|| UdpSocket::bind((server.1, 7)).context("the server's socket"))?;
@@ -191,58 +201,6 @@ fn ask(
     }
     ensure!(!seen.is_empty(), "no request was answered");
     Ok((seen, unanswered))
-}
-
-/// Times of datagrams one way, each after a silence. One thread sends and awaits them, and does not sleep in
-/// between: what is asleep is the switch.
-fn first(from: &Pod, to: &Pod, seconds: f64) -> anyhow::Result<(Histogram<u64>, u64)> {
-    let receiver = to.0.enter(|| UdpSocket::bind((to.1, 7)).context("the receiver's socket"))?;
-    receiver.set_nonblocking(true)?;
-    let sender = from.0.enter(|| UdpSocket::bind((from.1, 0)).context("the sender's socket"))?;
-    sender.connect((to.1, 7)).context("the sender's socket")?;
-    std::thread::scope(|scope| {
-        // A thread of its own: the CPU that it is given stays its own.
-        let measured = scope.spawn(|| {
-            place::pin(SENDER_CPU)?;
-            send_firsts(&sender, &receiver, seconds)
-        });
-        measured.join().map_err(|_| anyhow::anyhow!("the sender panicked"))?
-    })
-}
-
-fn send_firsts(
-    sender: &UdpSocket,
-    receiver: &UdpSocket,
-    seconds: f64,
-) -> anyhow::Result<(Histogram<u64>, u64)> {
-    let (mut seen, mut lost) = (histogram()?, 0);
-    let mut received = [0; PAYLOAD];
-    let begin = Instant::now();
-    for number in 0_u64.. {
-        if begin.elapsed().as_secs_f64() >= seconds {
-            break;
-        }
-        std::thread::sleep(GAP);
-        let mut datagram = [0; PAYLOAD];
-        datagram[..8].copy_from_slice(&number.to_be_bytes());
-        let start = Instant::now();
-        sender.send(&datagram).context("sending a datagram")?;
-        let time = loop {
-            match (receiver.recv(&mut received), start.elapsed()) {
-                (Ok(n), time) if received[..n] == datagram => break Some(time),
-                (_, time) if time > PATIENCE => break None,
-                _ => std::hint::spin_loop(),
-            }
-        };
-        match time {
-            // Neighbours are resolved and addresses learned first.
-            _ if number < 10 => (),
-            Some(time) => seen.saturating_record(time.as_nanos() as u64),
-            None => lost += 1,
-        }
-    }
-    ensure!(!seen.is_empty(), "no datagram arrived");
-    Ok((seen, lost))
 }
 
 /// The table, in Markdown.
