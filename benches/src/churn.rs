@@ -1,13 +1,13 @@
 //! Routes that change while packets are forwarded.
 
 use crate::packets::Sequence;
-use crate::{scenario, tsc};
+use crate::{cores, scenario, tsc};
 use encap::Prefix;
 use std::collections::VecDeque;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::mpsc::{Receiver, Sender, TryRecvError, channel};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 use switch::Tables;
@@ -93,13 +93,16 @@ fn switches() -> u64 {
 const WATCHED: [u8; 4] = [100, 64, 0, 1];
 
 impl Writer {
-    /// A thread that changes `rib`, at rest.
+    /// A thread on the second core that changes `rib`, at rest. The caller's is kept to the first one.
     pub fn start(rib: Rib, publisher: Publisher<Tables>, churn: Churn) -> Writer {
         let (orders, received) = channel();
         let shared = Arc::<Shared>::default();
         let for_thread = shared.clone();
         let mut changer = Changer { rib, publisher, churn, shared: for_thread };
+        // It begins on its core: with real-time priority it would never get off the caller's.
+        cores::keep_to(1);
         let thread = thread::spawn(move || changer.obey(&received));
+        cores::keep_to(0);
         Writer { orders: Some(orders), shared, thread: Some(thread) }
     }
 
@@ -179,12 +182,15 @@ struct Changer {
 }
 
 impl Changer {
+    /// Waits for orders awake: it is the changes that are to make a difference, not whether a second core
+    /// of this machine is in use.
     fn obey(&mut self, orders: &Receiver<Order>) {
-        while let Ok(order) = orders.recv() {
-            match order {
-                Order::Rest => {}
-                Order::Change => self.change_until_told(orders),
-                Order::One(times) => (0..times).for_each(|n| self.change_one(n)),
+        loop {
+            match orders.try_recv() {
+                Ok(Order::Change) => self.change_until_told(orders),
+                Ok(Order::One(times)) => (0..times).for_each(|n| self.change_one(n)),
+                Ok(Order::Rest) | Err(TryRecvError::Empty) => std::hint::spin_loop(),
+                Err(TryRecvError::Disconnected) => return,
             }
         }
     }
