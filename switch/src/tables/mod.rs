@@ -5,7 +5,6 @@ mod adjacency;
 mod bucket;
 mod exact;
 pub mod fdb;
-mod fdb_counts;
 pub mod fib;
 mod group;
 pub mod mixer;
