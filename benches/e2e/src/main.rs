@@ -83,7 +83,7 @@ struct Options {
 enum What {
     /// Frames a second through a switch, beside its peers.
     Throughput,
-    /// Round trips of UDP between pods.
+    /// Round trips of UDP between pods, and the first packet after a silence.
     Latency,
     /// TCP between pods.
     Stream,
@@ -98,6 +98,7 @@ struct Results {
     machine: String,
     throughput: Vec<throughput::Cell>,
     latency: Vec<latency::Cell>,
+    first: Vec<latency::first::Cell>,
     stream: Vec<stream::Cell>,
     scale: Option<scale::Scale>,
 }
@@ -133,6 +134,9 @@ fn run(options: &Options) -> anyhow::Result<()> {
         results.latency = latency::run(&lab, options)?;
         latency::plots(&results.latency, options)?;
         write!(text, "\n{}", latency::table(&results.latency))?;
+        results.first = latency::first::run(&lab, options)?;
+        latency::first::plots(&results.first, options)?;
+        write!(text, "\n{}", latency::first::table(&results.first))?;
     }
     if wanted(&[What::Stream]) {
         results.stream = stream::run(&lab, options)?;

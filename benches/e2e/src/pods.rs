@@ -7,7 +7,8 @@ use std::time::Duration;
 use podswitch_tests::{Daemon, Lab, Netns, join, ping};
 
 use crate::switches::Podswitch;
-use crate::{Options, scale};
+use crate::{Options, SWITCH_CPU, scale};
+
 /// How many pods there are on one node.
 pub const PODS: usize = 4;
 /// The MTU of pods whose packets cross the wire in VXLAN.
@@ -28,12 +29,40 @@ pub struct Pods {
     daemons: Vec<Daemon>,
 }
 
+/// Where workers run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Workers {
+    /// Where the scheduler puts them.
+    Anywhere,
+    /// On [`SWITCH_CPU`].
+    Pinned,
+}
+
+impl Workers {
+    /// Of the names of namespaces.
+    fn prefix(self) -> &'static str {
+        match self {
+            Workers::Anywhere => "o",
+            Workers::Pinned => "c",
+        }
+    }
+
+    /// What `[switch]` says of it.
+    fn settings(self) -> String {
+        match self {
+            Workers::Anywhere => String::new(),
+            Workers::Pinned => format!("workers = 1\ncpus = [{SWITCH_CPU}]\n"),
+        }
+    }
+}
+
 impl Pods {
     /// The podswitches that were asked for, ours first, and the kernel's bridge.
-    pub fn behind_each(lab: &Lab, options: &Options) -> Vec<Pods> {
+    pub fn behind_each(lab: &Lab, options: &Options, workers: Workers) -> Vec<Pods> {
+        let ours = ours(options).zip(0..);
         let mut all: Vec<Pods> =
-            ours(options).zip(0..).map(|((p, pod), n)| behind_podswitch(lab, &p, pod, n)).collect();
-        all.push(behind_bridge(lab));
+            ours.map(|((p, pod), n)| behind_podswitch(lab, &p, pod, n, workers)).collect();
+        all.push(behind_bridge(lab, workers));
         all
     }
 
@@ -83,12 +112,19 @@ fn address(n: usize) -> Ipv4Addr {
     Ipv4Addr::new(10, 244, 1, 5 + n as u8)
 }
 
-fn behind_podswitch(lab: &Lab, podswitch: &Podswitch, pod: &str, number: usize) -> Pods {
-    let node = lab.netns(&format!("o{number}"));
+fn behind_podswitch(
+    lab: &Lab,
+    podswitch: &Podswitch,
+    pod: &str,
+    number: usize,
+    workers: Workers,
+) -> Pods {
+    let prefix = workers.prefix();
+    let node = lab.netns(&format!("{prefix}{number}"));
     let config = "[node]\npod_cidrs = [\"10.244.1.0/24\"]\ngateway = true\n";
-    let daemon = podswitch.daemon(lab, &node, "", config);
+    let daemon = podswitch.daemon(lab, &node, &workers.settings(), config);
     let pods = (0..PODS).map(|n| {
-        let (netns, ip) = (lab.netns(&format!("o{number}p{n}")), address(n));
+        let (netns, ip) = (lab.netns(&format!("{prefix}{number}p{n}")), address(n));
         add(&daemon, &netns, ip, pod);
         (netns, ip)
     });
@@ -157,12 +193,13 @@ fn across_kernel(lab: &Lab) -> Pods {
     Pods { name: "kernel vxlan".to_owned(), _nodes: nodes.into(), pods, daemons: Vec::new() }
 }
 
-fn behind_bridge(lab: &Lab) -> Pods {
-    let node = lab.netns("b");
+fn behind_bridge(lab: &Lab, workers: Workers) -> Pods {
+    let prefix = workers.prefix();
+    let node = lab.netns(&format!("{prefix}b"));
     node.ip("link add br0 type bridge mcast_snooping 0");
     node.ip("link set br0 up");
     let pods = (0..PODS).map(|n| {
-        let (netns, ip) = (lab.netns(&format!("bp{n}")), address(n));
+        let (netns, ip) = (lab.netns(&format!("{prefix}bp{n}")), address(n));
         let end = netns.name();
         node.ip(&format!("link add v{n} type veth peer name eth0 netns {end}"));
         node.ip(&format!("link set v{n} master br0 up"));

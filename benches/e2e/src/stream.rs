@@ -9,7 +9,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::Options;
-use crate::pods::Pods;
+use crate::pods::{Pods, Workers};
 use crate::summary::Summary;
 
 /// Connections at once.
@@ -32,7 +32,7 @@ pub struct Cell {
 
 /// Measures podswitch and the kernel's switches in turns.
 pub fn run(lab: &Lab, options: &Options) -> anyhow::Result<Vec<Cell>> {
-    let mut cells = measure(Pods::behind_each(lab, options), options, false)?;
+    let mut cells = measure(Pods::behind_each(lab, options, Workers::Anywhere), options, false)?;
     cells.extend(measure(Pods::across_nodes(lab, options), options, true)?);
     Ok(cells)
 }

@@ -1,7 +1,8 @@
 //! The first packet after a silence, one way.
 //!
-//! One thread sends it and awaits it without sleeping, so that what is asleep is the switch. A switch that
-//! sleeps cannot be faster than the machine wakes a thread: that is measured beside it.
+//! One thread sends it and awaits it without sleeping, so that nothing has to be woken but the switch's worker, on the
+//! other CPU. What a thread's wakeup alone takes there is measured beside it, to tell the machine's part from the
+//! switch's.
 
 use std::net::UdpSocket;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -9,17 +10,81 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
 use hdrhistogram::Histogram;
-use podswitch_pktgen::place;
+use podswitch_pktgen::report::Latency;
+use podswitch_pktgen::{place, plot};
+use podswitch_tests::Lab;
+use serde::Serialize;
 
 use super::{GAP, PATIENCE, PAYLOAD, histogram};
-use crate::pods::Pod;
-use crate::{SENDER_CPU, SWITCH_CPU};
+use crate::pods::{Pod, Pods, Workers};
+use crate::{Options, SENDER_CPU, SWITCH_CPU};
+
+/// First packets through one switch, or wakeups without any.
+#[derive(Debug, Serialize)]
+pub struct Cell {
+    /// The switch's name.
+    pub switch: String,
+    /// Microseconds from the call that sends until it is received.
+    pub time: Latency,
+    /// Packets that did not arrive.
+    pub lost: u64,
+}
+
+/// Measures podswitch, the kernel's bridge and a thread's wakeup in turns.
+pub fn run(lab: &Lab, options: &Options) -> anyhow::Result<Vec<Cell>> {
+    let switches = Pods::behind_each(lab, options, Workers::Pinned);
+    let sums = switches.iter().map(|_| Ok((histogram()?, 0)));
+    let mut sums: Vec<(Histogram<u64>, u64)> = sums.collect::<anyhow::Result<_>>()?;
+    let mut woken = histogram()?;
+    for round in 1..=options.rounds {
+        for (switch, (sum, lost)) in switches.iter().zip(&mut sums) {
+            eprintln!("first packet after silence, round {round}: {}", switch.name);
+            let [from, to, ..] = &switch.pods[..] else { anyhow::bail!("two pods are needed") };
+            let (seen, missed) = packets(from, to, options.seconds)?;
+            sum.add(seen).context("adding up")?;
+            *lost += missed;
+        }
+        woken.add(wakeups(options.seconds)?).context("adding up")?;
+    }
+    let cells = switches.iter().zip(sums).map(|(switch, (sum, lost))| Cell {
+        switch: switch.name.clone(),
+        time: Latency::of(&sum),
+        lost,
+    });
+    let wakeup = Cell {
+        switch: "no switch: a thread woken on the other CPU".to_owned(),
+        time: Latency::of(&woken),
+        lost: 0,
+    };
+    let cells = cells.chain([wakeup]).collect();
+    switches.into_iter().for_each(Pods::finish);
+    Ok(cells)
+}
+
+/// The table, in Markdown.
+pub fn table(cells: &[Cell]) -> String {
+    let mut text = format!(
+        "| first packet after {} ms of silence, one way | median, µs | p99, µs | p99.9, µs | packets | lost |\n\
+         |---|---|---|---|---|---|\n",
+        GAP.as_millis()
+    );
+    for Cell { switch, time: Latency { p50, p99, p99_9, samples, .. }, lost } in cells {
+        text += &format!("| {switch} | {p50:.0} | {p99:.0} | {p99_9:.0} | {samples} | {lost} |\n");
+    }
+    text
+}
+
+/// One plot of all distributions.
+pub fn plots(cells: &[Cell], options: &Options) -> anyhow::Result<()> {
+    let series: Vec<_> = cells.iter().map(|c| (c.switch.clone(), c.time.clone())).collect();
+    plot::latency(&options.out.join("first.svg"), "First packet after silence, one way", &series)
+}
 
 /// Datagrams that are not counted: neighbours are resolved with them, and addresses learned.
 const WARM: u64 = 10;
 
 /// Nanoseconds that datagrams take from pod to pod, each after a silence, and how many were lost.
-pub fn packets(from: &Pod, to: &Pod, seconds: f64) -> anyhow::Result<(Histogram<u64>, u64)> {
+fn packets(from: &Pod, to: &Pod, seconds: f64) -> anyhow::Result<(Histogram<u64>, u64)> {
     let receiver = to.0.enter(|| UdpSocket::bind((to.1, 7)).context("the receiver's socket"))?;
     receiver.set_nonblocking(true)?;
     let sender = from.0.enter(|| UdpSocket::bind((from.1, 0)).context("the sender's socket"))?;
@@ -37,7 +102,7 @@ pub fn packets(from: &Pod, to: &Pod, seconds: f64) -> anyhow::Result<(Histogram<
 }
 
 /// Nanoseconds until a thread that sleeps on the switch's CPU does something, each after a silence.
-pub fn wakeups(seconds: f64) -> anyhow::Result<Histogram<u64>> {
+fn wakeups(seconds: f64) -> anyhow::Result<Histogram<u64>> {
     let (stop, awake) = (AtomicBool::new(false), AtomicBool::new(false));
     std::thread::scope(|scope| {
         let sleeper = scope.spawn(|| {
@@ -91,7 +156,8 @@ fn after_silences(
     Ok((seen, missed))
 }
 
-/// Whether something comes true in time, looked at without a pause.
+/// Whether something comes true in time, looked at without a pause, and once more after the time is up: this
+/// thread may have been off its CPU.
 fn arrives(mut there: impl FnMut() -> bool) -> bool {
     let start = Instant::now();
     let mut elapsed = Duration::ZERO;

@@ -1,8 +1,7 @@
 //! UDP requests and responses between two pods of one node, beside the kernel's bridge: client, server,
-//! switch and, in the loaded case, a stream between two other pods share the machine's CPUs. And the first
-//! packet after a silence, one way.
+//! switch and, in the loaded case, a stream between two other pods share the machine's CPUs.
 
-mod first;
+pub mod first;
 
 use std::net::{Ipv4Addr, UdpSocket};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -21,13 +20,13 @@ use podswitch_tests::{Lab, Netns};
 use serde::Serialize;
 
 use crate::Options;
-use crate::pods::{Pod, Pods};
+use crate::pods::{Pod, Pods, Workers};
 
 /// Bytes of a request, and of its response.
 const PAYLOAD: usize = 32;
 /// The other stream's rate, in frames a second.
 const LOAD: f64 = 50_000.0;
-/// The pause before a request that finds everything asleep.
+/// The pause before what finds the switch asleep.
 const GAP: Duration = Duration::from_millis(20);
 const PATIENCE: Duration = Duration::from_millis(200);
 
@@ -39,34 +38,30 @@ pub enum Beside {
     Nothing,
     /// A stream of 64-byte frames between two other pods.
     Load,
-    /// Nothing, and a pause before each request, after which client, server and switch are to be woken.
+    /// Nothing, and a pause before each request: client, server and switch are to be woken.
     Pause,
-    /// The same pause, and a datagram one way, whose receiver is awake: the first packet after idle, of which
-    /// the switch alone makes what it takes.
-    First,
 }
 
-/// Times through one switch.
+/// Round-trip times through one switch.
 #[derive(Debug, Serialize)]
 pub struct Cell {
     /// The switch.
     pub switch: String,
     /// What happened beside.
     pub beside: Beside,
-    /// Microseconds from request to response, or of [`Beside::First`] one way, over all rounds.
-    pub time: Latency,
+    /// Microseconds from request to response, over all rounds.
+    pub round_trip: Latency,
     /// Requests without an answer.
     pub unanswered: u64,
 }
 
 /// Measures podswitch and the kernel's bridge in turns.
 pub fn run(lab: &Lab, options: &Options) -> anyhow::Result<Vec<Cell>> {
-    let switches = Pods::behind_each(lab, options);
+    let switches = Pods::behind_each(lab, options, Workers::Anywhere);
     let mut cells = Vec::new();
-    for beside in [Beside::Nothing, Beside::Load, Beside::Pause, Beside::First] {
+    for beside in [Beside::Nothing, Beside::Load, Beside::Pause] {
         let sums = switches.iter().map(|_| Ok((histogram()?, 0)));
         let mut sums: Vec<(Histogram<u64>, u64)> = sums.collect::<anyhow::Result<_>>()?;
-        let mut wakeups = histogram()?;
         for round in 1..=options.rounds {
             for (switch, (sum, unanswered)) in switches.iter().zip(&mut sums) {
                 eprintln!("latency, beside {beside:?}, round {round}: {}", switch.name);
@@ -74,17 +69,10 @@ pub fn run(lab: &Lab, options: &Options) -> anyhow::Result<Vec<Cell>> {
                 sum.add(seen).context("adding up")?;
                 *unanswered += missed;
             }
-            if beside == Beside::First {
-                wakeups.add(first::wakeups(options.seconds)?).context("adding up")?;
-            }
         }
         for (switch, (sum, unanswered)) in switches.iter().zip(sums) {
-            let time = Latency::of(&sum);
-            cells.push(Cell { switch: switch.name.clone(), beside, time, unanswered });
-        }
-        if beside == Beside::First {
-            let switch = "no switch: a thread woken on the other CPU".to_owned();
-            cells.push(Cell { switch, beside, time: Latency::of(&wakeups), unanswered: 0 });
+            let round_trip = Latency::of(&sum);
+            cells.push(Cell { switch: switch.name.clone(), beside, round_trip, unanswered });
         }
     }
     switches.into_iter().for_each(Pods::finish);
@@ -101,9 +89,6 @@ fn once(switch: &Pods, beside: Beside, seconds: f64) -> anyhow::Result<(Histogra
     let [client, server, from, to] = &switch.pods[..] else {
         anyhow::bail!("four pods are needed");
     };
-    if beside == Beside::First {
-        return first::packets(client, server, seconds);
-    }
     let socket =
         server.0.enter(|| UdpSocket::bind((server.1, 7)).context("the server's socket"))?;
     socket.set_read_timeout(Some(PATIENCE))?;
@@ -127,10 +112,10 @@ fn once(switch: &Pods, beside: Beside, seconds: f64) -> anyhow::Result<(Histogra
 /// The stream between the two other pods.
 fn stream(from: &Pod, to: &Pod, seconds: f64) -> Plan {
     let mac = |netns: &Netns| netns.mac("eth0").parse::<Mac>().expect("a MAC address");
-    let at = |netns: &Netns| Place { netns: Some(netns.path().into()), dev: "eth0".into() };
+    let place = |netns: &Netns| Place { netns: Some(netns.path().into()), dev: "eth0".into() };
     let ends = Ends { mac: (mac(&from.0), mac(&to.0)), ip: (from.1, to.1) };
     Plan {
-        from: at(&from.0),
+        from: place(&from.0),
         queue: 0,
         cpu: None,
         engine: engine::Kind::Xdp,
@@ -138,7 +123,7 @@ fn stream(from: &Pod, to: &Pod, seconds: f64) -> Plan {
         limits: Limits { time: Duration::from_secs_f64(seconds), frames: None, rate: Some(LOAD) },
         sink: sink::Setup {
             kind: sink::Kind::Kernel,
-            place: at(&to.0),
+            place: place(&to.0),
             queue: 0,
             cpu: None,
             stamp_at: HEADERS,
@@ -214,9 +199,8 @@ pub fn table(cells: &[Cell]) -> String {
             Beside::Nothing => "nothing".to_owned(),
             Beside::Load => format!("{:.0} kpps between other pods", LOAD / 1000.0),
             Beside::Pause => format!("{} ms of silence before each", GAP.as_millis()),
-            Beside::First => format!("{} ms of silence before each, one way", GAP.as_millis()),
         };
-        let Latency { p50, p99, p99_9, samples, .. } = &cell.time;
+        let Latency { p50, p99, p99_9, samples, .. } = &cell.round_trip;
         text += &format!(
             "| {beside} | {} | {p50:.0} | {p99:.0} | {p99_9:.0} | {samples} | {} |\n",
             cell.switch, cell.unanswered
@@ -228,6 +212,6 @@ pub fn table(cells: &[Cell]) -> String {
 /// One plot of all distributions.
 pub fn plots(cells: &[Cell], options: &Options) -> anyhow::Result<()> {
     let name = |c: &Cell| format!("{}, beside {:?}", c.switch, c.beside).to_lowercase();
-    let series: Vec<_> = cells.iter().map(|c| (name(c), c.time.clone())).collect();
+    let series: Vec<_> = cells.iter().map(|c| (name(c), c.round_trip.clone())).collect();
     plot::latency(&options.out.join("latency.svg"), "UDP round trip between pods", &series)
 }
