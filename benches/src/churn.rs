@@ -14,9 +14,9 @@ use switch::Tables;
 use switch::publish::{Publisher, Reader};
 use switch::tables::Rib;
 
-/// Changes that one snapshot brings.
+/// Changes that are made at once.
 pub const BATCH: usize = 50;
-/// Time between snapshots: 100,000 changes a second.
+/// Time between them: 100,000 changes a second.
 const PERIOD: Duration = Duration::from_micros(500);
 /// Routes that are withdrawn at a time.
 const WITHDRAWN: usize = 500;
@@ -183,7 +183,7 @@ struct Changer {
 
 impl Changer {
     /// Waits for orders awake: it is the changes that are to make a difference, not whether a second core
-    /// of this machine is in use.
+    /// of this machine is in use. With one core there is nothing to compare.
     fn obey(&mut self, orders: &Receiver<Order>) {
         loop {
             match orders.try_recv() {
@@ -197,8 +197,8 @@ impl Changer {
 
     fn change_until_told(&mut self, orders: &Receiver<Order>) {
         let mut due = Instant::now();
-        // Whatever comes is an order to rest.
-        while orders.try_recv().is_err() {
+        // Whatever comes is an order to rest, and so is that nobody is there any more.
+        while matches!(orders.try_recv(), Err(TryRecvError::Empty)) {
             (0..BATCH).for_each(|_| self.churn.change(&mut self.rib));
             self.publish();
             self.shared.changes.fetch_add(BATCH as u64, Ordering::Relaxed);

@@ -10,7 +10,8 @@ use std::{env, fs, io};
 /// By how much a path may exceed its budget.
 const TOLERANCE: f64 = 1.05;
 
-/// Counts every path, for frames of a batch and for one that comes alone, and prints it beside its budget. Fails when one exceeds its budget by more than
+/// Counts every path, for frames of a batch and for one that comes alone, and prints it beside its
+/// budget. Fails when one exceeds its budget by more than
 /// a twentieth, or has none. With `GUARD_WRITE` set, what was counted becomes the budget.
 pub fn run(packets: u64) -> ExitCode {
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("budget.txt");

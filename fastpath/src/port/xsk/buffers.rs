@@ -6,6 +6,7 @@ use crate::pool::Pool;
 
 /// Ticks without a frame in or out after which a port needs no more than its floor: one to two seconds.
 const SILENT: u32 = 2;
+
 impl XskPort {
     /// Puts free buffers into the fill ring, as many as this socket may have.
     #[inline]

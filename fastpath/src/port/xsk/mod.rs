@@ -14,12 +14,12 @@ mod transmit;
 
 use self::superpacket::Superpackets;
 pub(crate) use self::superpacket::Tunnels;
+use self::transmit::Pending;
 use super::recall::Recall;
 use crate::fill::{Budget, Fill};
 use crate::pool::{Pool, SocketId};
 use crate::xsk::Socket;
 use switch::{DropReason, Frame as _, PortCounters, PortId};
-use transmit::Pending;
 
 /// An AF_XDP socket of a port.
 pub(crate) struct XskPort {
@@ -28,7 +28,6 @@ pub(crate) struct XskPort {
     pub socket: Socket,
     fill: Fill,
     recall: Recall,
-    /// Frames and bytes written to the TX ring and not consumed by the kernel.
     pending: Pending,
     /// Index in the TX ring up to which frames were counted as sent.
     counted: u32,

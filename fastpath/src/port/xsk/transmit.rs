@@ -11,11 +11,11 @@ use switch::{DropReason, Frame as _, PortCounters};
 /// frames a call.
 const KICKS: usize = 64;
 
-/// Frames and bytes.
+/// What is in the TX ring and not consumed by the kernel.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Pending {
     pub(super) frames: u64,
-    pub(super) bytes: u64,
+    bytes: u64,
 }
 
 impl XskPort {

@@ -95,7 +95,7 @@ fn access_again<F: Frame, const FULL: bool>(
     }
 }
 
-impl<const ALONE: bool> Usual<'_, ALONE> {
+impl<const ON_DEMAND: bool> Usual<'_, ON_DEMAND> {
     /// A frame of a port: the port that it leaves through, or [`OTHER`], [`LOOK_AGAIN`] or [`GROUPED`] and as
     /// it came, or [`NO_HEADROOM`].
     ///

@@ -7,51 +7,39 @@ use crate::tables::{
     Fdb, FdbView, GroupHops, Hop, Lpm, LpmView, PathMtu, Statics, Tables, Underlay, WayIn, WayOut,
 };
 
-/// What is the same for all usual frames of a batch, in places of its own: what is behind pointers would be
-/// loaded for every frame.
-#[derive(Clone, Copy)]
-pub(super) struct AtHand<'a> {
-    max_frame: &'a [u32],
-    hops: &'a [Hop],
-    groups: &'a [GroupHops],
-    ways_in: &'a [WayIn],
-    ways_out: &'a [WayOut],
-    statics: &'a Statics,
-    underlay: &'a Underlay,
-    fib: &'a Lpm<u32>,
-    fib_v6: &'a Lpm<u128>,
-    plain_fib: LpmView<'a>,
-    fdb: FdbView<'a>,
-    clamp_mss: bool,
-    paths: bool,
-    now: u32,
-}
-
 /// Where all of it is, as it is for one batch.
 #[derive(Clone, Copy)]
-pub(super) struct World<'a> {
+pub(super) struct Sources<'a> {
     tables: &'a Tables,
     fdb: &'a Fdb,
     now: Millis,
 }
 
-/// Each is taken from its place of its own, or, for a frame that comes alone, from where it is in the tables
-/// once it is asked for: few of them are, and the rest need not be loaded.
+/// Of a batch, each is read from its copy in [`AtHand`]: what is behind pointers would be loaded for every frame.
+/// On demand it is read where it is, once it is asked for: a single frame asks for few.
 macro_rules! at_hand {
     ($($(#[$doc:meta])* $name:ident: $type:ty = |$of:ident| $at:expr;)*) => {
-        impl<'a, const ALONE: bool> Usual<'a, ALONE> {
+        /// What is the same for all usual frames of a batch, in places of its own.
+        #[derive(Clone, Copy)]
+        pub(super) struct AtHand<'a> {
+            $($name: $type,)*
+        }
+
+        impl<'a, const ON_DEMAND: bool> Usual<'a, ON_DEMAND> {
             #[inline(always)]
-            pub(super) fn new(batch: &Batch<'a>) -> Usual<'a, ALONE> {
-                let world = World { tables: batch.tables, fdb: &batch.worker.fdb, now: batch.now };
-                let at_hand = AtHand { $($name: { let $of = world; $at },)* };
-                Usual { world, at_hand }
+            pub(super) fn new(batch: &Batch<'a>) -> Usual<'a, ON_DEMAND> {
+                let sources =
+                    Sources { tables: batch.tables, fdb: &batch.worker.fdb, now: batch.now };
+                // On demand nobody reads these, and the compiler leaves them out.
+                let at_hand = AtHand { $($name: { let $of = sources; $at },)* };
+                Usual { sources, at_hand }
             }
 
             $($(#[$doc])*
             #[inline(always)]
             pub(super) fn $name(&self) -> $type {
-                let $of = self.world;
-                if ALONE { $at } else { self.at_hand.$name }
+                let $of = self.sources;
+                if ON_DEMAND { $at } else { self.at_hand.$name }
             })*
         }
     };

@@ -8,8 +8,9 @@
 //! in twice the instructions.
 //!
 //! ```text
-//! access  frames of a port: bridged, routed, or into a tunnel
-//! uplink  frames of the underlay: out of their tunnel, then as above
+//! access   frames of a port: bridged, routed, or into a tunnel
+//! uplink   frames of the underlay: out of their tunnel, then as above
+//! at_hand  what either looks at
 //! ```
 
 mod access;
@@ -23,7 +24,7 @@ use super::batch::Batch;
 use super::packet::{is_ordinary, is_ordinary_v6};
 use crate::frame::Frame;
 use crate::tables::{Entrance, Hop, Owner, Stamp, Stations, WayIn};
-use at_hand::{AtHand, World};
+use at_hand::{AtHand, Sources};
 use encap::ethernet::HEADER_LEN;
 use encap::ip::protocol;
 use encap::words::{self, Ethernet, Ipv4, Ipv6};
@@ -36,10 +37,10 @@ const UDP: usize = HEADER_LEN + ipv4::HEADER_LEN;
 const LEAST_V6: usize = UDP_V6 + udp::HEADER_LEN;
 const UDP_V6: usize = HEADER_LEN + ipv6::HEADER_LEN;
 
-/// What the usual way looks at, for a batch of frames or for one that comes alone.
+/// What the usual way looks at: made ready for a batch of frames, or `ON_DEMAND` for a single one.
 #[derive(Clone, Copy)]
-struct Usual<'a, const ALONE: bool> {
-    world: World<'a>,
+struct Usual<'a, const ON_DEMAND: bool> {
+    sources: Sources<'a>,
     at_hand: AtHand<'a>,
 }
 
@@ -105,7 +106,7 @@ impl Batch<'_> {
     }
 }
 
-impl<'a, const ALONE: bool> Usual<'a, ALONE> {
+impl<'a, const ON_DEMAND: bool> Usual<'a, ON_DEMAND> {
     /// Whether there is nothing to learn of a frame's source, nor of its destination that it is a group's.
     #[inline(always)]
     fn is_known<const FULL: bool>(&self, side: &Side, eth: Ethernet) -> bool {

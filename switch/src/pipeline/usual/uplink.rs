@@ -92,7 +92,7 @@ fn uplink_again<F: Frame, const FULL: bool>(batch: &Batch<'_>, frame: &mut F, mu
     if to >= LOOK_AGAIN { batch.context().uplink(frame) } else { to }
 }
 
-impl<const ALONE: bool> Usual<'_, ALONE> {
+impl<const ON_DEMAND: bool> Usual<'_, ON_DEMAND> {
     /// A frame of the underlay: the port that it leaves through, or [`OTHER`] or [`LOOK_AGAIN`] and as it came.
     #[inline(always)]
     fn uplink<F: Frame, const FULL: bool>(&self, frame: &mut F) -> u32 {

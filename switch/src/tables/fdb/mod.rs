@@ -4,6 +4,15 @@
 //! 64-bit key; its location and the second it was last seen are one 64-bit value. Four keys and
 //! their four values fill one cache line, so a hit costs one line and a miss two.
 //!
+//! ```text
+//! station  an address of a segment, and what is noted of it: one word each; how they are hashed
+//! bucket   four of them in a cache line
+//! view     the table as one batch looks at it
+//! learn    addresses that are new, or move
+//! upkeep   addresses that are forgotten, swept, shown and counted
+//! counts   how many there are of a segment and of a port
+//! ```
+//!
 //! # Why no entry is torn
 //!
 //! Whoever changes the key of a slot, to insert or to forget, first makes it `CLAIMED`, then
@@ -23,15 +32,6 @@
 //! its old value out by an atomic exchange and counts that one down; who moves an address replaces the
 //! value that it counts down by compare-and-swap. So no value is counted down twice. An entry that
 //! aged out is counted until its slot is used again or [`Fdb::sweep`] comes by.
-//!
-//! ```text
-//! station  an address of a segment, and what is noted of it: one word each
-//! bucket   four of them in a cache line
-//! view     the table as one batch looks at it
-//! learn    addresses that are new, or move
-//! upkeep   addresses that are forgotten, shown, or counted no more
-//! counts   how many there are of a segment and of a port
-//! ```
 
 mod bucket;
 mod counts;

@@ -1,4 +1,5 @@
-//! An address of a segment, and what is noted of it.
+//! An address of a segment, and what is noted of it: a word each, the bits of the latter, and the hash that says
+//! where the former is.
 
 use crate::ids::{Location, SegmentId};
 use encap::Mac;

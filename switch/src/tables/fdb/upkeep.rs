@@ -1,4 +1,4 @@
-//! Addresses that are forgotten, shown, or counted no more.
+//! Addresses that are forgotten, swept, shown and counted.
 
 use super::Fdb;
 use super::bucket::{CLAIMED, FREE, slots_of};
