@@ -30,8 +30,8 @@ macro_rules! at_hand {
             pub(super) fn new(batch: &Batch<'a>) -> Usual<'a, ON_DEMAND> {
                 let sources =
                     Sources { tables: batch.tables, fdb: &batch.worker.fdb, now: batch.now };
-                // On demand nobody reads these, and the compiler leaves them out.
-                let at_hand = AtHand { $($name: { let $of = sources; $at },)* };
+                let made_ready = || AtHand { $($name: { let $of = sources; $at },)* };
+                let at_hand = (!ON_DEMAND).then(made_ready);
                 Usual { sources, at_hand }
             }
 
@@ -39,7 +39,10 @@ macro_rules! at_hand {
             #[inline(always)]
             pub(super) fn $name(&self) -> $type {
                 let $of = self.sources;
-                if ON_DEMAND { $at } else { self.at_hand.$name }
+                match self.at_hand {
+                    Some(at_hand) if !ON_DEMAND => at_hand.$name,
+                    _ => $at,
+                }
             })*
         }
     };

@@ -41,7 +41,7 @@ const UDP_V6: usize = HEADER_LEN + ipv6::HEADER_LEN;
 #[derive(Clone, Copy)]
 struct Usual<'a, const ON_DEMAND: bool> {
     sources: Sources<'a>,
-    at_hand: AtHand<'a>,
+    at_hand: Option<AtHand<'a>>,
 }
 
 /// Where frames enter a segment, with what there is to know of it in places of its own.
