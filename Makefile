@@ -103,7 +103,7 @@ bench-rates: setup build ## how exactly rate limits shape; SECONDS_EACH (5) a st
 	  $$target/debug/rates $(SECONDS_EACH)
 
 .PHONY: bench-e2e
-bench-e2e: setup ## podswitch beside other switches on real interfaces; ONLY=throughput|latency|stream|idle (as root)
+bench-e2e: setup ## podswitch beside other switches on real interfaces; ONLY=throughput|latency|stream|idle|memory (as root)
 	@scripts/setup $(BENCH_PACKAGES)
 	cargo build --release --locked -p podswitch -p podswitch-bench-e2e
 	target=$$(realpath "$${CARGO_TARGET_DIR:-target}") && PODSWITCH_BIN=$$target/release/podswitch \
@@ -118,7 +118,7 @@ bench-settings: ## what each setting of [switch] does to throughput, latency and
 	  BENCH_OPTIONS="--routes bridged --sizes 64 --switch kernel $(addprefix --variant ,$(SETTINGS)) $(BENCH_OPTIONS)"
 
 .PHONY: bench-quick
-bench-quick: setup ## the same in two minutes, less exact
+bench-quick: setup ## the pipeline's cost in two minutes, less exact
 	BENCH_QUICK=1 cargo bench --locked -p podswitch-benches --bench pipeline
 
 .PHONY: bench-guard
