@@ -16,8 +16,11 @@ use crate::{Options, pods};
 const IDLE_PODS: usize = 200;
 /// Pods for the figure of memory.
 const PODS: usize = 250;
+/// Until new pods are silent: MLD reports come for ten seconds (RFC 3810 section 9.11), router solicitations at
+/// intervals of four, which double (RFC 7559).
+const HUSH: Duration = Duration::from_secs(30);
 /// How long the daemon is watched while nothing happens.
-const WATCH: Duration = Duration::from_secs(5);
+const WATCH: Duration = Duration::from_secs(20);
 
 /// What a node with many pods costs.
 #[derive(Debug, Serialize)]
@@ -69,7 +72,7 @@ pub fn run(lab: &Lab, options: &Options) -> anyhow::Result<Scale> {
         times.push(start.elapsed().as_secs_f64() * 1000.0);
         if n + 1 == IDLE_PODS {
             eprintln!("scale: watching {IDLE_PODS} pods ...");
-            settle();
+            std::thread::sleep(HUSH);
             let used = cpu_time(&pid)?;
             let start = Instant::now();
             std::thread::sleep(WATCH);
