@@ -7,7 +7,7 @@ use criterion::{BenchmarkGroup, Criterion, Throughput, measurement::WallTime};
 use podswitch_benches::headers::Headers;
 use podswitch_benches::rig::{Rig, VECTOR};
 use podswitch_benches::scenario::{self, Scenario};
-use podswitch_benches::table::{self, Load};
+use podswitch_benches::table::{self, Clocks, Load};
 use podswitch_benches::{tsc, workers};
 
 fn main() {
@@ -39,7 +39,7 @@ fn measure(
     group: &mut BenchmarkGroup<'_, WallTime>,
     scenario: &Scenario,
     load: &Load,
-) -> Option<f64> {
+) -> Option<Clocks> {
     // Built when criterion first asks, which for a row that was not chosen it never does.
     let mut rig: Option<(Rig, Headers)> = None;
     group.bench_function(load.name, |b| {
@@ -51,5 +51,6 @@ fn measure(
             tsc::duration(rig.run(vectors, load.batch, headers))
         });
     });
-    rig.as_mut().and_then(|(rig, _)| rig.clocks_per_packet())
+    let (rig, _) = rig.as_mut()?;
+    Some(Clocks { median: rig.clocks_per_packet()?, least: rig.quantile(0.02)? })
 }
