@@ -135,31 +135,39 @@ fn sweeping_in_steps_comes_by_everywhere_and_keeps_the_living() {
     assert_eq!((fdb.count_in(SEG), fdb.count_at(PortId(1))), (0, 0));
 }
 
+/// Four threads that do a step each again and again, beside one another, with random numbers of their own and
+/// the number of the step.
+fn four_threads(steps: u32, step: impl Fn(u64, u32) + Sync) {
+    std::thread::scope(|s| {
+        for t in 0..4u64 {
+            let step = &step;
+            s.spawn(move || {
+                let mut x = t + 1;
+                for i in 0..steps {
+                    x = x.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+                    step(x, i);
+                }
+            });
+        }
+    });
+}
+
 /// Threads learn, move, flush and sweep; what is counted afterwards is what is there.
 #[test]
 fn concurrent_changes_leave_the_counts_right() {
     let fdb = Fdb::new(64);
-    std::thread::scope(|s| {
-        for t in 0..4u64 {
-            let fdb = &fdb;
-            s.spawn(move || {
-                let mut x = t + 1;
-                for i in 0..100_000u32 {
-                    x = x.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
-                    let (n, port) = (x >> 33 & 0xff, PortId((x >> 45 & 3) as u16));
-                    let limits = || Limits { segment: Some(100), port: Some(40) };
-                    let now = i / 100;
-                    let station = Station::new(SEG, mac(n).to_u64());
-                    fdb.learn_within(station, Location::Port(port), now, 2, limits);
-                    assert!(fdb.count_in(SEG) <= 100 + 4, "each worker adds before it looks");
-                    if i % 64 == 0 {
-                        fdb.sweep(now, 3);
-                    }
-                    if i % 999 == 0 {
-                        fdb.flush(|_, _, at| at == Location::Port(port));
-                    }
-                }
-            });
+    four_threads(100_000, |x, i| {
+        let (n, port) = (x >> 33 & 0xff, PortId((x >> 45 & 3) as u16));
+        let limits = || Limits { segment: Some(100), port: Some(40) };
+        let now = i / 100;
+        let station = Station::new(SEG, mac(n).to_u64());
+        fdb.learn_within(station, Location::Port(port), now, 2, limits);
+        assert!(fdb.count_in(SEG) <= 100 + 4, "each worker adds before it looks");
+        if i % 64 == 0 {
+            fdb.sweep(now, 3);
+        }
+        if i % 999 == 0 {
+            fdb.flush(|_, _, at| at == Location::Port(port));
         }
     });
     let all: Vec<_> = fdb.slots().map(|(_, value, _)| Location::from_bits(value as u32)).collect();
@@ -176,23 +184,14 @@ fn concurrent_changes_leave_the_counts_right() {
 fn concurrent_lookups_see_no_torn_entry() {
     let fdb = Fdb::new(64);
     let home = |n: u64| Location::Port(PortId((n % 1000) as u16));
-    std::thread::scope(|s| {
-        for t in 0..4u64 {
-            let fdb = &fdb;
-            s.spawn(move || {
-                let mut x = t + 1;
-                for i in 0..200_000u32 {
-                    x = x.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
-                    let n = x >> 33 & 0xff;
-                    // The clock runs, so that slots age out and are claimed for other keys.
-                    let now = i / 100;
-                    if x & 1 == 0 {
-                        fdb.learn(SEG, mac(n), home(n), now, 2);
-                    } else if let Some(found) = fdb.lookup(SEG, mac(n), now) {
-                        assert_eq!(found, home(n));
-                    }
-                }
-            });
+    four_threads(200_000, |x, i| {
+        let n = x >> 33 & 0xff;
+        // The clock runs, so that slots age out and are claimed for other keys.
+        let now = i / 100;
+        if x & 1 == 0 {
+            fdb.learn(SEG, mac(n), home(n), now, 2);
+        } else if let Some(found) = fdb.lookup(SEG, mac(n), now) {
+            assert_eq!(found, home(n));
         }
     });
 }
