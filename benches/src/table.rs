@@ -36,8 +36,7 @@ pub const LOADS: &[Load] = &[
 pub struct Clocks {
     /// The median vector's.
     pub median: f64,
-    /// Those of the vector that one in fifty was faster than: what the code costs while nobody else has a part
-    /// of the core.
+    /// [`crate::rig::Rig::least_clocks_per_packet`].
     pub least: f64,
 }
 

@@ -48,7 +48,7 @@ impl Workers {
     }
 
     /// What `[switch]` says of it.
-    fn settings(self) -> String {
+    pub fn settings(self) -> String {
         match self {
             Workers::Anywhere => String::new(),
             Workers::Pinned => format!("workers = 1\ncpus = [{SWITCH_CPU}]\n"),

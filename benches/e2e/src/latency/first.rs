@@ -15,8 +15,8 @@ use podswitch_pktgen::{place, plot};
 use podswitch_tests::Lab;
 use serde::Serialize;
 
-use super::{GAP, PATIENCE, PAYLOAD, histogram};
-use crate::pods::{Pod, Pods, Workers};
+use super::{GAP, PATIENCE, PAYLOAD, histogram, in_turns};
+use crate::pods::{Pods, Workers};
 use crate::{Options, SENDER_CPU, SWITCH_CPU};
 
 /// First packets through one switch, or wakeups without any.
@@ -33,30 +33,20 @@ pub struct Cell {
 /// Measures podswitch, the kernel's bridge and a thread's wakeup in turns.
 pub fn run(lab: &Lab, options: &Options) -> anyhow::Result<Vec<Cell>> {
     let switches = Pods::behind_each(lab, options, Workers::Pinned);
-    let sums = switches.iter().map(|_| Ok((histogram()?, 0)));
-    let mut sums: Vec<(Histogram<u64>, u64)> = sums.collect::<anyhow::Result<_>>()?;
-    let mut woken = histogram()?;
-    for round in 1..=options.rounds {
-        for (switch, (sum, lost)) in switches.iter().zip(&mut sums) {
-            eprintln!("first packet after silence, round {round}: {}", switch.name);
-            let [from, to, ..] = &switch.pods[..] else { anyhow::bail!("two pods are needed") };
-            let (seen, missed) = packets(from, to, options.seconds)?;
-            sum.add(seen).context("adding up")?;
-            *lost += missed;
-        }
-        woken.add(wakeups(options.seconds)?).context("adding up")?;
-    }
-    let cells = switches.iter().zip(sums).map(|(switch, (sum, lost))| Cell {
-        switch: switch.name.clone(),
-        time: Latency::of(&sum),
-        lost,
-    });
-    let wakeup = Cell {
-        switch: "no switch: a thread woken on the other CPU".to_owned(),
-        time: Latency::of(&woken),
-        lost: 0,
+    let name = |switch: &Option<&Pods>| match switch {
+        Some(switch) => switch.name.clone(),
+        None => "no switch: a thread woken on the other CPU".to_owned(),
     };
-    let cells = cells.chain([wakeup]).collect();
+    let all: Vec<_> = switches.iter().map(Some).chain([None]).collect();
+    let sums = in_turns(&all, options.rounds, |switch, round| {
+        eprintln!("first packet after silence, round {round}: {}", name(switch));
+        match switch {
+            Some(switch) => packets(switch, options.seconds),
+            None => wakeups(options.seconds),
+        }
+    })?;
+    let cell = |(switch, (sum, lost))| Cell { switch: name(switch), time: Latency::of(&sum), lost };
+    let cells = all.iter().zip(sums).map(cell).collect();
     switches.into_iter().for_each(Pods::finish);
     Ok(cells)
 }
@@ -84,7 +74,8 @@ pub fn plots(cells: &[Cell], options: &Options) -> anyhow::Result<()> {
 const WARM: u64 = 10;
 
 /// Nanoseconds that datagrams take from pod to pod, each after a silence, and how many were lost.
-fn packets(from: &Pod, to: &Pod, seconds: f64) -> anyhow::Result<(Histogram<u64>, u64)> {
+fn packets(switch: &Pods, seconds: f64) -> anyhow::Result<(Histogram<u64>, u64)> {
+    let [from, to, ..] = &switch.pods[..] else { anyhow::bail!("two pods are needed") };
     let receiver = to.0.enter(|| UdpSocket::bind((to.1, 7)).context("the receiver's socket"))?;
     receiver.set_nonblocking(true)?;
     let sender = from.0.enter(|| UdpSocket::bind((from.1, 0)).context("the sender's socket"))?;
@@ -102,7 +93,7 @@ fn packets(from: &Pod, to: &Pod, seconds: f64) -> anyhow::Result<(Histogram<u64>
 }
 
 /// Nanoseconds until a thread that sleeps on the switch's CPU does something, each after a silence.
-fn wakeups(seconds: f64) -> anyhow::Result<Histogram<u64>> {
+fn wakeups(seconds: f64) -> anyhow::Result<(Histogram<u64>, u64)> {
     let (stop, awake) = (AtomicBool::new(false), AtomicBool::new(false));
     std::thread::scope(|scope| {
         let sleeper = scope.spawn(|| {
@@ -121,7 +112,7 @@ fn wakeups(seconds: f64) -> anyhow::Result<Histogram<u64>> {
         stop.store(true, Ordering::Relaxed);
         sleeper.thread().unpark();
         sleeper.join().map_err(|_| anyhow::anyhow!("the sleeper panicked"))??;
-        measured.map(|(seen, _)| seen)
+        measured
     })
 }
 

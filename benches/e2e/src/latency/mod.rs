@@ -60,16 +60,10 @@ pub fn run(lab: &Lab, options: &Options) -> anyhow::Result<Vec<Cell>> {
     let switches = Pods::behind_each(lab, options, Workers::Anywhere);
     let mut cells = Vec::new();
     for beside in [Beside::Nothing, Beside::Load, Beside::Pause] {
-        let sums = switches.iter().map(|_| Ok((histogram()?, 0)));
-        let mut sums: Vec<(Histogram<u64>, u64)> = sums.collect::<anyhow::Result<_>>()?;
-        for round in 1..=options.rounds {
-            for (switch, (sum, unanswered)) in switches.iter().zip(&mut sums) {
-                eprintln!("latency, beside {beside:?}, round {round}: {}", switch.name);
-                let (seen, missed) = once(switch, beside, options.seconds)?;
-                sum.add(seen).context("adding up")?;
-                *unanswered += missed;
-            }
-        }
+        let sums = in_turns(&switches, options.rounds, |switch, round| {
+            eprintln!("latency, beside {beside:?}, round {round}: {}", switch.name);
+            once(switch, beside, options.seconds)
+        })?;
         for (switch, (sum, unanswered)) in switches.iter().zip(sums) {
             let round_trip = Latency::of(&sum);
             cells.push(Cell { switch: switch.name.clone(), beside, round_trip, unanswered });
@@ -77,6 +71,24 @@ pub fn run(lab: &Lab, options: &Options) -> anyhow::Result<Vec<Cell>> {
     }
     switches.into_iter().for_each(Pods::finish);
     Ok(cells)
+}
+
+/// Measures each of several things once a round; times of all rounds, and what was missed in them.
+fn in_turns<T>(
+    things: &[T],
+    rounds: usize,
+    mut once: impl FnMut(&T, usize) -> anyhow::Result<(Histogram<u64>, u64)>,
+) -> anyhow::Result<Vec<(Histogram<u64>, u64)>> {
+    let sums = things.iter().map(|_| Ok((histogram()?, 0)));
+    let mut sums: Vec<(Histogram<u64>, u64)> = sums.collect::<anyhow::Result<_>>()?;
+    for round in 1..=rounds {
+        for (thing, (sum, missed)) in things.iter().zip(&mut sums) {
+            let (seen, more) = once(thing, round)?;
+            sum.add(seen).context("adding up")?;
+            *missed += more;
+        }
+    }
+    Ok(sums)
 }
 
 fn histogram() -> anyhow::Result<Histogram<u64>> {

@@ -5,8 +5,9 @@ use std::path::PathBuf;
 use podswitch_tests::{Daemon, Lab, Netns, podswitch_path};
 
 use super::{Running, Switch, try_all};
+use crate::pods::Workers;
 use crate::site::{FAR_POD, GATEWAY, POD, Route, Site, UNDERLAY, VNI, VTEP};
-use crate::{OURS, Options, SWITCH_CPU};
+use crate::{OURS, Options};
 
 /// One version of podswitch with one configuration.
 #[derive(Clone, Debug)]
@@ -58,7 +59,7 @@ impl Switch for Podswitch {
     }
 
     fn start(&self, lab: &Lab, site: &Site, route: Route) -> Result<Box<dyn Running>, String> {
-        let cpus = format!("workers = 1\ncpus = [{SWITCH_CPU}]\n");
+        let cpus = Workers::Pinned.settings();
         let (uplink, pod) = match route {
             Route::Bridged => {
                 site.join_silently();
