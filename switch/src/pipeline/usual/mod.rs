@@ -38,6 +38,8 @@ const LEAST_V6: usize = UDP_V6 + udp::HEADER_LEN;
 const UDP_V6: usize = HEADER_LEN + ipv6::HEADER_LEN;
 
 /// What the usual way looks at: made ready for a batch of frames, or `ON_DEMAND` for a single one.
+/// Which of the two is a parameter although `at_hand` tells it: the compiler needs four instructions fewer for a
+/// bridged frame of a batch.
 #[derive(Clone, Copy)]
 struct Usual<'a, const ON_DEMAND: bool> {
     sources: Sources<'a>,
