@@ -5,8 +5,8 @@ use encap::{Mac, Prefix, Vni};
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use switch::tables::{
-    Egress, Encapsulation, Fib, NextHop, Port, PortPolicy, Role, Router, Segment, SegmentPolicy,
-    Tunnel, Underlay,
+    Egress, Encapsulation, Fib, NextHop, Offload, Port, PortPolicy, Role, Router, Segment,
+    SegmentPolicy, Tunnel, Underlay,
 };
 use switch::{Fdb, Location, PortId, SegmentId, Tables, TunnelId};
 
@@ -119,7 +119,15 @@ pub(crate) fn fib(n: u32, value: impl Fn(u32) -> u32) -> Fib {
 pub(crate) fn tables() -> Tables {
     let port = |id: PortId, role| {
         let (name, policy) = (format!("port{id}"), PortPolicy::default());
-        Some(Arc::new(Port { id, name, role, max_frame: 9014, mtu: 9000, offload: false, policy }))
+        Some(Arc::new(Port {
+            id,
+            name,
+            role,
+            max_frame: 9014,
+            mtu: 9000,
+            offload: Offload::None,
+            policy,
+        }))
     };
     let segment = Segment {
         id: SEGMENT,

@@ -9,7 +9,7 @@ use crate::netdev;
 use crate::port::Endpoint;
 use crate::program::Link;
 use crate::stats::SocketStatistics;
-use crate::xsk::{self, Binding, Options, Socket};
+use crate::xsk::{self, Binding, Options, Socket, Superpackets};
 use std::collections::BTreeMap;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
@@ -107,6 +107,7 @@ pub(crate) fn attach(engine: &Engine, id: PortId, spec: &AttachSpec) -> Result<A
         max_frame: (mtu + L2_OVERHEAD) as usize,
         xdp: Some(xdp),
     };
+    let coalesces = spec.role == Role::Port && opened.iter().all(|(_, s)| s.packet.is_some());
     let opened = opened.into_iter().map(|(queue, s)| (queue, Endpoint::Xsk(Box::new(s))));
     let served = serve(engine, id, &mut port, opened).and_then(|()| direct(&mut state, &port));
     match served {
@@ -118,7 +119,7 @@ pub(crate) fn attach(engine: &Engine, id: PortId, spec: &AttachSpec) -> Result<A
             };
             state.ports.insert(id, port);
             let frags = binding.frags;
-            Ok(Attached { mode, queues, frags, mtu, pinned, taken_over })
+            Ok(Attached { mode, queues, frags, coalesces, mtu, pinned, taken_over })
         }
         Err(e) => {
             withdraw(engine, &mut state, id, port);
@@ -144,7 +145,15 @@ pub(crate) fn attach_tap(engine: &Engine, id: PortId, spec: TapSpec) -> Result<A
         Ok(()) => {
             state.ports.insert(id, port);
             let (mode, mtu) = (AttachMode::Tap, spec.mtu);
-            Ok(Attached { mode, queues, frags: true, mtu, pinned: false, taken_over: false })
+            Ok(Attached {
+                mode,
+                queues,
+                frags: true,
+                coalesces: true,
+                mtu,
+                pinned: false,
+                taken_over: false,
+            })
         }
         Err(e) => {
             withdraw(engine, &mut state, id, port);
@@ -294,9 +303,13 @@ fn open_all(
     mtu: u32,
     generic: bool,
 ) -> Result<Vec<(u32, Socket)>, Error> {
-    let superpackets = engine.config.superpackets
-        && spec.role == Role::Uplink
-        && netdev::finishes_packets(&spec.ifname, spec.ifindex)?;
+    let superpackets = match spec.role {
+        _ if !engine.config.superpackets => None,
+        Role::Uplink => {
+            netdev::finishes_packets(&spec.ifname, spec.ifindex)?.then_some(Superpackets::Tunnels)
+        }
+        Role::Port => netdev::takes_segments(&spec.ifname)?.then_some(Superpackets::Segments),
+    };
     let open = |queue: u32, ways: &[Binding]| {
         let options = Options {
             ifindex: spec.ifindex,

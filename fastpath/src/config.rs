@@ -32,7 +32,8 @@ pub struct EngineConfig {
     pub busy_poll: Option<u32>,
     /// Descriptors in each ring of a socket: a power of two.
     pub ring_size: u32,
-    /// Whether an uplink in copy mode may send runs of tunnel packets of one flow as UDP superpackets.
+    /// Whether, in copy mode, an uplink may send runs of tunnel packets of one flow as UDP superpackets, and other
+    /// ports merged TCP segments as TCP ones.
     pub superpackets: bool,
 }
 
@@ -135,6 +136,8 @@ pub struct Attached {
     pub queues: Vec<u32>,
     /// Whether frames larger than one buffer (3840 bytes) pass.
     pub frags: bool,
+    /// Whether TCP segments that were merged may be sent to it.
+    pub coalesces: bool,
     /// The interface's MTU in bytes, without the Ethernet header.
     pub mtu: u32,
     /// Whether the XDP program's link is pinned.

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use switch::ids::MAX_PORTS;
 use switch::waiting::Direction;
-use switch::{DropReason, Io, PortId, Waiting, WorkerCounters};
+use switch::{DropReason, Io, PortCounters, PortId, Waiting, WorkerCounters};
 
 /// The part of the buffers that frames may take which wait for rate limits: one in so many.
 const SHAPED_SHARE: usize = 8;
@@ -263,6 +263,14 @@ impl WorkerIo {
         }
     }
 
+    /// The worker's own socket of a port, with what it sends by.
+    #[inline]
+    fn socket(&mut self, port: PortId) -> Option<(&mut PortSocket, &mut Pool, &PortCounters)> {
+        let Way::Socket(id) = self.way(port) else { return None };
+        let socket = self.sockets.get_mut(usize::from(id.0))?.as_mut()?;
+        Some((socket, &mut self.pool, self.counters.port(port)))
+    }
+
     #[cold]
     fn send_elsewhere(&mut self, port: PortId, frame: Frame) {
         let reason = match self.way(port) {
@@ -306,6 +314,18 @@ impl Io for WorkerIo {
             socket.send_all(&mut self.pool, frames, counters, &self.budget);
         } else {
             frames.for_each(|frame| self.send_elsewhere(port, frame));
+        }
+    }
+
+    #[inline]
+    fn takes_superpackets(&mut self, port: PortId) -> bool {
+        self.socket(port).is_some_and(|(socket, ..)| socket.takes_superpackets())
+    }
+
+    fn send_superpacket(&mut self, port: PortId, frame: Frame) -> Result<(), Frame> {
+        match self.socket(port) {
+            Some((socket, pool, counters)) => socket.send_superpacket(pool, frame, counters),
+            None => Err(frame),
         }
     }
 

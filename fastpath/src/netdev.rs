@@ -59,6 +59,12 @@ pub fn finishes_packets(ifname: &str, ifindex: u32) -> Result<bool, Error> {
     Ok(!is_virtual || !sys::offloads_checksums(ifname).map_err(error())?)
 }
 
+/// Whether an interface takes TCP superpackets as they are. A veth does unless its other end runs an XDP program,
+/// to whom everything must be a packet, and complete.
+pub fn takes_segments(ifname: &str) -> Result<bool, Error> {
+    sys::offloads_segmentation(ifname).map_err(Error::interface(ifname, "read the offloads"))
+}
+
 /// The attributes of one interface (RTM_GETLINK, rtnetlink(7)).
 fn link_attributes(ifindex: u32) -> io::Result<Vec<LinkAttribute>> {
     let mut socket = Socket::new(NETLINK_ROUTE)?;

@@ -224,15 +224,25 @@ pub(crate) fn rx_queues(ifname: &str) -> io::Result<u32> {
 /// Whether an interface promises to complete checksums of what it sends.
 pub(crate) fn offloads_checksums(ifname: &str) -> io::Result<bool> {
     const ETHTOOL_GTXCSUM: u32 = 0x16;
+    ethtool_value(ifname, ETHTOOL_GTXCSUM).map(|value| value != 0)
+}
+
+/// Whether an interface promises to cut TCP superpackets up, of one version of IP at least.
+pub(crate) fn offloads_segmentation(ifname: &str) -> io::Result<bool> {
+    const ETHTOOL_GTSO: u32 = 0x1e;
+    ethtool_value(ifname, ETHTOOL_GTSO).map(|value| value != 0)
+}
+
+/// What an interface answers to a command that asks for a `struct ethtool_value` (linux/ethtool.h).
+fn ethtool_value(ifname: &str, command: u32) -> io::Result<u32> {
     let socket = control_socket()?;
-    // `struct ethtool_value` (linux/ethtool.h): the command, and what it answers.
-    let mut value = [ETHTOOL_GTXCSUM, 0];
+    let mut value = [command, 0];
     let mut request = interface_request(ifname)?;
     request.ifr_ifru.ifru_data = std::ptr::from_mut(&mut value).cast();
-    // SAFETY: SIOCETHTOOL follows `ifru_data`; ETHTOOL_GTXCSUM reads and writes a `struct ethtool_value`
-    // there, two integers, which `value` is and which outlives the call.
+    // SAFETY: SIOCETHTOOL follows `ifru_data`; such a command reads and writes a `struct ethtool_value` there, two
+    // integers, which `value` is and which outlives the call.
     let r = unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCETHTOOL as _, &mut request) };
-    if r < 0 { Err(io::Error::last_os_error()) } else { Ok(value[1] != 0) }
+    if r < 0 { Err(io::Error::last_os_error()) } else { Ok(value[1]) }
 }
 
 /// Sets the nice value of the calling thread, and no other's, unless it is 0.

@@ -36,8 +36,17 @@ pub struct Options {
     pub ring_size: u32,
     /// Microseconds that a system call may poll the driver.
     pub busy_poll: Option<u32>,
-    /// Whether superpackets may be sent beside the ring, in copy mode.
-    pub superpackets: bool,
+    /// What may be sent as superpackets beside the ring, in copy mode.
+    pub superpackets: Option<Superpackets>,
+}
+
+/// What may be sent as superpackets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Superpackets {
+    /// Runs of tunnel packets, out of an uplink.
+    Tunnels,
+    /// TCP segments that the pipeline has merged, out of any other port.
+    Segments,
 }
 
 /// How a socket is bound.
@@ -130,7 +139,7 @@ impl Socket {
             let flags = libc::XDP_USE_NEED_WAKEUP | copy | frags;
             sys::bind_xdp(fd.as_fd(), options.ifindex, options.queue, flags)
         })?;
-        let packet = (options.superpackets && !binding.zero_copy)
+        let packet = (options.superpackets.is_some() && !binding.zero_copy)
             .then(|| PacketSocket::open(options.ifindex))
             .and_then(|opened| match opened {
                 Ok(packet) => Some(packet),

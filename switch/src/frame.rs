@@ -127,6 +127,23 @@ pub trait Io {
         self.send_all(port, batch.drain(..));
     }
 
+    /// Whether superpackets for `port` are worth making at present.
+    #[inline(always)]
+    fn takes_superpackets(&mut self, _port: PortId) -> bool {
+        true
+    }
+
+    /// [`Io::send`] of a superpacket to a port that takes them at times ([`crate::tables::Offload::Coalesce`]).
+    ///
+    /// # Errors
+    ///
+    /// The frame, if this is no such time: it is to be sent as its packets.
+    #[inline(always)]
+    fn send_superpacket(&mut self, port: PortId, frame: Self::Frame) -> Result<(), Self::Frame> {
+        self.send(port, frame);
+        Ok(())
+    }
+
     /// Gives the buffer of a dropped frame back. The pipeline has counted the reason.
     fn discard(&mut self, frame: Self::Frame);
 

@@ -3,6 +3,7 @@
 use crate::frame::{Frame, Io, NoHeadroom};
 use crate::ids::PortId;
 use crate::waiting::Waiting;
+use std::collections::VecDeque;
 
 /// Room before a received frame, the same as AF_XDP leaves.
 pub const HEADROOM: usize = 256;
@@ -122,6 +123,8 @@ pub struct HeapIo {
     pub discarded: u64,
     /// How many more frames may be allocated or copied.
     pub budget: usize,
+    /// What it answers in turn when it is asked to take superpackets at times; then always yes.
+    pub answers: VecDeque<bool>,
     /// Frames that wait.
     pub waiting: Waiting<HeapFrame>,
 }
@@ -130,7 +133,8 @@ impl Default for HeapIo {
     fn default() -> HeapIo {
         let waiting = Waiting::new(1024);
         let (sent, gso_sizes) = (Vec::new(), Vec::new());
-        HeapIo { sent, gso_sizes, parts: 0, discarded: 0, budget: usize::MAX, waiting }
+        let answers = VecDeque::new();
+        HeapIo { sent, gso_sizes, parts: 0, discarded: 0, budget: usize::MAX, answers, waiting }
     }
 }
 
@@ -141,6 +145,18 @@ impl Io for HeapIo {
         self.parts += frame.parts;
         self.sent.push((port, frame.to_vec()));
         self.gso_sizes.push(frame.gso_size);
+    }
+
+    fn takes_superpackets(&mut self, _port: PortId) -> bool {
+        self.answers.pop_front().unwrap_or(true)
+    }
+
+    fn send_superpacket(&mut self, port: PortId, frame: HeapFrame) -> Result<(), HeapFrame> {
+        if !self.takes_superpackets(port) {
+            return Err(frame);
+        }
+        self.send(port, frame);
+        Ok(())
     }
 
     fn discard(&mut self, frame: HeapFrame) {

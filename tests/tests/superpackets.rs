@@ -128,6 +128,9 @@ fn to_a_kernel(v6: bool, pod: &str, tunnel: &str) {
     for options in ["", "--parallel 4", "--reverse"] {
         iperf(&pair.pod.netns, &pair.peer, "10.244.2.5", options);
     }
+    // What comes back is merged again, whatever the pod's interface is.
+    let merged = pair.daemon.counters().total("coalesced");
+    assert!(merged > 100, "{:?}", pair.daemon.counters());
     assert_eq!(pair.refused(), 0, "the peer's kernel verifies what is not zero");
     pair.daemon.finish();
 }

@@ -56,8 +56,10 @@ fn measure(switches: Vec<Pods>, options: &Options, across: bool) -> anyhow::Resu
                     + number("/cpu_utilization_percent/remote_total");
                 let cpus = ends / 100.0 + used.as_secs_f64() / number("/sum_received/seconds");
                 eprintln!(
-                    "{streams} TCP, round {round}: {gbps:6.2} Gbit/s, {:6.2} a CPU second  {}",
+                    "{streams} TCP, round {round}: {gbps:6.2} Gbit/s, {:6.2} a CPU second, {:5} segments \
+                     again  {}",
                     gbps / cpus,
+                    number("/sum_sent/retransmits"),
                     switch.name
                 );
                 seen.0.push(gbps);

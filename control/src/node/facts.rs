@@ -4,6 +4,7 @@ use encap::{Mac, Prefix};
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 use switch::PortId;
+use switch::tables::Offload;
 
 /// The world, as far as the tables depend on it. Two equal facts give equal tables.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -25,8 +26,8 @@ pub struct PortFacts {
     pub id: PortId,
     /// MTU of the interface in bytes.
     pub mtu: u32,
-    /// Whether it takes superpackets.
-    pub offload: bool,
+    /// What it has to do with superpackets.
+    pub offload: Offload,
     /// The MAC address at the far end: the pod's, or the node's own on the host port.
     pub mac: Mac,
 }

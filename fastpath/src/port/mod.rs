@@ -4,6 +4,7 @@
 
 mod recall;
 mod tap;
+mod vnet;
 mod xsk;
 
 pub(crate) use tap::TapPort;
@@ -130,6 +131,31 @@ impl PortSocket {
         match &mut self.kind {
             Kind::Xsk(xsk) => frames.for_each(|frame| xsk.send(pool, frame, counters, budget)),
             Kind::Tap(tap) => frames.for_each(|frame| tap.send(pool, frame, counters)),
+        }
+    }
+
+    /// Whether superpackets are worth making for it.
+    #[inline]
+    pub fn takes_superpackets(&self) -> bool {
+        match &self.kind {
+            Kind::Xsk(xsk) => xsk.takes_superpackets(),
+            Kind::Tap(_) => true,
+        }
+    }
+
+    /// Sends a superpacket, or gives it back if this is no time for it.
+    pub fn send_superpacket(
+        &mut self,
+        pool: &mut Pool,
+        frame: Frame,
+        counters: &PortCounters,
+    ) -> Result<(), Frame> {
+        match &mut self.kind {
+            Kind::Xsk(xsk) => xsk.send_superpacket(pool, frame, counters),
+            Kind::Tap(tap) => {
+                tap.send(pool, frame, counters);
+                Ok(())
+            }
         }
     }
 

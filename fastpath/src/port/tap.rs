@@ -4,22 +4,19 @@
 //! say at once. Frames are written as they are sent, and nothing is ever in flight. It has no buffers of
 //! its own: what is read goes into the pool's free ones.
 
+use super::vnet;
 use crate::fill::Budget;
 use crate::frame::Frame;
 use crate::pool::{MAX_SEGMENTS, Pool};
 use crate::tap::{HEADER, Tap};
 use encap::offload::VnetHeader;
-use std::io::{self, IoSlice};
+use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use switch::{DropReason, Frame as _, PortCounters, offload};
 
 /// Bytes that are received at a time, about: what fits the second-level cache, so that it is still
 /// there when it is sent.
 const BATCH_BYTES: usize = 256 << 10;
-/// Pieces of a frame that need no large table.
-const FEW: usize = 63;
-/// The most pieces that one system call takes (IOV_MAX), the header apart.
-const MOST: usize = 1023;
 
 /// A queue of a TAP device.
 pub(crate) struct TapPort {
@@ -120,15 +117,11 @@ impl TapPort {
             return Err(DropReason::PortDown);
         }
         let header = offload::describe(frame)?.to_le_bytes();
-        let pieces = frame.pieces();
-        let result = if pieces <= FEW {
-            self.write_pieces::<{ FEW + 1 }>(&header, frame)
-        } else if pieces <= MOST {
-            self.write_pieces::<{ MOST + 1 }>(&header, frame)
-        } else {
-            return Err(DropReason::TxTooManySegments);
-        };
+        let result = vnet::write(frame, &header, |pieces| self.tap.write(pieces).map(|_| ()));
         let Err(e) = result else { return Ok(()) };
+        if e.kind() == io::ErrorKind::ArgumentListTooLong {
+            return Err(DropReason::TxTooManySegments);
+        }
         match e.raw_os_error() {
             Some(libc::EAGAIN | libc::ENOBUFS | libc::ENOMEM | libc::EINTR) => {
                 Err(DropReason::TxRingFull)
@@ -142,19 +135,6 @@ impl TapPort {
             // The kernel found a contradiction in what it was told of the packet.
             _ => Err(DropReason::TxRefused),
         }
-    }
-
-    #[inline]
-    fn write_pieces<const N: usize>(&self, header: &[u8], frame: &Frame) -> io::Result<()> {
-        let mut slices = [IoSlice::new(&[]); N];
-        slices[0] = IoSlice::new(header);
-        let mut n = 1;
-        let segments = std::iter::once(frame.bytes()).chain(frame.tail());
-        for segment in segments.filter(|s| !s.is_empty()) {
-            slices[n] = IoSlice::new(segment);
-            n += 1;
-        }
-        self.tap.write(&slices[..n]).map(|_| ())
     }
 }
 

@@ -4,7 +4,7 @@ use super::usual;
 use super::{Context, Millis, OTHER, Worker, coalesce, vlan};
 use crate::frame::{Frame, Io};
 use crate::ids::PortId;
-use crate::tables::{Fib, Port, Role, Tables};
+use crate::tables::{Fib, Offload, Port, Role, Tables};
 use std::cell::OnceCell;
 
 /// Frames of a batch that are looked at before the first of them is forwarded.
@@ -58,7 +58,11 @@ impl<'a> Batch<'a> {
         };
         if to == OTHER || !self.sends_at_once() {
             let out = &mut self.worker.outlet(self.tables, self.now, io);
-            self.finish(batch, &[to], out);
+            if self.tables.offload == Offload::Full {
+                coalesce::send(self.context(), batch, &[to], out);
+            } else {
+                self.finish(batch, &[to], out);
+            }
         } else if let Some(frame) = batch.pop() {
             io.send(PortId(to as u16), frame);
         }
@@ -67,7 +71,17 @@ impl<'a> Batch<'a> {
     /// Whether frames are sent as they are, and when they are.
     #[inline(always)]
     fn sends_at_once(&self) -> bool {
-        !self.tables.shaped && !self.tables.offload && self.tables.vlan.is_none()
+        !self.tables.shaped && self.tables.offload != Offload::Full && self.tables.vlan.is_none()
+    }
+
+    /// Whether frames may have to be merged or cut up.
+    #[inline(always)]
+    fn minds_superpackets<F: Frame>(&self, batch: &[F]) -> bool {
+        match self.tables.offload {
+            Offload::None => false,
+            Offload::Coalesce => coalesce::is_worthwhile(batch),
+            Offload::Full => true,
+        }
     }
 
     /// With as many fates as frames, or more.
@@ -90,7 +104,9 @@ impl<'a> Batch<'a> {
             Role::Uplink => usual::uplink(self, batch, fates),
         }
         match *fates {
-            _ if self.tables.offload => self.finish(batch, fates, out),
+            _ if self.minds_superpackets(batch) => {
+                coalesce::send(self.context(), batch, fates, out);
+            }
             [first, ..] if first != OTHER && fates.iter().fold(0, |d, f| d | f ^ first) == 0 => {
                 out.send_batch(PortId(first as u16), batch);
             }
@@ -106,9 +122,6 @@ impl<'a> Batch<'a> {
         fates: &[u32],
         out: &mut vlan::Outlet<'_, I>,
     ) {
-        if self.tables.offload {
-            return coalesce::send(self.context(), batch, fates, out);
-        }
         let mut frames = batch.drain(..);
         for run in fates.chunk_by(|a, b| a == b) {
             let frames = frames.by_ref().take(run.len());

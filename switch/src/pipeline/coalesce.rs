@@ -5,12 +5,18 @@ use super::{Context, OTHER, vlan};
 use crate::frame::{Frame, Io};
 use crate::ids::PortId;
 use crate::offload::sum_from;
+use crate::tables::Offload;
 use encap::offload::merge::{Look, Segment};
 
 /// Flows that are merged at a time; of more, each in turn makes room for another.
 const FLOWS: usize = 8;
 /// Segments in one superpacket, so that it is a bounded number of pieces for a system call.
 const MAX_SEGMENTS: u16 = 128;
+/// Bytes of a frame that has some payload to speak of: no acknowledgement has as many.
+const LEAST: usize = 128;
+/// Bytes of payload of a segment that is merged, at most: those of jumbo frames. Larger ones cost more to sum than it
+/// costs to send them one by one.
+const MOST: u16 = 9216;
 
 /// A flow whose next segment may still be merged.
 struct Flow<F> {
@@ -34,6 +40,16 @@ struct Flows<F> {
     cleared: usize,
 }
 
+/// Whether a batch has two TCP segments that somebody might merge.
+#[inline]
+pub(super) fn is_worthwhile<F: Frame>(batch: &[F]) -> bool {
+    let has_data = |frame: &&F| {
+        frame.len() >= LEAST
+            && matches!(Look::at(frame.bytes(), frame.len()), Look::Tcp(s) if is_mergeable(&s))
+    };
+    batch.iter().filter(has_data).nth(1).is_some()
+}
+
 /// Carries out what was decided of a batch, frames in their order: those to one port together where
 /// nothing is to be done to them.
 #[inline(never)]
@@ -54,9 +70,16 @@ pub(super) fn send<I: Io>(
             continue;
         }
         let port = PortId(run[0] as u16);
-        if cx.takes_superpackets(port) {
+        let offload = cx.offload(port);
+        if offload != Offload::None && out.takes_superpackets(port) {
             frames.for_each(|frame| flows.add(cx, port, frame, out));
-        } else if cx.port.offload {
+            continue;
+        }
+        if offload != Offload::None {
+            // It may have taken some a moment ago.
+            flows.flush(cx, out);
+        }
+        if cx.port.offload == Offload::Full {
             frames.for_each(|frame| cx.send(port, frame, out));
         } else {
             out.send_all(port, frames);
@@ -77,7 +100,7 @@ impl<F: Frame> Flows<F> {
             Look::Other => return out.send(port, frame),
             Look::Opaque => {
                 self.flush(cx, out);
-                return out.send(port, frame);
+                return cx.send(port, frame, out);
             }
             Look::Tcp(segment) => segment,
         };
@@ -105,7 +128,7 @@ impl<F: Frame> Flows<F> {
             flow.send(cx, out);
             free = Some(i);
         }
-        if !segment.is_mergeable() || segment.is_last() {
+        if !is_mergeable(&segment) || segment.is_last() {
             return out.send(port, frame);
         }
         let i = free.unwrap_or_else(|| {
@@ -173,9 +196,16 @@ impl<F: Frame> Flow<F> {
             cx.counters.coalesced.add(u64::from(self.segments) - 1);
             self.first.finish(self.frame.bytes_mut(), self.payload, self.push);
             self.frame.set_gso_size(self.first.payload_len());
+            return cx.send_merged(self.port, self.frame, out);
         }
         out.send(self.port, self.frame);
     }
+}
+
+/// Whether others may be hung behind a segment, and it is worth it.
+#[inline]
+fn is_mergeable(segment: &Segment) -> bool {
+    segment.is_mergeable() && segment.payload_len() <= MOST
 }
 
 /// Whether the TCP checksum of a segment is right.

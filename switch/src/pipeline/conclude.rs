@@ -5,7 +5,7 @@ use super::{Context, Verdict, defend, egress, fragment, icmp_error, resolve, seg
 use crate::frame::{Frame, Io};
 use crate::ids::{Location, PortId, SegmentId};
 use crate::reason::DropReason;
-use crate::tables::Segment;
+use crate::tables::{Offload, Segment};
 use segment::Step;
 
 impl Context<'_> {
@@ -59,8 +59,29 @@ impl Context<'_> {
         io.send(port, frame);
     }
 
-    pub(super) fn takes_superpackets(&self, port: PortId) -> bool {
-        self.tables.port(port).is_some_and(|port| port.offload)
+    /// Sends a superpacket that was made here.
+    pub(super) fn send_merged<I: Io>(&self, port: PortId, frame: I::Frame, io: &mut I) {
+        if self.offload(port) == Offload::Full {
+            io.send(port, frame);
+        } else if let Err(frame) = io.send_superpacket(port, frame) {
+            segment::send(self, frame, Step::Send(port), io);
+        }
+    }
+
+    /// What a port has to do with superpackets. Where frames to it wait for its rate limit, nobody can say beforehand
+    /// at what time they are sent.
+    pub(super) fn offload(&self, port: PortId) -> Offload {
+        match self.tables.port(port) {
+            Some(port) if port.offload == Offload::Coalesce && port.policy.to_port.is_some() => {
+                Offload::None
+            }
+            Some(port) => port.offload,
+            None => Offload::None,
+        }
+    }
+
+    fn takes_superpackets(&self, port: PortId) -> bool {
+        self.offload(port) == Offload::Full
     }
 
     pub(super) fn drop<I: Io>(&self, reason: DropReason, frame: I::Frame, io: &mut I) {

@@ -83,6 +83,16 @@ impl<I: Io> Io for Outlet<'_, I> {
     }
 
     #[inline(always)]
+    fn takes_superpackets(&mut self, port: PortId) -> bool {
+        self.io.takes_superpackets(port)
+    }
+
+    #[inline(always)]
+    fn send_superpacket(&mut self, port: PortId, frame: I::Frame) -> Result<(), I::Frame> {
+        self.io.send_superpacket(port, frame)
+    }
+
+    #[inline(always)]
     fn discard(&mut self, frame: I::Frame) {
         self.io.discard(frame);
     }

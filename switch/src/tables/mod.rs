@@ -30,7 +30,7 @@ pub use group::Group;
 pub use neighbors::{NeighborEntry, NeighborState, Neighbors};
 pub use next_hop::NextHop;
 pub use path_mtu::PathMtu;
-pub use port::{Guard, Port, PortPolicy, Role};
+pub use port::{Guard, Offload, Port, PortPolicy, Role};
 pub use segment::{Neighbor, Segment, SegmentPolicy, UnknownUnicast};
 pub use slots::Slots;
 pub use storm::Storm;
@@ -50,8 +50,8 @@ pub struct Tables {
     pub ports: Slots<Port>,
     /// Whether a port limits the rate of what goes to it: if none does, nobody looks for it.
     pub shaped: bool,
-    /// Whether a port takes superpackets: if none does, there are none.
-    pub offload: bool,
+    /// The most that a port has to do with superpackets: if none is [`Offload::Full`], none come in.
+    pub offload: Offload,
     /// Segments by [`SegmentId`].
     pub segments: Slots<Segment>,
     /// Tunnels by [`TunnelId`].

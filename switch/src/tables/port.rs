@@ -20,10 +20,22 @@ pub struct Port {
     pub max_frame: u32,
     /// The largest IP packet that is routed out of it, in bytes.
     pub mtu: u32,
-    /// Whether it takes superpackets whole: see [`crate::Frame::gso_size`].
-    pub offload: bool,
+    /// What it has to do with superpackets.
+    pub offload: Offload,
     /// What may pass through it.
     pub policy: PortPolicy,
+}
+
+/// What a port has to do with superpackets: see [`crate::Frame::gso_size`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub enum Offload {
+    /// Nothing: it hands over packets, and takes packets.
+    #[default]
+    None,
+    /// It takes TCP segments merged, whenever [`crate::Io::takes_superpackets`] says so.
+    Coalesce,
+    /// It hands over superpackets, and takes any.
+    Full,
 }
 
 /// What may pass through a port. The default is anything.

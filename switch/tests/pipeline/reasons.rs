@@ -6,7 +6,7 @@ use crate::kit::{
 };
 use encap::Mac;
 use switch::heap::HeapFrame;
-use switch::tables::{Storm, UnknownUnicast};
+use switch::tables::{Offload, Storm, UnknownUnicast};
 use switch::{DropReason, Frame, Location, PortId, SegmentId};
 
 /// Who counts a reason.
@@ -149,9 +149,9 @@ fn example(reason: DropReason) -> By {
         DropReason::OffloadInvalid => {
             // What no TAP port lets in: a superpacket of ICMP.
             let frame = HeapFrame::superpacket(&routed("10.244.1.11").echo(1, 1, &[0; 100]), 10);
-            lab.tables.offload = true;
+            lab.tables.offload = Offload::Full;
             std::sync::Arc::make_mut(lab.tables.ports[pod.index()].as_mut().unwrap()).offload =
-                true;
+                Offload::Full;
             return By::Pipeline(lab.process(pod, vec![frame]).drops);
         }
         DropReason::GatewayConflict => {

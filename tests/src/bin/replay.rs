@@ -12,6 +12,7 @@ use std::io::{BufRead, Write};
 use std::net::IpAddr;
 use std::sync::Arc;
 use switch::heap::{HeapFrame, HeapIo};
+use switch::tables::Offload;
 use switch::{DropReason, Fdb, Millis, PortCounters, PortId, Tables, Worker, WorkerCounters};
 
 /// More than any case has ports.
@@ -84,7 +85,7 @@ struct Answer {
 
 impl PortWorld {
     fn facts(&self) -> PortFacts {
-        PortFacts { id: PortId(self.id), mtu: self.mtu, offload: false, mac: self.mac }
+        PortFacts { id: PortId(self.id), mtu: self.mtu, offload: Offload::None, mac: self.mac }
     }
 }
 

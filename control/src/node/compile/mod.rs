@@ -19,8 +19,9 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 use switch::tables::{
-    Egress, Encapsulation, Guard, HostPort, Neighbor, Neighbors, PathMtu, Port, PortPolicy, Role,
-    Router, Segment, Slots, Storm, Tables, TokenBucket, Tunnel, Underlay, UplinkVlan,
+    Egress, Encapsulation, Guard, HostPort, Neighbor, Neighbors, Offload, PathMtu, Port,
+    PortPolicy, Role, Router, Segment, Slots, Storm, Tables, TokenBucket, Tunnel, Underlay,
+    UplinkVlan,
 };
 use switch::waiting::Direction;
 use switch::{Location, PortId, SegmentId, TunnelId};
@@ -66,7 +67,7 @@ pub fn compile(state: &State, facts: &Facts, ids: &mut TableIds) -> Tables {
     let announced = compiler.announced(&tunnels, &mut groups);
     let ports = compiler.ports();
     let tables = Tables {
-        offload: ports.iter().any(|port| port.offload),
+        offload: ports.iter().map(|port| port.offload).max().unwrap_or_default(),
         shaped: ids.buckets.keys().any(|(_, direction)| *direction == Direction::ToPort),
         ports: slots(ports.into_iter().map(|p| (p.id.index(), p))),
         segments: slots(compiler.segments(&tunnels).into_iter().map(|s| (s.id.index(), s))),
@@ -201,7 +202,7 @@ impl Compiler<'_> {
             max_frame: mtu + LINK_OVERHEAD,
             policy: PortPolicy::default(),
             mtu,
-            offload: false,
+            offload: Offload::None,
         };
         let mut ports = Vec::new();
         for config in &self.state.ports {
@@ -218,7 +219,8 @@ impl Compiler<'_> {
         if let (Some(name), Some(host)) = (self.state.host_interface(), &self.facts.host)
             && let Some(segment) = self.host_segment().and_then(|s| self.segment_id(s))
         {
-            ports.push(port(host.id, &name, Role::Access(segment), host.mtu));
+            let port = port(host.id, &name, Role::Access(segment), host.mtu);
+            ports.push(Port { offload: host.offload, ..port });
         }
         if let Some(uplink) = &self.facts.uplink {
             ports.push(port(uplink.id, &uplink.name, Role::Uplink, uplink.mtu));

@@ -4,7 +4,7 @@ use super::*;
 use crate::node::facts::{NextHopFacts, PortFacts, UplinkFacts};
 use podswitch_api::state::Via;
 use switch::DropReason;
-use switch::tables::{NextHop, SegmentPolicy, UnknownUnicast};
+use switch::tables::{NextHop, Offload, SegmentPolicy, UnknownUnicast};
 
 const NODE: &str = r#"
     [node]
@@ -48,7 +48,7 @@ fn mac(n: u8) -> Mac {
 }
 
 fn world() -> Facts {
-    let port = |id, mtu, m| PortFacts { id: PortId(id), mtu, offload: false, mac: mac(m) };
+    let port = |id, mtu, m| PortFacts { id: PortId(id), mtu, offload: Offload::None, mac: mac(m) };
     let hop = |last| NextHopFacts {
         ip: IpAddr::from([192, 0, 2, last]),
         src: Some([192, 0, 2, 1].into()),

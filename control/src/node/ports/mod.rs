@@ -16,6 +16,7 @@ use podswitch_api::{Attachment, Code, Error};
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use switch::PortId;
+use switch::tables::Offload;
 
 /// The MTU inside the node: the largest that the kernel gives a veth. What leaves the node has a
 /// smaller one by its route.
@@ -118,9 +119,14 @@ pub struct Live {
 impl Live {
     /// What the tables need to know of it.
     pub fn facts(&self) -> PortFacts {
-        let offload = self.is_tap();
+        let is_tap = self.is_tap();
+        let offload = match &self.attached {
+            _ if is_tap => Offload::Full,
+            Some(attached) if attached.coalesces => Offload::Coalesce,
+            _ => Offload::None,
+        };
         // A TAP device may be given more than it may send: what other pods do.
-        let most = offload && self.mtu == PodKind::Tap.mtu_max();
+        let most = is_tap && self.mtu == PodKind::Tap.mtu_max();
         let mtu = if most { NODE_MTU } else { self.mtu };
         PortFacts { id: self.id, mtu, offload, mac: self.mac }
     }

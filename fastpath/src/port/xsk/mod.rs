@@ -4,7 +4,7 @@
 //! receive      frames out of the RX ring
 //! buffers      what the fill ring is given, and what is taken back from it
 //! transmit     frames into the TX ring, and out of it to be counted
-//! superpacket  another way out of an uplink
+//! superpacket  another way out
 //! ```
 
 mod buffers;
@@ -12,13 +12,13 @@ mod receive;
 mod superpacket;
 mod transmit;
 
-use self::superpacket::Superpackets;
 pub(crate) use self::superpacket::Tunnels;
+use self::superpacket::{Beside, Runs, Way};
 use self::transmit::Pending;
 use super::recall::Recall;
 use crate::fill::{Budget, Fill};
 use crate::pool::{Pool, SocketId};
-use crate::xsk::Socket;
+use crate::xsk::{Socket, Superpackets};
 use switch::{DropReason, Frame as _, PortCounters, PortId};
 
 /// An AF_XDP socket of a port.
@@ -39,8 +39,11 @@ pub(crate) struct XskPort {
     silent: u32,
     /// Descriptors that the kernel should not have written.
     bad_descriptors: u64,
-    /// Of an uplink in copy mode: another way out.
-    superpackets: Option<Box<Superpackets>>,
+    way: Way,
+    /// Another way out of an uplink.
+    runs: Option<Box<Runs>>,
+    /// Another way out of any other port.
+    segments: Option<Box<Beside>>,
 }
 
 impl XskPort {
@@ -53,6 +56,11 @@ impl XskPort {
     ) -> XskPort {
         let fill = Fill::new(socket.options().ring_size, max_frame);
         budget.owe(0, fill.owed());
+        let beside = socket.packet.take().map(|s| Box::new(Beside::new(s)));
+        let (runs, segments) = match socket.options().superpackets {
+            Some(Superpackets::Tunnels) => (beside.map(|b| Box::new(Runs::new(*b))), None),
+            _ => (None, beside),
+        };
         XskPort {
             id,
             port,
@@ -64,7 +72,9 @@ impl XskPort {
             down: false,
             silent: 0,
             bad_descriptors: 0,
-            superpackets: socket.packet.take().map(|s| Box::new(Superpackets::new(s))),
+            way: Way::Ring,
+            runs,
+            segments,
             socket,
         }
     }
@@ -89,20 +99,21 @@ impl XskPort {
 
     /// The socket, to be closed by somebody who has the time.
     pub fn into_socket(mut self) -> Socket {
-        self.socket.packet = self.superpackets.map(|s| s.into_socket());
+        let beside = self.runs.map(|runs| runs.beside).or(self.segments.map(|beside| *beside));
+        self.socket.packet = beside.map(Beside::into_socket);
         self.socket
     }
 
     /// Frames that the kernel was not given yet, or has not consumed.
     #[inline]
     pub fn in_flight(&self) -> u64 {
-        self.pending.frames + self.superpackets.as_ref().map_or(0, |s| s.waiting())
+        self.pending.frames + self.runs.as_ref().map_or(0, |runs| runs.waiting())
     }
 
     /// Names the tunnels whose packets may be sent as superpackets.
     pub fn set_tunnels(&mut self, tunnels: &Tunnels) {
-        if let Some(superpackets) = &mut self.superpackets {
-            superpackets.set_tunnels(tunnels.clone());
+        if let Some(runs) = &mut self.runs {
+            runs.set_tunnels(tunnels.clone());
         }
     }
 
@@ -116,8 +127,9 @@ impl XskPort {
             self.flush_ring(pool, counters);
         }
         self.reap(pool);
-        if let Some(superpackets) = &mut self.superpackets {
-            superpackets.tick();
+        let runs = self.runs.as_mut().map(|runs| &mut runs.beside);
+        if let Some(beside) = runs.or(self.segments.as_deref_mut()) {
+            beside.tick();
         }
         self.silent += 1;
         if self.bad_descriptors > 0 {

@@ -1,6 +1,7 @@
 //! Frames into the TX ring, and out of it to be counted.
 
 use super::XskPort;
+use super::superpacket::Way;
 use crate::fill::Budget;
 use crate::frame::Frame;
 use crate::pool::{MAX_SEGMENTS, Pool};
@@ -28,8 +29,10 @@ impl XskPort {
         counters: &PortCounters,
         budget: &Budget,
     ) {
-        if self.superpackets.is_some() {
+        if self.runs.is_some() {
             self.collect(pool, frame, counters, budget);
+        } else if self.way == Way::PacketSocket {
+            self.send_behind(pool, frame, counters, budget);
         } else {
             self.enqueue(pool, frame, counters, budget);
         }
@@ -99,6 +102,11 @@ impl XskPort {
     #[inline]
     pub fn flush(&mut self, pool: &mut Pool, counters: &PortCounters, budget: &Budget) -> bool {
         self.end_run(pool, counters, budget);
+        if self.pending.frames == 0 {
+            // All of it went beside the ring.
+            self.reap(pool);
+            return true;
+        }
         self.flush_ring(pool, counters)
     }
 

@@ -12,6 +12,9 @@ pub struct Lab {
     pub now: Millis,
     /// How many more buffers the pool has for copies.
     pub budget: usize,
+    /// What ports answer in a batch when they are asked to take superpackets at times: see
+    /// [`HeapIo::answers`].
+    pub answers: Vec<bool>,
     worker: Worker,
 }
 
@@ -48,7 +51,15 @@ impl Lab {
         // A slot more, for frames from ports that are not there.
         let counters = Arc::new(WorkerCounters::new(tables.ports.len() + 1));
         let worker = Worker::new(counters.clone(), fdb.clone());
-        Lab { tables, fdb, counters, now: Millis(1_000_000), budget: usize::MAX, worker }
+        Lab {
+            tables,
+            fdb,
+            counters,
+            now: Millis(1_000_000),
+            budget: usize::MAX,
+            answers: Vec::new(),
+            worker,
+        }
     }
 
     /// Moves the clock.
@@ -63,7 +74,8 @@ impl Lab {
         let bytes: u64 = frames.iter().map(|f| switch::Frame::len(f) as u64).sum();
         let before = self.totals();
         let mut batch = frames;
-        let mut io = HeapIo { budget: self.budget, ..HeapIo::default() };
+        let answers = self.answers.iter().copied().collect();
+        let mut io = HeapIo { budget: self.budget, answers, ..HeapIo::default() };
         self.worker.process(&self.tables, port, self.now, &mut batch, &mut io);
         assert!(batch.is_empty(), "the batch was not drained");
         let copies = (self.budget - io.budget) as u64;

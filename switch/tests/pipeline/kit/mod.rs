@@ -11,7 +11,7 @@ mod wire;
 pub use discovery::{
     arp, arp_request, neighbor_advert, neighbor_solicit, read_advert, router_solicit,
 };
-pub use lab::Lab;
+pub use lab::{Lab, Outcome};
 pub use net::{Net, Pod};
 pub use node::{
     Node, UPLINK_MAX_FRAME, Via, gateway_mac, host_mac, policed, tunnels, uplink_mac, vtep_mac,

@@ -5,8 +5,8 @@ use encap::{Mac, Prefix, Vni};
 use std::net::IpAddr;
 use std::sync::Arc;
 use switch::tables::{
-    Egress, Encapsulation, Fib, Group, Guard, HostPort, Neighbor, NextHop, Port, PortPolicy, Role,
-    Router, Segment, SegmentPolicy, Tunnel, Underlay,
+    Egress, Encapsulation, Fib, Group, Guard, HostPort, Neighbor, NextHop, Offload, Port,
+    PortPolicy, Role, Router, Segment, SegmentPolicy, Tunnel, Underlay,
 };
 use switch::{Fdb, Location, PortId, SegmentId, Tables, TunnelId};
 
@@ -40,7 +40,7 @@ impl Net {
         let id = PortId(self.tables.ports.len() as u16);
         let (name, policy) = (format!("port{id}"), PortPolicy::default());
         let (max_frame, mtu) = (MAX_FRAME, MAX_FRAME - 14);
-        let port = Port { id, name, role, max_frame, mtu, offload: false, policy };
+        let port = Port { id, name, role, max_frame, mtu, offload: Offload::None, policy };
         self.tables.ports.push(Some(Arc::new(port)));
         id
     }
@@ -62,7 +62,12 @@ impl Net {
 
     /// Lets a port take superpackets.
     pub fn offload(&mut self, port: PortId) {
-        self.port_mut(port).offload = true;
+        self.port_mut(port).offload = Offload::Full;
+    }
+
+    /// Lets a port take merged TCP segments, at times.
+    pub fn coalesce(&mut self, port: PortId) {
+        self.port_mut(port).offload = Offload::Coalesce;
     }
 
     /// What a port may send into the switch.
@@ -259,7 +264,7 @@ impl Net {
             next_hops: self.next_hops.into(),
             groups: self.groups.into(),
             shaped: ports().any(|p| p.policy.to_port.is_some()),
-            offload: ports().any(|p| p.offload),
+            offload: ports().map(|p| p.offload).max().unwrap_or_default(),
             ..self.tables
         }
         .prepare()

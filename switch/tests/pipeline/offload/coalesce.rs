@@ -3,7 +3,7 @@ use crate::kit::{ipip, uplink_mac, vtep_mac, vxlan};
 
 /// Segments of one flow, of `size` bytes each, on their way from a far pod to pod a, as its node
 /// receives them.
-fn flow(node: &Node, far: &str, len: usize, size: usize) -> Vec<Vec<u8>> {
+pub fn flow(node: &Node, far: &str, len: usize, size: usize) -> Vec<Vec<u8>> {
     let dst = if far.contains(':') { node.a.v6 } else { node.a.v4 };
     let packet = Packet::new(vtep_mac(2), far.parse().unwrap(), vtep_mac(1), dst);
     let bytes = data(len);
@@ -17,7 +17,7 @@ fn flow(node: &Node, far: &str, len: usize, size: usize) -> Vec<Vec<u8>> {
 }
 
 /// The same in a tunnel.
-fn tunnelled(via: Via, frames: &[Vec<u8>]) -> Vec<HeapFrame> {
+pub fn tunnelled(via: Via, frames: &[Vec<u8>]) -> Vec<HeapFrame> {
     let outer4 = Packet::text(uplink_mac(2), "192.0.2.2", uplink_mac(1), "192.0.2.1");
     let outer6 = Packet::text(uplink_mac(2), "2001:db8::2", uplink_mac(1), "2001:db8::1");
     let wrap = |frame: &Vec<u8>| match via {
@@ -31,7 +31,7 @@ fn tunnelled(via: Via, frames: &[Vec<u8>]) -> Vec<HeapFrame> {
 }
 
 /// What a superpacket stands for, cut up by the switch's own code, each packet valid: its payload.
-fn unfolded(frame: &[u8], size: u16) -> Vec<u8> {
+pub fn unfolded(frame: &[u8], size: u16) -> Vec<u8> {
     if size == 0 {
         return decode(frame).payload;
     }
@@ -58,7 +58,7 @@ fn merged(node: &Node, from: PortId, batch: Vec<HeapFrame>) -> Vec<(u16, Vec<u8>
         .collect()
 }
 
-fn sizes(frames: &[(u16, Vec<u8>)]) -> Vec<(u16, usize)> {
+pub fn sizes(frames: &[(u16, Vec<u8>)]) -> Vec<(u16, usize)> {
     frames.iter().map(|(size, payload)| (*size, payload.len())).collect()
 }
 

@@ -1,6 +1,7 @@
 //! Superpackets: carried whole, cut up, and merged. Every packet that leaves is read by etherparse,
 //! which verifies its lengths and checksums.
 
+mod at_times;
 mod coalesce;
 mod hostile;
 mod property;

@@ -3,12 +3,13 @@
 
 use super::*;
 use crate::frame::RX_CAPACITY;
+use crate::packet::PacketSocket;
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, recv, socketpair};
 use std::os::fd::{AsRawFd, OwnedFd};
 
 const HEADERS: usize = 42;
 
-fn pair() -> (Superpackets, OwnedFd) {
+fn pair() -> (Runs, OwnedFd) {
     let (one, two) = socketpair(
         AddressFamily::Unix,
         SockType::SeqPacket,
@@ -16,7 +17,7 @@ fn pair() -> (Superpackets, OwnedFd) {
         SockFlag::SOCK_NONBLOCK | SockFlag::SOCK_CLOEXEC,
     )
     .unwrap();
-    (Superpackets::new(PacketSocket::of(one)), two)
+    (Runs::new(Beside::new(PacketSocket::of(one))), two)
 }
 
 /// A datagram of `len` bytes of `fill` from 192.0.2.1 to UDP port 4789.
@@ -36,13 +37,13 @@ fn datagram(len: usize, fill: u8, source_port: u16) -> Vec<u8> {
     bytes
 }
 
-fn push(s: &mut Superpackets, pool: &mut Pool, bytes: &[u8]) -> bool {
+fn push(s: &mut Runs, pool: &mut Pool, bytes: &[u8]) -> bool {
     let frame = pool.frame_from(bytes).unwrap();
     let headers = Headers::read(frame.bytes(), frame.len()).unwrap();
     s.run.push(frame, headers).map_err(|frame| pool.discard(frame)).is_ok()
 }
 
-fn sent(s: &mut Superpackets, pool: &mut Pool, other: &OwnedFd) -> Vec<u8> {
+fn sent(s: &mut Runs, pool: &mut Pool, other: &OwnedFd) -> Vec<u8> {
     s.send().unwrap();
     pool.discard_batch(&mut s.run.frames);
     let mut bytes = vec![0; 1 << 17];
@@ -122,7 +123,7 @@ fn frames_of_several_buffers() {
 #[test]
 fn a_socket_that_is_full() {
     let (mut pool, (mut s, other)) = (Pool::new(256).unwrap(), pair());
-    assert!(!s.socket.is_busy());
+    assert!(!s.beside.socket.is_busy());
     for n in 0..4 {
         assert!(push(&mut s, &mut pool, &datagram(1400, n, 7)));
     }
@@ -130,7 +131,7 @@ fn a_socket_that_is_full() {
         if let Err(e) = s.send() {
             break e;
         }
-        assert!(s.socket.is_busy());
+        assert!(s.beside.socket.is_busy());
     };
     assert_eq!(error.raw_os_error(), Some(libc::EAGAIN));
     drop(other);

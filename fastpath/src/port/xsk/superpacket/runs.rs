@@ -1,21 +1,12 @@
-//! Runs of tunnel packets as one superpacket, through a packet socket beside the AF_XDP one.
-//!
-//! In copy mode the kernel makes a packet of each frame in the TX ring, and takes each to its end before it
-//! takes the next. A run of packets of one flow that are one UDP superpacket it cuts up late, and carries them
-//! on as a batch. So there are two ways out, and packets of one flow must not overtake each other:
-//!
-//! - a run goes to the packet socket only when nothing that was in the ring is under way any more;
-//! - from then on all tunnel packets go there, until the kernel has nothing left of what was sent there.
-//!
-//! Which way is the other one empty of is asked only when the way changes. All this is asked of the kernel,
-//! not derived from what the interface is: a queueing discipline, which AF_XDP's frames pass by, and queues
-//! that the packet socket's packets are spread over, make no difference.
+//! Runs of tunnel packets of one flow, out of an uplink: the kernel cuts a UDP superpacket up late, and carries
+//! its packets on as a batch.
 
-use super::XskPort;
+use super::{Beside, Failure, Way};
 use crate::fill::Budget;
 use crate::frame::Frame;
-use crate::packet::{HEADER, PacketSocket};
+use crate::packet::HEADER;
 use crate::pool::Pool;
+use crate::port::xsk::XskPort;
 use encap::offload::bundle::{self, Headers, MAX_HEADERS};
 use std::io::{self, IoSlice};
 use std::net::IpAddr;
@@ -31,23 +22,11 @@ const PIECES: usize = bundle::MOST;
 /// checksum on the way; those of pods that are routed natively are not ours to put right.
 pub(crate) type Tunnels = Arc<[(IpAddr, u16)]>;
 
-/// What a port needs for superpackets.
-pub(super) struct Superpackets {
-    socket: PacketSocket,
+/// What an uplink needs for superpackets.
+pub(in crate::port::xsk) struct Runs {
+    pub beside: Beside,
     tunnels: Tunnels,
     run: Run,
-    way: Way,
-    /// Until the next tick, runs go to the ring: a superpacket was not taken.
-    rests: bool,
-    /// The kernel cannot do it.
-    refused: bool,
-}
-
-/// Which way tunnel packets go.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Way {
-    Ring,
-    PacketSocket,
 }
 
 /// Packets that follow one another.
@@ -91,9 +70,9 @@ impl Run {
     }
 }
 
-impl Superpackets {
+impl Runs {
     /// With nothing collected.
-    pub fn new(socket: PacketSocket) -> Superpackets {
+    pub fn new(beside: Beside) -> Runs {
         let run = Run {
             frames: Vec::with_capacity(bundle::MOST),
             headers: None,
@@ -102,20 +81,11 @@ impl Superpackets {
             pieces: 0,
             closed: false,
         };
-        let tunnels = Arc::new([]);
-        Superpackets { socket, tunnels, run, way: Way::Ring, rests: false, refused: false }
-    }
-
-    pub fn into_socket(self) -> PacketSocket {
-        self.socket
+        Runs { beside, tunnels: Arc::new([]), run }
     }
 
     pub fn set_tunnels(&mut self, tunnels: Tunnels) {
         self.tunnels = tunnels;
-    }
-
-    pub fn tick(&mut self) {
-        self.rests = self.refused;
     }
 
     /// Frames that wait for more of their kind.
@@ -149,14 +119,14 @@ impl Superpackets {
                 n += 1;
             }
         }
-        self.socket.send(&slices[..n])
+        self.beside.socket.send(&slices[..n])
     }
 }
 
 impl XskPort {
     /// Puts a frame where it may become part of a superpacket.
     #[inline(never)]
-    pub(super) fn collect(
+    pub(in crate::port::xsk) fn collect(
         &mut self,
         pool: &mut Pool,
         mut frame: Frame,
@@ -164,18 +134,18 @@ impl XskPort {
         budget: &Budget,
     ) {
         let headers = Headers::read(frame.bytes(), frame.len());
-        if let (Some(headers), Some(s)) = (headers, &mut self.superpackets) {
-            if s.waiting() > 0 {
-                frame = match s.run.push(frame, headers) {
+        if let (Some(headers), Some(runs)) = (headers, &mut self.runs) {
+            if runs.waiting() > 0 {
+                frame = match runs.run.push(frame, headers) {
                     Ok(()) => return,
                     Err(frame) => frame,
                 };
                 self.end_run(pool, counters, budget);
             }
-            if let Some(s) = &mut self.superpackets
-                && s.tunnels.contains(&headers.source_and_port(frame.bytes()))
+            if let Some(runs) = &mut self.runs
+                && runs.tunnels.contains(&headers.source_and_port(frame.bytes()))
             {
-                frame = match s.run.push(frame, headers) {
+                frame = match runs.run.push(frame, headers) {
                     Ok(()) => return,
                     Err(frame) => frame,
                 };
@@ -186,70 +156,61 @@ impl XskPort {
 
     /// Sends the packets that were collected, one way or the other.
     #[inline]
-    pub(super) fn end_run(&mut self, pool: &mut Pool, counters: &PortCounters, budget: &Budget) {
-        if let Some(s) = self.superpackets.take_if(|s| s.waiting() > 0) {
-            self.superpackets = Some(self.send_run(s, pool, counters, budget));
+    pub(in crate::port::xsk) fn end_run(
+        &mut self,
+        pool: &mut Pool,
+        counters: &PortCounters,
+        budget: &Budget,
+    ) {
+        if let Some(runs) = self.runs.take_if(|runs| runs.waiting() > 0) {
+            self.runs = Some(self.send_run(runs, pool, counters, budget));
         }
     }
 
     fn send_run(
         &mut self,
-        mut s: Box<Superpackets>,
+        mut runs: Box<Runs>,
         pool: &mut Pool,
         counters: &PortCounters,
         budget: &Budget,
-    ) -> Box<Superpackets> {
-        s.way = self.way(&s, pool, counters);
-        if s.way == Way::PacketSocket {
-            match s.send() {
+    ) -> Box<Runs> {
+        self.way = self.way_of(&runs, pool, counters);
+        if self.way == Way::PacketSocket {
+            match runs.send().map_err(|e| runs.beside.failed(self.port, &e)) {
                 Ok(()) => {
                     self.silent = 0;
-                    let n = s.run.frames.len();
-                    let bytes = s.run.frames.iter().map(|f| f.len() as u64).sum();
+                    let n = runs.run.frames.len();
+                    let bytes = runs.run.frames.iter().map(|f| f.len() as u64).sum();
                     counters.tx_frames.add(n as u64);
                     counters.tx_bytes.add(bytes);
                     counters.tx_superpackets.add(u64::from(n > 1));
-                    pool.discard_batch(&mut s.run.frames);
-                    return s;
+                    pool.discard_batch(&mut runs.run.frames);
+                    return runs;
                 }
-                Err(e) => match e.raw_os_error() {
-                    // No room. Of ENOBUFS and ENOMEM, the first packets may be out and the last not: there
-                    // is no telling, and twice would be worse than not at all.
-                    Some(libc::EAGAIN | libc::ENOBUFS | libc::ENOMEM) => {
-                        s.rests = true;
-                        s.run.frames.iter().for_each(|_| counters.drop(DropReason::TxRingFull));
-                        pool.discard_batch(&mut s.run.frames);
-                        return s;
-                    }
-                    // Nothing was sent. What the ring knows of the interface, it will say.
-                    Some(libc::ENETDOWN | libc::ENXIO | libc::ENODEV | libc::EINTR) => {
-                        s.rests = true;
-                    }
-                    // Before Linux 6.2 there are no such superpackets.
-                    _ => {
-                        tracing::warn!("port {}: no UDP superpackets: {e}", self.port);
-                        (s.rests, s.refused) = (true, true);
-                    }
-                },
+                Err(Failure::Full) => {
+                    runs.run.frames.iter().for_each(|_| counters.drop(DropReason::TxRingFull));
+                    pool.discard_batch(&mut runs.run.frames);
+                    return runs;
+                }
+                // What the ring knows of the interface, it will say. Before Linux 6.2 there are no such
+                // superpackets.
+                Err(Failure::Down | Failure::Unknown) => {}
             }
         }
-        for frame in s.run.frames.drain(..) {
+        for frame in runs.run.frames.drain(..) {
             self.enqueue(pool, frame, counters, budget);
         }
-        s
+        runs
     }
 
-    /// The way of the run, so that it overtakes nothing.
-    fn way(&mut self, s: &Superpackets, pool: &mut Pool, counters: &PortCounters) -> Way {
-        let is_worth_it = s.run.frames.len() >= LEAST && !s.rests;
-        match s.way {
-            Way::PacketSocket if is_worth_it || s.socket.is_busy() => Way::PacketSocket,
-            Way::Ring if is_worth_it && !self.down => {
-                if self.pending.frames > 0 {
-                    self.flush_ring(pool, counters);
-                }
-                self.reap(pool);
-                if self.transmitting == 0 { Way::PacketSocket } else { Way::Ring }
+    /// The way of a run, so that it overtakes nothing.
+    fn way_of(&mut self, runs: &Runs, pool: &mut Pool, counters: &PortCounters) -> Way {
+        let is_worth_it = runs.run.frames.len() >= LEAST && !runs.beside.rests;
+        let now = self.way;
+        match now {
+            Way::PacketSocket if is_worth_it || runs.beside.socket.is_busy() => Way::PacketSocket,
+            Way::Ring if is_worth_it && !self.down && self.is_ring_empty(pool, counters) => {
+                Way::PacketSocket
             }
             _ => Way::Ring,
         }
@@ -257,5 +218,5 @@ impl XskPort {
 }
 
 #[cfg(test)]
-#[path = "superpacket_tests.rs"]
+#[path = "runs_tests.rs"]
 mod tests;

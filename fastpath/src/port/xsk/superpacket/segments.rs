@@ -1,0 +1,80 @@
+//! TCP segments that the pipeline has merged, out of a pod's port: to its kernel they are one packet.
+
+use super::{Failure, Way};
+use crate::fill::Budget;
+use crate::frame::Frame;
+use crate::packet::HEADER;
+use crate::pool::Pool;
+use crate::port::vnet;
+use crate::port::xsk::XskPort;
+use switch::{DropReason, Frame as _, PortCounters, offload};
+
+impl XskPort {
+    /// Whether merging for this port is worth it.
+    #[inline]
+    pub fn takes_superpackets(&self) -> bool {
+        !self.down && self.segments.as_ref().is_some_and(|beside| !beside.rests)
+    }
+
+    /// Sends a superpacket, or gives it back if it would overtake what was sent before.
+    pub fn send_superpacket(
+        &mut self,
+        pool: &mut Pool,
+        frame: Frame,
+        counters: &PortCounters,
+    ) -> Result<(), Frame> {
+        if !self.takes_superpackets() {
+            return Err(frame);
+        }
+        let is_ring_empty = self.is_ring_empty(pool, counters);
+        let Some(beside) = &mut self.segments else { return Err(frame) };
+        let (true, Ok(header)) = (is_ring_empty, offload::describe(&frame)) else {
+            // A far end that lets us wait. It may be another one in a second.
+            beside.rests = true;
+            return Err(frame);
+        };
+        let sent = vnet::write(&frame, &header.to_le_bytes(), |pieces| beside.socket.send(pieces));
+        match sent.map_err(|e| beside.failed(self.port, &e)) {
+            Ok(()) => {
+                self.way = Way::PacketSocket;
+                self.silent = 0;
+                counters.tx_superpackets.add(1);
+                count_sent(&frame, counters);
+            }
+            Err(Failure::Full) => counters.drop(DropReason::TxRingFull),
+            Err(Failure::Down | Failure::Unknown) => return Err(frame),
+        }
+        pool.discard(frame);
+        Ok(())
+    }
+
+    /// Sends a packet behind superpackets, which it must not overtake.
+    #[inline(never)]
+    pub(in crate::port::xsk) fn send_behind(
+        &mut self,
+        pool: &mut Pool,
+        frame: Frame,
+        counters: &PortCounters,
+        budget: &Budget,
+    ) {
+        let Some(beside) = self.segments.as_mut().filter(|beside| beside.socket.is_busy()) else {
+            self.way = Way::Ring;
+            return self.enqueue(pool, frame, counters, budget);
+        };
+        // All zeros: a packet that is complete.
+        match vnet::write(&frame, &[0; HEADER], |pieces| beside.socket.send(pieces)) {
+            Ok(()) => count_sent(&frame, counters),
+            Err(e) => counters.drop(match beside.failed(self.port, &e) {
+                Failure::Full => DropReason::TxRingFull,
+                Failure::Down => DropReason::PortDown,
+                Failure::Unknown => DropReason::TxRefused,
+            }),
+        }
+        pool.discard(frame);
+    }
+}
+
+fn count_sent(frame: &Frame, counters: &PortCounters) {
+    counters.tx_frames.add(1);
+    counters.tx_bytes.add(frame.len() as u64);
+}
