@@ -119,15 +119,12 @@ pub(crate) fn fib(n: u32, value: impl Fn(u32) -> u32) -> Fib {
 pub(crate) fn tables() -> Tables {
     let port = |id: PortId, role| {
         let (name, policy) = (format!("port{id}"), PortPolicy::default());
-        Some(Arc::new(Port {
-            id,
-            name,
-            role,
-            max_frame: 9014,
-            mtu: 9000,
-            offload: Offload::None,
-            policy,
-        }))
+        // As veths and uplinks are by default.
+        let offload = match role {
+            Role::Access(_) => Offload::Coalesce,
+            Role::Uplink => Offload::None,
+        };
+        Some(Arc::new(Port { id, name, role, max_frame: 9014, mtu: 9000, offload, policy }))
     };
     let segment = Segment {
         id: SEGMENT,
@@ -159,6 +156,7 @@ pub(crate) fn tables() -> Tables {
         segments: [Some(Arc::new(segment))].into_iter().collect(),
         router: Some(Arc::new(router)),
         underlay: Arc::new(underlay),
+        offload: Offload::Coalesce,
         ..Tables::default()
     }
 }

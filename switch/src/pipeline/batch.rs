@@ -18,6 +18,8 @@ pub(super) struct Batch<'a> {
     pub tables: &'a Tables,
     pub port: &'a Port,
     pub now: Millis,
+    /// Of all its frames.
+    pub bytes: u64,
     /// For the first frame that takes the general way.
     pub context: OnceCell<Context<'a>>,
 }
@@ -79,7 +81,7 @@ impl<'a> Batch<'a> {
     fn minds_superpackets<F: Frame>(&self, batch: &[F]) -> bool {
         match self.tables.offload {
             Offload::None => false,
-            Offload::Coalesce => coalesce::is_worthwhile(batch),
+            Offload::Coalesce => coalesce::is_worthwhile(batch, self.bytes),
             Offload::Full => true,
         }
     }

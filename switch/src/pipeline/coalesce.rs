@@ -12,7 +12,8 @@ use encap::offload::merge::{Look, Segment};
 const FLOWS: usize = 8;
 /// Segments in one superpacket, so that it is a bounded number of pieces for a system call.
 const MAX_SEGMENTS: u16 = 128;
-/// Bytes of a frame that has some payload to speak of: no acknowledgement has as many.
+/// Bytes of a frame that has some payload to speak of: no acknowledgement has as many. A batch whose frames have fewer
+/// on average is not looked at.
 const LEAST: usize = 128;
 /// Bytes of payload of a segment that is merged, at most: those of jumbo frames. Larger ones cost more to sum than it
 /// costs to send them one by one.
@@ -40,9 +41,14 @@ struct Flows<F> {
     cleared: usize,
 }
 
-/// Whether a batch has two TCP segments that somebody might merge.
-#[inline]
-pub(super) fn is_worthwhile<F: Frame>(batch: &[F]) -> bool {
+/// Whether a batch of so many bytes has two TCP segments that somebody might merge.
+#[inline(always)]
+pub(super) fn is_worthwhile<F: Frame>(batch: &[F], bytes: u64) -> bool {
+    bytes >= (LEAST * batch.len()) as u64 && has_segments(batch)
+}
+
+#[inline(never)]
+fn has_segments<F: Frame>(batch: &[F]) -> bool {
     let has_data = |frame: &&F| {
         frame.len() >= LEAST
             && matches!(Look::at(frame.bytes(), frame.len()), Look::Tcp(s) if is_mergeable(&s))

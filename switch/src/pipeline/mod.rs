@@ -206,10 +206,11 @@ impl Worker {
     ) {
         let counters = self.counters.port(ingress);
         counters.rx_frames.add(batch.len() as u64);
-        counters.rx_bytes.add(match &batch[..] {
+        let bytes = match &batch[..] {
             [frame] => frame.len() as u64,
             frames => frames.iter().map(|frame| frame.len() as u64).sum(),
-        });
+        };
+        counters.rx_bytes.add(bytes);
         let Some(port) = tables.port(ingress) else {
             for frame in batch.drain(..) {
                 counters.drop(DropReason::PortUnknown);
@@ -220,7 +221,7 @@ impl Worker {
         if let Some(bucket) = &port.policy.from_port {
             shape::receive(&self.shaper, now, (ingress, bucket), batch, &self.counters, io);
         }
-        self.batch(tables, port, now).run(batch, io);
+        self.batch(tables, port, now, bytes).run(batch, io);
         self.tick(tables, now, io);
     }
 
@@ -243,9 +244,16 @@ impl Worker {
         vlan::Outlet { io, vlan: tables.vlan, counters: &self.counters, limits }
     }
 
+    /// A batch of about so many bytes.
     #[inline(always)]
-    fn batch<'a>(&'a self, tables: &'a Tables, port: &'a Port, now: Millis) -> Batch<'a> {
-        Batch { worker: self, tables, port, now, context: OnceCell::new() }
+    fn batch<'a>(
+        &'a self,
+        tables: &'a Tables,
+        port: &'a Port,
+        now: Millis,
+        bytes: u64,
+    ) -> Batch<'a> {
+        Batch { worker: self, tables, port, now, bytes, context: OnceCell::new() }
     }
 
     fn context<'a>(&'a self, tables: &'a Tables, port: &'a Port, now: Millis) -> Context<'a> {

@@ -180,7 +180,10 @@ impl Worker {
     ) {
         match (direction, tables.port(port)) {
             (Direction::ToPort, _) => ready.drain(..).for_each(|frame| out.emit(port, frame)),
-            (Direction::FromPort, Some(port)) => self.batch(tables, port, now).run(ready, out.io),
+            (Direction::FromPort, Some(port)) => {
+                let bytes = ready.iter().map(|frame| frame.len() as u64).sum();
+                self.batch(tables, port, now, bytes).run(ready, out.io);
+            }
             (Direction::FromPort, None) => {
                 for frame in ready.drain(..) {
                     self.counters().port(port).drop(DropReason::PortUnknown);
