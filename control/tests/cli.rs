@@ -292,6 +292,26 @@ fn a_live_daemons_socket_is_refused_before_anything_is_touched() {
     daemon.connect().works();
 }
 
+/// Who names a socket means that the daemon listens there: if it will not, it says so before it begins.
+#[test]
+fn a_socket_that_the_daemon_would_not_listen_on_is_refused() {
+    let dir = Dir::new();
+    let config = dir.0.join("c.toml");
+    let own = dir.0.join("own");
+    std::fs::write(&config, format!("[switch]\nsocket = \"{}\"\n", own.display())).unwrap();
+    let run = ["run", "--config", config.to_str().unwrap()];
+    let other = dir.0.join("other");
+    let expected = format!(
+        "error: --socket = {}: expected {}, as [switch] socket says, or change it there",
+        other.display(),
+        own.display()
+    );
+    let by_option = ["--socket", other.to_str().unwrap()];
+    fails(&own, &[&run[..], &by_option].concat(), "", 2, &expected);
+    fails(&other, &run, "", 2, &expected);
+    assert!(!own.exists() && !other.exists());
+}
+
 #[test]
 fn who_may_not_gets_4() {
     if !nix::unistd::geteuid().is_root() {

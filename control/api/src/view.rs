@@ -352,7 +352,8 @@ pub struct PortCounters {
     pub tx_frames: u64,
     /// Bytes handed to the interface.
     pub tx_bytes: u64,
-    /// Superpackets that frames of a tunnel's flow were handed over as, several of `tx_frames` in each.
+    /// Superpackets that left through a packet socket: of an uplink several of `tx_frames` in each, which are frames
+    /// of a tunnel's flow; of another port one of `tx_frames` each, of TCP segments that are `coalesced`.
     #[serde(default)]
     pub tx_superpackets: u64,
     /// Frames that the switch made while it handled this port's: copies, replies, fragments, and the

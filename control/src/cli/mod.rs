@@ -55,7 +55,7 @@ Examples:
     disable_help_subcommand = true
 )]
 struct Args {
-    /// The daemon's control socket.
+    /// The daemon's control socket. Where it listens, `[switch] socket` in its configuration says.
     #[arg(
         long,
         global = true,
@@ -143,7 +143,7 @@ fn dispatch<B: Backend>(
 ) -> Result<ExitCode, Failure> {
     let daemon = Daemon { socket: args.socket };
     let done = match args.command {
-        Command::Run(run) => run.run(args.log.as_deref(), start),
+        Command::Run(run) => run.run(&daemon.socket, args.log.as_deref(), start),
         Command::Check(check) => check.run(out),
         Command::Apply(apply) => apply.run(&daemon, out),
         Command::Show(show) => show.run(&daemon, out),

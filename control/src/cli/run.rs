@@ -3,9 +3,10 @@
 use std::io::{self, IsTerminal};
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use podswitch_api::{Config, Error};
+use podswitch_api::state::DEFAULT_SOCKET;
+use podswitch_api::{Code, Config, Error, FieldError};
 use sd_notify::NotifyState;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use tracing_subscriber::EnvFilter;
@@ -43,6 +44,7 @@ impl Check {
 impl Run {
     pub fn run<B: Backend>(
         &self,
+        socket: &Path,
         log: Option<&str>,
         start: impl FnOnce(&Config) -> Result<B, Error>,
     ) -> Result<(), Failure> {
@@ -53,6 +55,21 @@ impl Run {
             Some(store) => store.load().map_err(Failure::Config)?,
             None => config,
         };
+        let switch = state.switch_or_default();
+        // Whoever names a socket means that the daemon listens there.
+        if socket != Path::new(DEFAULT_SOCKET) && socket != switch.socket {
+            return Err(Failure::Refused(Error::field(
+                Code::InvalidParams,
+                FieldError::new(
+                    "--socket",
+                    socket.display(),
+                    format!(
+                        "{}, as [switch] socket says, or change it there",
+                        switch.socket.display()
+                    ),
+                ),
+            )));
+        }
         let runtime = |what: &str, e: io::Error| Failure::Runtime(format!("{what}: {e}"));
 
         // From here on a signal ends the daemon the clean way.
@@ -64,7 +81,6 @@ impl Run {
         }
         // The socket before the switch: a second daemon must be refused before it touches the
         // first one's interfaces.
-        let switch = state.switch_or_default();
         let server = Server::bind(&switch).map_err(Failure::Bind)?;
         let mut backend = start(&state).map_err(Failure::Refused)?;
         let served = Daemon::new(server, &mut backend, store, stopped.as_fd()).and_then(|daemon| {

@@ -222,7 +222,7 @@ pub struct Switch {
     pub busy_poll: Option<u32>,
     /// Descriptors in each ring of a socket.
     pub ring: u32,
-    /// Whether runs of tunnel packets leave an uplink as UDP superpackets.
+    /// Whether packets of one flow are handed to the kernel as superpackets.
     pub superpackets: Superpackets,
     /// Packet buffers of 4096 bytes per worker.
     pub frames: u32,
@@ -255,7 +255,8 @@ impl Default for Switch {
     }
 }
 
-/// Whether runs of tunnel packets of one flow are handed to the kernel as one UDP superpacket.
+/// Whether packets of one flow that follow one another are handed to the kernel as one superpacket: tunnel packets out
+/// of an uplink as UDP, TCP segments to pods and to the node as TCP.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Superpackets {
