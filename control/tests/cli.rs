@@ -302,7 +302,7 @@ fn a_socket_that_the_daemon_would_not_listen_on_is_refused() {
     let run = ["run", "--config", config.to_str().unwrap()];
     let other = dir.0.join("other");
     let expected = format!(
-        "error: --socket = {}: expected {}, as [switch] socket says, or change it there",
+        "error: --socket (or PODSWITCH_SOCKET) = {}: expected {}, as [switch] socket says, or change it there",
         other.display(),
         own.display()
     );

@@ -107,7 +107,7 @@ pub(crate) fn attach(engine: &Engine, id: PortId, spec: &AttachSpec) -> Result<A
         max_frame: (mtu + L2_OVERHEAD) as usize,
         xdp: Some(xdp),
     };
-    let coalesces = spec.role == Role::Port && opened.iter().all(|(_, s)| s.packet.is_some());
+    let coalesces = spec.role != Role::Uplink && opened.iter().all(|(_, s)| s.packet.is_some());
     let opened = opened.into_iter().map(|(queue, s)| (queue, Endpoint::Xsk(Box::new(s))));
     let served = serve(engine, id, &mut port, opened).and_then(|()| direct(&mut state, &port));
     match served {
@@ -303,12 +303,13 @@ fn open_all(
     mtu: u32,
     generic: bool,
 ) -> Result<Vec<(u32, Socket)>, Error> {
+    let finishes = || netdev::finishes_packets(&spec.ifname, spec.ifindex);
+    let takes_segments = || netdev::takes_segments(&spec.ifname);
     let superpackets = match spec.role {
         _ if !engine.config.superpackets => None,
-        Role::Uplink => {
-            netdev::finishes_packets(&spec.ifname, spec.ifindex)?.then_some(Superpackets::Tunnels)
-        }
-        Role::Port => netdev::takes_segments(&spec.ifname)?.then_some(Superpackets::Segments),
+        Role::Uplink => finishes()?.then_some(Superpackets::Tunnels),
+        Role::Port => (finishes()? && takes_segments()?).then_some(Superpackets::Segments),
+        Role::End => takes_segments()?.then_some(Superpackets::Segments),
     };
     let open = |queue: u32, ways: &[Binding]| {
         let options = Options {

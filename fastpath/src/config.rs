@@ -56,8 +56,10 @@ impl Default for EngineConfig {
 /// Which frames the XDP program takes from an interface.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
-    /// All of them: a bridge port, a pod's port, the host port.
+    /// All of them: a bridge port, beyond which anybody may be.
     Port,
+    /// All of them: a pod's port, the host port. What is sent there ends in the kernel at its far end.
+    End,
     /// Those that [`UplinkFilter`] names; the rest goes to the kernel.
     Uplink,
 }

@@ -263,12 +263,19 @@ impl WorkerIo {
         }
     }
 
-    /// The worker's own socket of a port, with what it sends by.
+    /// The worker's own socket of a port, with what it sends by. It will be flushed.
     #[inline]
-    fn socket(&mut self, port: PortId) -> Option<(&mut PortSocket, &mut Pool, &PortCounters)> {
+    fn socket(
+        &mut self,
+        port: PortId,
+    ) -> Option<(&mut PortSocket, &mut Pool, &PortCounters, &Budget)> {
         let Way::Socket(id) = self.way(port) else { return None };
         let socket = self.sockets.get_mut(usize::from(id.0))?.as_mut()?;
-        Some((socket, &mut self.pool, self.counters.port(port)))
+        if !socket.dirty && socket.needs_flush() {
+            socket.dirty = true;
+            self.dirty.push(id);
+        }
+        Some((socket, &mut self.pool, self.counters.port(port), &self.budget))
     }
 
     #[cold]
@@ -303,28 +310,22 @@ impl Io for WorkerIo {
 
     #[inline]
     fn send_all(&mut self, port: PortId, frames: impl Iterator<Item = Frame>) {
-        if let Way::Socket(id) = self.way(port)
-            && let Some(Some(socket)) = self.sockets.get_mut(usize::from(id.0))
-        {
-            if !socket.dirty && socket.needs_flush() {
-                socket.dirty = true;
-                self.dirty.push(id);
+        match self.socket(port) {
+            Some((socket, pool, counters, budget)) => {
+                socket.send_all(pool, frames, counters, budget);
             }
-            let counters = self.counters.port(port);
-            socket.send_all(&mut self.pool, frames, counters, &self.budget);
-        } else {
-            frames.for_each(|frame| self.send_elsewhere(port, frame));
+            None => frames.for_each(|frame| self.send_elsewhere(port, frame)),
         }
     }
 
     #[inline]
     fn takes_superpackets(&mut self, port: PortId) -> bool {
-        self.socket(port).is_some_and(|(socket, ..)| socket.takes_superpackets())
+        self.socket(port).is_some_and(|(s, pool, counters, _)| s.takes_superpackets(pool, counters))
     }
 
     fn send_superpacket(&mut self, port: PortId, frame: Frame) -> Result<(), Frame> {
         match self.socket(port) {
-            Some((socket, pool, counters)) => socket.send_superpacket(pool, frame, counters),
+            Some((socket, pool, counters, _)) => socket.send_superpacket(pool, frame, counters),
             None => Err(frame),
         }
     }

@@ -158,3 +158,38 @@ fn the_uplink_keeps_what_is_not_ours() {
     engine.set_uplink_filter(&UplinkFilter::default()).unwrap();
     assert!(taken(&lab, &engine, &mac).iter().all(|&n| n == 0));
 }
+
+/// Merged segments are for a kernel at the far end whose interface takes superpackets; beyond a bridge port, who takes
+/// them has to have them finished.
+#[test]
+fn who_gets_merged_segments() {
+    if !can_run() {
+        return;
+    }
+    let _lab = Lab::new(1, 1500, 1);
+    let engine = patch_panel(EngineConfig::default());
+    let coalesces = |role| {
+        let ifindex = nix::net::if_::if_nametoindex("p0").unwrap();
+        let mode = Preference::Auto;
+        let spec = AttachSpec { ifname: "p0".into(), ifindex, role, queues: None, mode };
+        let attached = engine.attach(PortId(0), &spec).unwrap();
+        engine.detach(PortId(0)).unwrap();
+        attached.coalesces
+    };
+    sh("ethtool -K p0 tx on tso on");
+    assert_eq!([Role::End, Role::Port, Role::Uplink].map(coalesces), [true, false, false]);
+    // As while the far end runs an XDP program.
+    sh("ethtool -K p0 tso off");
+    assert_eq!([Role::End, Role::Port, Role::Uplink].map(coalesces), [false; 3]);
+    let engine = patch_panel(EngineConfig { superpackets: false, ..EngineConfig::default() });
+    sh("ethtool -K p0 tso on");
+    let ifindex = nix::net::if_::if_nametoindex("p0").unwrap();
+    let spec = AttachSpec {
+        ifname: "p0".into(),
+        ifindex,
+        role: Role::End,
+        queues: None,
+        mode: Preference::Auto,
+    };
+    assert!(!engine.attach(PortId(0), &spec).unwrap().coalesces);
+}

@@ -127,21 +127,21 @@ pub trait Io {
         self.send_all(port, batch.drain(..));
     }
 
-    /// Whether superpackets for `port` are worth making at present.
+    /// Whether superpackets for a port that takes them at times ([`crate::tables::Offload::Coalesce`]) are worth making
+    /// at present.
     #[inline(always)]
     fn takes_superpackets(&mut self, _port: PortId) -> bool {
-        true
+        false
     }
 
-    /// [`Io::send`] of a superpacket to a port that takes them at times ([`crate::tables::Offload::Coalesce`]).
+    /// [`Io::send`] of a superpacket to a port that takes them at times.
     ///
     /// # Errors
     ///
     /// The frame, if this is no such time: it is to be sent as its packets.
     #[inline(always)]
-    fn send_superpacket(&mut self, port: PortId, frame: Self::Frame) -> Result<(), Self::Frame> {
-        self.send(port, frame);
-        Ok(())
+    fn send_superpacket(&mut self, _port: PortId, frame: Self::Frame) -> Result<(), Self::Frame> {
+        Err(frame)
     }
 
     /// Gives the buffer of a dropped frame back. The pipeline has counted the reason.

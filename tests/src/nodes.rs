@@ -159,13 +159,13 @@ impl TwoNodes {
     pub fn start(lab: &Lab, way: Way) -> TwoNodes {
         let spaces = [lab.netns("n1"), lab.netns("n2")];
         join(&spaces[0], "uplink0", &spaces[1], "uplink0");
-        TwoNodes::start_in(lab, way, &spaces)
+        TwoNodes::start_in(lab, way, &spaces, "")
     }
 
     /// Starts both nodes on a bridge, `br0` in the namespace that this gives too, where what
-    /// passes between them can be captured.
+    /// passes between them can be captured. `more` is added to both configurations.
     #[track_caller]
-    pub fn start_on_a_bridge(lab: &Lab, way: Way) -> (TwoNodes, Netns) {
+    pub fn start_on_a_bridge(lab: &Lab, way: Way, more: &str) -> (TwoNodes, Netns) {
         let wire = lab.netns("wire");
         wire.ip("link add br0 type bridge mcast_snooping 0");
         wire.ip("link set br0 up promisc on");
@@ -174,12 +174,12 @@ impl TwoNodes {
             join(space, "uplink0", &wire, dev);
             wire.ip(&format!("link set {dev} master br0"));
         }
-        (TwoNodes::start_in(lab, way, &spaces), wire)
+        (TwoNodes::start_in(lab, way, &spaces, more), wire)
     }
 
     #[track_caller]
-    fn start_in(lab: &Lab, way: Way, spaces: &[Netns; 2]) -> TwoNodes {
-        let nodes = [1, 2].map(|n| Node::start(lab, &spaces[usize::from(n) - 1], n, way, ""));
+    fn start_in(lab: &Lab, way: Way, spaces: &[Netns; 2], more: &str) -> TwoNodes {
+        let nodes = [1, 2].map(|n| Node::start(lab, &spaces[usize::from(n) - 1], n, way, more));
         let pods = [nodes[0].add_pod(lab, 5), nodes[1].add_pod(lab, 5)];
         TwoNodes { nodes, pods }
     }

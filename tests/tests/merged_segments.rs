@@ -83,18 +83,27 @@ fn nothing_of_a_flow_is_overtaken() {
     let Some(lab) = Lab::beside_others() else { return };
     let (node, pods) = Node::with_pods(&lab, NODE, &SMALL);
     let [one, two] = &pods[..] else { unreachable!() };
-    for prepare in
-        ["true", "echo 1 > /sys/class/net/eth0/queues/rx-0/rps_cpus", "ethtool -K eth0 gro on"]
-    {
+    let steer = "echo 1 > /sys/class/net/eth0/queues/rx-0/rps_cpus";
+    for prepare in ["true", steer, "ethtool -K eth0 gro on"] {
         run(&two.netns.words(&["sh", "-c", prepare])).success();
         let before = superpackets(&node, two);
-        for address in [&two.ip4, &two.ip6] {
-            writes(one, two, address, 3000);
-        }
+        // What is lost comes late.
+        let lost = || {
+            let counters = node.daemon.counters();
+            counters.drops().values().sum::<u64>() + counters.missed()
+        };
+        let in_order = (0..5).any(|_| {
+            let (losses, late) = (lost(), tcp(&two.netns, "TcpExtTCPOFOQueue"));
+            for address in [&two.ip4, &two.ip6] {
+                writes(one, two, address, 1000);
+            }
+            let late = tcp(&two.netns, "TcpExtTCPOFOQueue") - late;
+            let is_whole = lost() == losses;
+            assert!(!is_whole || late == 0, "{prepare}: {late} segments came late");
+            is_whole
+        });
+        assert!(in_order, "{prepare}: something was lost every time");
         assert!(superpackets(&node, two) > before, "{prepare}");
-        if node.daemon.counters().drops().values().sum::<u64>() == 0 {
-            assert_eq!(tcp(&two.netns, "TcpExtTCPOFOQueue"), 0, "{prepare}");
-        }
     }
     node.daemon.finish();
 }
@@ -133,23 +142,19 @@ fn off_is_off() {
     node.daemon.finish();
 }
 
-/// Who reads packets with XDP is to have complete ones: the kernel says of such a veth that it takes no superpackets.
+/// Beyond a bridge port there may be anybody: nothing leaves unfinished.
 #[test]
-fn not_where_an_xdp_program_takes_them() {
+fn not_where_packets_would_leave_unfinished() {
     let Some(lab) = Lab::beside_others() else { return };
     let (node, pods) = Node::with_pods(&lab, NODE, &SMALL[..1]);
     let outside = lab.netns("outside");
     join(&node.netns, "v0", &outside, "eth0");
     outside.sh("ethtool -K eth0 tx off");
     outside.ip("addr add 10.244.1.9/24 dev eth0");
-    for tso in ["on", "off"] {
-        node.netns.sh(&format!("ethtool -K v0 tso {tso}"));
-        node.daemon.cli("port add --dev v0 outside");
-        exchange((&pods[0].netns, &pods[0].ip4), (&outside, "10.244.1.9"));
-        let seen = node.daemon.counters().port("outside", "tx_superpackets");
-        assert_eq!(seen > 0, tso == "on", "{seen}");
-        node.daemon.cli("port del outside");
-    }
+    assert!(node.netns.sh("ethtool -k v0").contains("tcp-segmentation-offload: on"));
+    node.daemon.cli("port add --dev v0 outside");
+    exchange((&pods[0].netns, &pods[0].ip4), (&outside, "10.244.1.9"));
+    assert_eq!(node.daemon.counters().port("outside", "tx_superpackets"), 0);
     node.daemon.finish_leaving(&["lo", "v0"]);
 }
 

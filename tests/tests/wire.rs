@@ -8,7 +8,7 @@ use podswitch_tests::{Capture, Lab, TwoNodes, Way, iperf, ping, run, write_pcap}
 /// Runs traffic between the pods of two nodes and gives what tshark says of each packet on the
 /// wire: its protocols, one in the other, and the outer UDP source port. Fails on any fault.
 fn traffic_on_the_wire(lab: &Lab, way: Way) -> Vec<(String, String)> {
-    let (cluster, wire) = TwoNodes::start_on_a_bridge(lab, way);
+    let (cluster, wire) = TwoNodes::start_on_a_bridge(lab, way, "");
     let [one, two] = &cluster.pods;
     ping(&one.netns, &two.ip4);
     ping(&one.netns, &two.ip6);

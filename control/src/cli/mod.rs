@@ -11,7 +11,7 @@ mod run;
 mod show;
 mod tune;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
@@ -55,16 +55,16 @@ Examples:
     disable_help_subcommand = true
 )]
 struct Args {
-    /// The daemon's control socket. Where it listens, `[switch] socket` in its configuration says.
+    /// The daemon's control socket [default: /run/podswitch/podswitch.sock]. Where it listens, `[switch] socket` in
+    /// its configuration says.
     #[arg(
         long,
         global = true,
         value_name = "PATH",
         env = "PODSWITCH_SOCKET",
-        default_value = DEFAULT_SOCKET,
         hide_env_values = true
     )]
-    socket: PathBuf,
+    socket: Option<PathBuf>,
 
     /// Print JSON, one document.
     #[arg(long, global = true)]
@@ -141,9 +141,10 @@ fn dispatch<B: Backend>(
     out: &Out,
     start: impl FnOnce(&Config) -> Result<B, Error>,
 ) -> Result<ExitCode, Failure> {
-    let daemon = Daemon { socket: args.socket };
+    let named = args.socket.as_deref();
+    let daemon = Daemon { socket: named.unwrap_or(Path::new(DEFAULT_SOCKET)).to_owned() };
     let done = match args.command {
-        Command::Run(run) => run.run(&daemon.socket, args.log.as_deref(), start),
+        Command::Run(run) => run.run(named, args.log.as_deref(), start),
         Command::Check(check) => check.run(out),
         Command::Apply(apply) => apply.run(&daemon, out),
         Command::Show(show) => show.run(&daemon, out),

@@ -5,7 +5,6 @@ use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
-use podswitch_api::state::DEFAULT_SOCKET;
 use podswitch_api::{Code, Config, Error, FieldError};
 use sd_notify::NotifyState;
 use signal_hook::consts::{SIGINT, SIGTERM};
@@ -44,7 +43,7 @@ impl Check {
 impl Run {
     pub fn run<B: Backend>(
         &self,
-        socket: &Path,
+        socket: Option<&Path>,
         log: Option<&str>,
         start: impl FnOnce(&Config) -> Result<B, Error>,
     ) -> Result<(), Failure> {
@@ -57,16 +56,14 @@ impl Run {
         };
         let switch = state.switch_or_default();
         // Whoever names a socket means that the daemon listens there.
-        if socket != Path::new(DEFAULT_SOCKET) && socket != switch.socket {
+        if let Some(socket) = socket.filter(|&socket| socket != switch.socket) {
+            let there = switch.socket.display();
             return Err(Failure::Refused(Error::field(
                 Code::InvalidParams,
                 FieldError::new(
-                    "--socket",
+                    "--socket (or PODSWITCH_SOCKET)",
                     socket.display(),
-                    format!(
-                        "{}, as [switch] socket says, or change it there",
-                        switch.socket.display()
-                    ),
+                    format!("{there}, as [switch] socket says, or change it there"),
                 ),
             )));
         }

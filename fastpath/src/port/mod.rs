@@ -136,9 +136,9 @@ impl PortSocket {
 
     /// Whether superpackets are worth making for it.
     #[inline]
-    pub fn takes_superpackets(&self) -> bool {
-        match &self.kind {
-            Kind::Xsk(xsk) => xsk.takes_superpackets(),
+    pub fn takes_superpackets(&mut self, pool: &mut Pool, counters: &PortCounters) -> bool {
+        match &mut self.kind {
+            Kind::Xsk(xsk) => xsk.takes_superpackets(pool, counters),
             Kind::Tap(_) => true,
         }
     }

@@ -131,7 +131,7 @@ impl Program {
 
 fn xdp(ebpf: &mut Ebpf, role: Role) -> Result<&mut Xdp, Error> {
     let name = match role {
-        Role::Port => "podswitch_port",
+        Role::Port | Role::End => "podswitch_port",
         Role::Uplink => "podswitch_uplink",
     };
     let program = ebpf.program_mut(name).ok_or_else(|| missing(name))?;

@@ -1,5 +1,6 @@
-//! The way out where there are ports that take superpackets: to them, TCP segments of one flow that came
-//! in one batch are sent as one (generic receive offload); to others, superpackets as their packets.
+//! The way out where frames may have to be merged or cut up: to ports that take superpackets, always or at times, TCP
+//! segments of one flow that came in one batch are sent as one (generic receive offload); to others, superpackets as
+//! their packets.
 
 use super::{Context, OTHER, vlan};
 use crate::frame::{Frame, Io};
@@ -77,7 +78,12 @@ pub(super) fn send<I: Io>(
         }
         let port = PortId(run[0] as u16);
         let offload = cx.offload(port);
-        if offload != Offload::None && out.takes_superpackets(port) {
+        let merges = match offload {
+            Offload::None => false,
+            Offload::Coalesce => out.takes_superpackets(port),
+            Offload::Full => true,
+        };
+        if merges {
             frames.for_each(|frame| flows.add(cx, port, frame, out));
             continue;
         }

@@ -53,7 +53,7 @@ impl Context<'_> {
 
     /// Sends a frame, a superpacket as its packets unless the port takes it whole.
     pub(super) fn send<I: Io>(&self, port: PortId, frame: I::Frame, io: &mut I) {
-        if frame.gso_size() != 0 && !self.takes_superpackets(port) {
+        if frame.gso_size() != 0 && self.offload(port) != Offload::Full {
             return segment::send(self, frame, Step::Send(port), io);
         }
         io.send(port, frame);
@@ -78,10 +78,6 @@ impl Context<'_> {
             Some(port) => port.offload,
             None => Offload::None,
         }
-    }
-
-    fn takes_superpackets(&self, port: PortId) -> bool {
-        self.offload(port) == Offload::Full
     }
 
     pub(super) fn drop<I: Io>(&self, reason: DropReason, frame: I::Frame, io: &mut I) {

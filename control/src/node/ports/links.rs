@@ -174,7 +174,7 @@ impl Maker<'_> {
         let spec = self.host_spec(interface);
         let host = HostPort::create(self.kernel, &spec).map_err(kernel_error)?;
         let (dev, ifindex) = (HOST_NEAR.to_owned(), host.near_index);
-        match self.attach(id, &dev, ifindex, Role::Port, None) {
+        match self.attach(id, &dev, ifindex, Role::End, None) {
             Ok(attached) => Ok(Live {
                 id,
                 wanted: Wanted::Host { interface: interface.to_owned() },

@@ -60,7 +60,7 @@ impl Maker<'_> {
             None => self.create_veth(&spec).map_err(kernel_error)?,
         };
         let (dev, ifindex) = (spec.host_name.clone(), pod.host.as_ref().map_or(0, |h| h.index));
-        match self.attach(id, &dev, ifindex, Role::Port, None) {
+        match self.attach(id, &dev, ifindex, Role::End, None) {
             Ok(attached) => Ok(Live {
                 id,
                 wanted: wanted.clone(),

@@ -101,6 +101,7 @@ impl XskPort {
     /// Makes the kernel send what it was not given yet. True when nothing is left.
     #[inline]
     pub fn flush(&mut self, pool: &mut Pool, counters: &PortCounters, budget: &Budget) -> bool {
+        self.silent = 0;
         self.end_run(pool, counters, budget);
         if self.pending.frames == 0 {
             // All of it went beside the ring.

@@ -8,8 +8,8 @@
 //! - from then on all that may be of its flow goes there, until the kernel has nothing left of what was sent
 //!   there.
 //!
-//! Which way is the other one empty of is asked only when the way changes. All this is asked of the kernel,
-//! not derived from what the interface is: a queueing discipline, which AF_XDP's frames pass by, queues that
+//! Whether the ring is empty is asked before a superpacket, and whether the packet socket is, before each packet
+//! behind one until it is. All this is asked of the kernel, not derived from what the interface is: a queueing discipline, which AF_XDP's frames pass by, queues that
 //! the packet socket's packets are spread over, and a far end that receives on another CPU make no difference.
 //!
 //! ```text
@@ -41,8 +41,8 @@ pub(super) struct Beside {
     socket: PacketSocket,
     /// No superpackets until the next tick: one was not taken.
     rests: bool,
-    /// The kernel cannot do it.
-    refused: bool,
+    /// The kernel does not know them.
+    unknown: bool,
 }
 
 /// Why the packet socket took nothing.
@@ -50,15 +50,22 @@ enum Failure {
     /// There is no room. Of a superpacket that was cut up some packets may be out nevertheless, and there is no
     /// telling: twice would be worse than not at all.
     Full,
-    /// The interface is down or gone. Nothing was sent.
-    Down,
-    /// The kernel does not know such packets. Nothing was sent.
-    Unknown,
+    /// The interface is down or gone, or the kernel does not know such packets. Nothing was sent.
+    Other,
+}
+
+impl Failure {
+    fn of(e: &io::Error) -> Failure {
+        match e.raw_os_error() {
+            Some(libc::EAGAIN | libc::ENOBUFS | libc::ENOMEM) => Failure::Full,
+            _ => Failure::Other,
+        }
+    }
 }
 
 impl Beside {
     pub fn new(socket: PacketSocket) -> Beside {
-        Beside { socket, rests: false, refused: false }
+        Beside { socket, rests: false, unknown: false }
     }
 
     pub fn into_socket(self) -> PacketSocket {
@@ -67,21 +74,26 @@ impl Beside {
 
     /// Once a second: what was refused for the moment is tried again.
     pub fn tick(&mut self) {
-        self.rests = self.refused;
+        self.rests = self.unknown;
     }
 
-    /// Notes that the socket did not take a superpacket.
-    fn failed(&mut self, port: PortId, e: &io::Error) -> Failure {
+    /// Notes that a superpacket was refused, and why.
+    fn refused(&mut self, port: PortId, e: &io::Error) -> Failure {
+        const PASSING: [i32; 7] = [
+            libc::EAGAIN,
+            libc::ENOBUFS,
+            libc::ENOMEM,
+            libc::ENETDOWN,
+            libc::ENXIO,
+            libc::ENODEV,
+            libc::EINTR,
+        ];
         self.rests = true;
-        match e.raw_os_error() {
-            Some(libc::EAGAIN | libc::ENOBUFS | libc::ENOMEM) => Failure::Full,
-            Some(libc::ENETDOWN | libc::ENXIO | libc::ENODEV | libc::EINTR) => Failure::Down,
-            _ => {
-                tracing::warn!("port {port}: no superpackets: {e}");
-                self.refused = true;
-                Failure::Unknown
-            }
+        if !e.raw_os_error().is_some_and(|e| PASSING.contains(&e)) {
+            tracing::warn!("port {port}: no superpackets: {e}");
+            self.unknown = true;
         }
+        Failure::of(e)
     }
 }
 

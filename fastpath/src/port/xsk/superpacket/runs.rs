@@ -176,7 +176,7 @@ impl XskPort {
     ) -> Box<Runs> {
         self.way = self.way_of(&runs, pool, counters);
         if self.way == Way::PacketSocket {
-            match runs.send().map_err(|e| runs.beside.failed(self.port, &e)) {
+            match runs.send().map_err(|e| runs.beside.refused(self.port, &e)) {
                 Ok(()) => {
                     self.silent = 0;
                     let n = runs.run.frames.len();
@@ -194,7 +194,7 @@ impl XskPort {
                 }
                 // What the ring knows of the interface, it will say. Before Linux 6.2 there are no such
                 // superpackets.
-                Err(Failure::Down | Failure::Unknown) => {}
+                Err(Failure::Other) => {}
             }
         }
         for frame in runs.run.frames.drain(..) {

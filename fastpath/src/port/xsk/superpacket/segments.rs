@@ -10,10 +10,11 @@ use crate::port::xsk::XskPort;
 use switch::{DropReason, Frame as _, PortCounters, offload};
 
 impl XskPort {
-    /// Whether merging for this port is worth it.
-    #[inline]
-    pub fn takes_superpackets(&self) -> bool {
-        !self.down && self.segments.as_ref().is_some_and(|beside| !beside.rests)
+    /// Whether merging for this port is worth it: what is merged now will overtake nothing.
+    pub fn takes_superpackets(&mut self, pool: &mut Pool, counters: &PortCounters) -> bool {
+        !self.down
+            && self.segments.as_ref().is_some_and(|beside| !beside.rests)
+            && self.is_ring_empty(pool, counters)
     }
 
     /// Sends a superpacket, or gives it back if it would overtake what was sent before.
@@ -23,26 +24,21 @@ impl XskPort {
         frame: Frame,
         counters: &PortCounters,
     ) -> Result<(), Frame> {
-        if !self.takes_superpackets() {
+        if !self.takes_superpackets(pool, counters) {
             return Err(frame);
         }
-        let is_ring_empty = self.is_ring_empty(pool, counters);
-        let Some(beside) = &mut self.segments else { return Err(frame) };
-        let (true, Ok(header)) = (is_ring_empty, offload::describe(&frame)) else {
-            // A far end that lets us wait. It may be another one in a second.
-            beside.rests = true;
+        let (Some(beside), Ok(header)) = (&mut self.segments, offload::describe(&frame)) else {
             return Err(frame);
         };
         let sent = vnet::write(&frame, &header.to_le_bytes(), |pieces| beside.socket.send(pieces));
-        match sent.map_err(|e| beside.failed(self.port, &e)) {
+        match sent.map_err(|e| beside.refused(self.port, &e)) {
             Ok(()) => {
                 self.way = Way::PacketSocket;
-                self.silent = 0;
                 counters.tx_superpackets.add(1);
                 count_sent(&frame, counters);
             }
             Err(Failure::Full) => counters.drop(DropReason::TxRingFull),
-            Err(Failure::Down | Failure::Unknown) => return Err(frame),
+            Err(Failure::Other) => return Err(frame),
         }
         pool.discard(frame);
         Ok(())
@@ -57,18 +53,19 @@ impl XskPort {
         counters: &PortCounters,
         budget: &Budget,
     ) {
-        let Some(beside) = self.segments.as_mut().filter(|beside| beside.socket.is_busy()) else {
+        let Some(beside) = self.segments.as_ref().filter(|beside| beside.socket.is_busy()) else {
             self.way = Way::Ring;
             return self.enqueue(pool, frame, counters, budget);
         };
         // All zeros: a packet that is complete.
         match vnet::write(&frame, &[0; HEADER], |pieces| beside.socket.send(pieces)) {
             Ok(()) => count_sent(&frame, counters),
-            Err(e) => counters.drop(match beside.failed(self.port, &e) {
-                Failure::Full => DropReason::TxRingFull,
-                Failure::Down => DropReason::PortDown,
-                Failure::Unknown => DropReason::TxRefused,
-            }),
+            Err(e) => match Failure::of(&e) {
+                Failure::Full => counters.drop(DropReason::TxRingFull),
+                // The ring takes some that the packet socket does not (a second VLAN tag beyond the MTU), and of the
+                // others it knows what is the matter.
+                Failure::Other => return self.enqueue(pool, frame, counters, budget),
+            },
         }
         pool.discard(frame);
     }
