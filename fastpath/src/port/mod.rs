@@ -136,9 +136,9 @@ impl PortSocket {
 
     /// Whether superpackets are worth making for it.
     #[inline]
-    pub fn takes_superpackets(&mut self, pool: &mut Pool, counters: &PortCounters) -> bool {
+    pub fn takes_superpackets(&mut self, pool: &mut Pool) -> bool {
         match &mut self.kind {
-            Kind::Xsk(xsk) => xsk.takes_superpackets(pool, counters),
+            Kind::Xsk(xsk) => xsk.takes_superpackets(pool),
             Kind::Tap(_) => true,
         }
     }

@@ -10,11 +10,16 @@ use crate::port::xsk::XskPort;
 use switch::{DropReason, Frame as _, PortCounters, offload};
 
 impl XskPort {
-    /// Whether merging for this port is worth it: what is merged now will overtake nothing.
-    pub fn takes_superpackets(&mut self, pool: &mut Pool, counters: &PortCounters) -> bool {
-        !self.down
-            && self.segments.as_ref().is_some_and(|beside| !beside.rests)
-            && self.is_ring_empty(pool, counters)
+    /// Whether merging for this port is worth it: what is merged now will overtake nothing, unless the far end lets us
+    /// wait for what is in the ring and was not flushed.
+    pub fn takes_superpackets(&mut self, pool: &mut Pool) -> bool {
+        if self.down || self.segments.as_ref().is_none_or(|beside| beside.rests) {
+            return false;
+        }
+        self.pending.frames > 0 || {
+            self.reap(pool);
+            self.transmitting == 0
+        }
     }
 
     /// Sends a superpacket, or gives it back if it would overtake what was sent before.
@@ -24,12 +29,16 @@ impl XskPort {
         frame: Frame,
         counters: &PortCounters,
     ) -> Result<(), Frame> {
-        if !self.takes_superpackets(pool, counters) {
+        if !self.takes_superpackets(pool) {
             return Err(frame);
         }
-        let (Some(beside), Ok(header)) = (&mut self.segments, offload::describe(&frame)) else {
+        let is_ring_empty = self.is_ring_empty(pool, counters);
+        let Some(beside) = &mut self.segments else { return Err(frame) };
+        if !is_ring_empty {
+            beside.rests = true;
             return Err(frame);
-        };
+        }
+        let Ok(header) = offload::describe(&frame) else { return Err(frame) };
         let sent = vnet::write(&frame, &header.to_le_bytes(), |pieces| beside.socket.send(pieces));
         match sent.map_err(|e| beside.refused(self.port, &e)) {
             Ok(()) => {
