@@ -320,7 +320,7 @@ impl Io for WorkerIo {
 
     #[inline]
     fn takes_superpackets(&mut self, port: PortId) -> bool {
-        self.socket(port).is_some_and(|(socket, pool, ..)| socket.takes_superpackets(pool))
+        self.socket(port).is_some_and(|(s, pool, counters, _)| s.takes_superpackets(pool, counters))
     }
 
     fn send_superpacket(&mut self, port: PortId, frame: Frame) -> Result<(), Frame> {

@@ -3,8 +3,8 @@
 mod common;
 
 use common::{Lab, can_run, patch_panel, sh};
-use fastpath::EngineConfig;
 use fastpath::config::{AttachSpec, Preference, Role, UplinkFilter};
+use fastpath::{Engine, EngineConfig};
 use switch::PortId;
 
 /// Frames by scapy, which shares no code with ours: (an expression, whether it is ours).
@@ -167,8 +167,7 @@ fn who_gets_merged_segments() {
         return;
     }
     let _lab = Lab::new(1, 1500, 1);
-    let engine = patch_panel(EngineConfig::default());
-    let coalesces = |role| {
+    let coalesces = |engine: &Engine, role| {
         let ifindex = nix::net::if_::if_nametoindex("p0").unwrap();
         let mode = Preference::Auto;
         let spec = AttachSpec { ifname: "p0".into(), ifindex, role, queues: None, mode };
@@ -176,20 +175,15 @@ fn who_gets_merged_segments() {
         engine.detach(PortId(0)).unwrap();
         attached.coalesces
     };
+    let roles = [Role::End, Role::Port, Role::Uplink];
+    let engine = patch_panel(EngineConfig::default());
     sh("ethtool -K p0 tx on tso on");
-    assert_eq!([Role::End, Role::Port, Role::Uplink].map(coalesces), [true, false, false]);
+    assert_eq!(roles.map(|role| coalesces(&engine, role)), [true, false, false]);
     // As while the far end runs an XDP program.
     sh("ethtool -K p0 tso off");
-    assert_eq!([Role::End, Role::Port, Role::Uplink].map(coalesces), [false; 3]);
-    let engine = patch_panel(EngineConfig { superpackets: false, ..EngineConfig::default() });
+    assert_eq!(roles.map(|role| coalesces(&engine, role)), [false; 3]);
+    drop(engine);
     sh("ethtool -K p0 tso on");
-    let ifindex = nix::net::if_::if_nametoindex("p0").unwrap();
-    let spec = AttachSpec {
-        ifname: "p0".into(),
-        ifindex,
-        role: Role::End,
-        queues: None,
-        mode: Preference::Auto,
-    };
-    assert!(!engine.attach(PortId(0), &spec).unwrap().coalesces);
+    let engine = patch_panel(EngineConfig { superpackets: false, ..EngineConfig::default() });
+    assert!(!coalesces(&engine, Role::End));
 }

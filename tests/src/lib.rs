@@ -30,8 +30,8 @@ pub use lab::Lab;
 pub use netns::{Netns, join, node_and_outside};
 pub use nodes::{Node, Pod, TwoNodes, Way};
 pub use peers::{
-    Capture, exchange, frames_of, hex, iperf, iperf_udp, ping, ping_all, ping_once, ping_sized,
-    send_frames, tool, unanswered, write_pcap,
+    Capture, exchange, frames_of, hex, iperf, iperf_udp, kernel_counters, longest, ping, ping_all,
+    ping_once, ping_sized, send_frames, tool, unanswered, write_pcap,
 };
 pub use rates::{Limit, RatedPods, Stream, Window};
 pub use wire::{Protocols, Tap, Wire};

@@ -122,10 +122,23 @@ pub fn iperf_udp(client: &Netns, server: &Netns, address: &str, options: &str) {
 
 /// How many datagrams a namespace's sockets had no room for, of both families.
 fn without_room(netns: &Netns) -> u64 {
-    let text = netns.sh("nstat -asz --json UdpRcvbufErrors Udp6RcvbufErrors");
+    kernel_counters(netns, "UdpRcvbufErrors Udp6RcvbufErrors")
+}
+
+/// The sum of counters of a namespace's kernel, named as nstat(8) does.
+pub fn kernel_counters(netns: &Netns, names: &str) -> u64 {
+    let text = netns.sh(&format!("nstat -asz --json {names}"));
     let counters: Value = serde_json::from_str(&text).expect("nstat prints JSON");
     let counters = counters["kernel"].as_object().expect("counters by name");
     counters.values().map(|n| n.as_u64().expect("a number")).sum()
+}
+
+/// The longest of the captured packets with an EtherType that carry a protocol right behind their IP header; 0 if
+/// there are none.
+pub fn longest(frames: &[Vec<u8>], ethertype: [u8; 2], protocol: u8) -> usize {
+    let at = if ethertype == [0x08, 0] { 23 } else { 20 };
+    let such = frames.iter().filter(|f| f[12..14] == ethertype && f[at] == protocol);
+    such.map(Vec::len).max().unwrap_or(0)
 }
 
 /// Sends Ethernet frames out of an interface, in order, and gives the frames that the kernel took.

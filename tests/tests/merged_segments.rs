@@ -1,7 +1,9 @@
 //! TCP segments that are merged for pods by veth: what a pod's kernel gets and finds, and that nothing of a
 //! flow is overtaken, whatever is before the interface or behind it.
 
-use podswitch_tests::{Capture, Lab, Netns, Node, Pod, exchange, iperf, join, ping, run, tool};
+use podswitch_tests::{
+    Capture, Lab, Node, Pod, exchange, iperf, join, kernel_counters, longest, ping, run, tool,
+};
 
 const NODE: &str =
     "[node]\npod_cidrs = [\"10.244.1.0/24\", \"fd00:10:244:1::/64\"]\ngateway = true\n";
@@ -13,13 +15,6 @@ const SMALL: [&str; 2] = ["--mtu 1500", "--mtu 1500"];
 /// Superpackets that were sent to a pod.
 fn superpackets(node: &Node, pod: &Pod) -> u64 {
     node.daemon.counters().port(&pod.name, "tx_superpackets")
-}
-
-/// A counter of a namespace's TCP.
-fn tcp(netns: &Netns, name: &str) -> u64 {
-    let text = netns.sh(&format!("nstat -asz {name}"));
-    let line = text.lines().find(|l| l.starts_with(name)).expect("the counter");
-    line.split_whitespace().nth(1).expect("a value").parse().expect("a number")
 }
 
 /// A stream of writes of very different sizes arrives whole.
@@ -44,9 +39,8 @@ fn a_pod_gets_superpackets() {
     exchange((&one.netns, &one.ip4), (&two.netns, &two.ip4));
     exchange((&one.netns, &one.ip6), (&two.netns, &two.ip6));
     let frames = capture.end();
-    for (ethertype, at) in [([0x08, 0], 23), ([0x86, 0xdd], 20)] {
-        let tcp = frames.iter().filter(|f| f[12..14] == ethertype && f[at] == 6);
-        let longest = tcp.map(Vec::len).max().unwrap_or(0);
+    for ethertype in [[0x08, 0], [0x86, 0xdd]] {
+        let longest = longest(&frames, ethertype, 6);
         assert!(longest > 4 * WIRE, "{longest}");
     }
     for options in ["", "--reverse", "--parallel 4", "--parallel 4 --bidir"] {
@@ -54,7 +48,7 @@ fn a_pod_gets_superpackets() {
     }
     for pod in &pods {
         assert!(superpackets(&node, pod) > 100, "{:?}", node.daemon.counters());
-        assert_eq!(tcp(&pod.netns, "TcpInCsumErrors"), 0);
+        assert_eq!(kernel_counters(&pod.netns, "TcpInCsumErrors"), 0);
     }
     node.daemon.finish();
 }
@@ -93,11 +87,11 @@ fn nothing_of_a_flow_is_overtaken() {
             counters.drops().values().sum::<u64>() + counters.missed()
         };
         let in_order = (0..5).any(|_| {
-            let (losses, late) = (lost(), tcp(&two.netns, "TcpExtTCPOFOQueue"));
+            let (losses, late) = (lost(), kernel_counters(&two.netns, "TcpExtTCPOFOQueue"));
             for address in [&two.ip4, &two.ip6] {
                 writes(one, two, address, 1000);
             }
-            let late = tcp(&two.netns, "TcpExtTCPOFOQueue") - late;
+            let late = kernel_counters(&two.netns, "TcpExtTCPOFOQueue") - late;
             let is_whole = lost() == losses;
             assert!(!is_whole || late == 0, "{prepare}: {late} segments came late");
             is_whole
@@ -118,7 +112,7 @@ fn a_queue_before_the_interface_keeps_the_order() {
     node.netns.sh(&format!("tc qdisc add dev {dev} root tbf rate 200mbit burst 64k limit 8000000"));
     writes(one, two, &two.ip4, 2000);
     assert!(superpackets(&node, two) > 10, "{:?}", node.daemon.counters());
-    assert_eq!(tcp(&two.netns, "TcpExtTCPOFOQueue"), 0);
+    assert_eq!(kernel_counters(&two.netns, "TcpExtTCPOFOQueue"), 0);
     // What it drops has a name.
     let qdisc = "root tbf rate 20mbit burst 64k limit 100000";
     node.netns.sh(&format!("tc qdisc replace dev {dev} {qdisc}"));

@@ -1,7 +1,8 @@
 //! Pods whose interface is a TAP device: superpackets and checksums.
 
 use podswitch_tests::{
-    Capture, Daemon, Lab, Node, Way, Wire, exchange, iperf, ping, ping_once, ping_sized, tool,
+    Capture, Daemon, Lab, Node, Way, Wire, exchange, iperf, longest, ping, ping_once, ping_sized,
+    tool,
 };
 
 const NODE: &str =
@@ -67,13 +68,7 @@ fn superpackets_pass_whole_between_pods() {
         one.netns.sh(&format!("{} {address}", tool("uso.py")));
     }
     let frames = capture.end();
-    let longest = |ethertype: [u8; 2], protocol: u8| {
-        let is = |f: &&Vec<u8>| {
-            let at = if ethertype == [0x08, 0] { 23 } else { 20 };
-            f[12..14] == ethertype && f[at] == protocol
-        };
-        frames.iter().filter(is).map(Vec::len).max().unwrap_or(0)
-    };
+    let longest = |ethertype, protocol| longest(&frames, ethertype, protocol);
     for ethertype in [[0x08, 0], [0x86, 0xdd]] {
         assert!(longest(ethertype, 6) > 4 * WIRE, "TCP: {}", longest(ethertype, 6));
         assert!(longest(ethertype, 17) > 4 * WIRE, "UDP: {}", longest(ethertype, 17));

@@ -55,9 +55,11 @@ Examples:
     disable_help_subcommand = true
 )]
 struct Args {
-    /// The daemon's control socket [default: /run/podswitch/podswitch.sock]. Where it listens, `[switch] socket` in
-    /// its configuration says.
     #[arg(
+        help = format!(
+            "The daemon's control socket [default: {DEFAULT_SOCKET}]. Where it listens, `[switch] socket` in its \
+             configuration says"
+        ),
         long,
         global = true,
         value_name = "PATH",

@@ -134,12 +134,12 @@ impl PortSocket {
         }
     }
 
-    /// Whether superpackets are worth making for it.
+    /// Whether superpackets are worth making for it: a TAP, which takes all, is not asked.
     #[inline]
-    pub fn takes_superpackets(&mut self, pool: &mut Pool) -> bool {
+    pub fn takes_superpackets(&mut self, pool: &mut Pool, counters: &PortCounters) -> bool {
         match &mut self.kind {
-            Kind::Xsk(xsk) => xsk.takes_superpackets(pool),
-            Kind::Tap(_) => true,
+            Kind::Xsk(xsk) => xsk.takes_superpackets(pool, counters),
+            Kind::Tap(_) => false,
         }
     }
 
@@ -152,10 +152,7 @@ impl PortSocket {
     ) -> Result<(), Frame> {
         match &mut self.kind {
             Kind::Xsk(xsk) => xsk.send_superpacket(pool, frame, counters),
-            Kind::Tap(tap) => {
-                tap.send(pool, frame, counters);
-                Ok(())
-            }
+            Kind::Tap(_) => Err(frame),
         }
     }
 

@@ -50,15 +50,18 @@ enum Failure {
     /// There is no room. Of a superpacket that was cut up some packets may be out nevertheless, and there is no
     /// telling: twice would be worse than not at all.
     Full,
-    /// The interface is down or gone, or the kernel does not know such packets. Nothing was sent.
-    Other,
+    /// The interface is down or gone. Nothing was sent.
+    Down,
+    /// The kernel does not know such packets. Nothing was sent.
+    Unknown,
 }
 
 impl Failure {
     fn of(e: &io::Error) -> Failure {
         match e.raw_os_error() {
             Some(libc::EAGAIN | libc::ENOBUFS | libc::ENOMEM) => Failure::Full,
-            _ => Failure::Other,
+            Some(libc::ENETDOWN | libc::ENXIO | libc::ENODEV | libc::EINTR) => Failure::Down,
+            _ => Failure::Unknown,
         }
     }
 }
@@ -79,21 +82,13 @@ impl Beside {
 
     /// Notes that a superpacket was refused, and why.
     fn refused(&mut self, port: PortId, e: &io::Error) -> Failure {
-        const PASSING: [i32; 7] = [
-            libc::EAGAIN,
-            libc::ENOBUFS,
-            libc::ENOMEM,
-            libc::ENETDOWN,
-            libc::ENXIO,
-            libc::ENODEV,
-            libc::EINTR,
-        ];
         self.rests = true;
-        if !e.raw_os_error().is_some_and(|e| PASSING.contains(&e)) {
+        let failure = Failure::of(e);
+        if let Failure::Unknown = failure {
             tracing::warn!("port {port}: no superpackets: {e}");
             self.unknown = true;
         }
-        Failure::of(e)
+        failure
     }
 }
 

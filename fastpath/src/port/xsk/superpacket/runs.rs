@@ -194,7 +194,7 @@ impl XskPort {
                 }
                 // What the ring knows of the interface, it will say. Before Linux 6.2 there are no such
                 // superpackets.
-                Err(Failure::Other) => {}
+                Err(Failure::Down | Failure::Unknown) => {}
             }
         }
         for frame in runs.run.frames.drain(..) {

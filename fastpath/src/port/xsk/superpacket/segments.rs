@@ -12,14 +12,13 @@ use switch::{DropReason, Frame as _, PortCounters, offload};
 impl XskPort {
     /// Whether merging for this port is worth it: what is merged now will overtake nothing, unless the far end lets us
     /// wait for what is in the ring and was not flushed.
-    pub fn takes_superpackets(&mut self, pool: &mut Pool) -> bool {
-        if self.down || self.segments.as_ref().is_none_or(|beside| beside.rests) {
-            return false;
-        }
-        self.pending.frames > 0 || {
-            self.reap(pool);
-            self.transmitting == 0
-        }
+    pub fn takes_superpackets(&mut self, pool: &mut Pool, counters: &PortCounters) -> bool {
+        self.may_try_superpackets()
+            && (self.pending.frames > 0 || self.is_ring_empty(pool, counters))
+    }
+
+    fn may_try_superpackets(&self) -> bool {
+        !self.down && self.segments.as_ref().is_some_and(|beside| !beside.rests)
     }
 
     /// Sends a superpacket, or gives it back if it would overtake what was sent before.
@@ -29,7 +28,7 @@ impl XskPort {
         frame: Frame,
         counters: &PortCounters,
     ) -> Result<(), Frame> {
-        if !self.takes_superpackets(pool) {
+        if !self.may_try_superpackets() {
             return Err(frame);
         }
         let is_ring_empty = self.is_ring_empty(pool, counters);
@@ -47,7 +46,7 @@ impl XskPort {
                 count_sent(&frame, counters);
             }
             Err(Failure::Full) => counters.drop(DropReason::TxRingFull),
-            Err(Failure::Other) => return Err(frame),
+            Err(Failure::Down | Failure::Unknown) => return Err(frame),
         }
         pool.discard(frame);
         Ok(())
@@ -73,7 +72,9 @@ impl XskPort {
                 Failure::Full => counters.drop(DropReason::TxRingFull),
                 // The ring takes some that the packet socket does not (a second VLAN tag beyond the MTU), and of the
                 // others it knows what is the matter.
-                Failure::Other => return self.enqueue(pool, frame, counters, budget),
+                Failure::Down | Failure::Unknown => {
+                    return self.enqueue(pool, frame, counters, budget);
+                }
             },
         }
         pool.discard(frame);
