@@ -1,5 +1,6 @@
-//! Compiles the XDP programs with clang.
+//! Compiles the BPF programs with clang.
 
 fn main() {
     bpf_build::compile("podswitch");
+    bpf_build::compile("transmit");
 }

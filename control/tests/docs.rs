@@ -9,7 +9,7 @@ use common::Running;
 use podswitch::config;
 use podswitch_api::method::METHODS;
 use podswitch_api::state::{
-    DEFAULT_SOCKET, Dscp, FdbEntry, Neighbor, Node, PodKind, Port, Route, Segment, State,
+    Bulk, DEFAULT_SOCKET, Dscp, FdbEntry, Neighbor, Node, PodKind, Port, Route, Segment, State,
     Superpackets, Switch, Tunnel, TunnelKind, TunnelMode, UnknownUnicast, Uplink, XdpMode,
 };
 use podswitch_api::{Code, Request};
@@ -34,6 +34,7 @@ fn every_key() -> State {
             busy_poll: Some(1),
             ring: 64,
             superpackets: Superpackets::Off,
+            bulk: Bulk::Off,
             frames: 8192,
             fdb_capacity: 1,
             ageing: 1,

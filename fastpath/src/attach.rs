@@ -9,7 +9,7 @@ use crate::netdev;
 use crate::port::Endpoint;
 use crate::program::Link;
 use crate::stats::SocketStatistics;
-use crate::xsk::{self, Binding, Options, Socket, Superpackets};
+use crate::xsk::{self, Binding, InBulk, Options, Socket, Superpackets};
 use std::collections::BTreeMap;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
@@ -37,6 +37,7 @@ struct Xdp {
     ifindex: u32,
     base: u32,
     slots: u32,
+    superpackets: Option<Superpackets>,
     /// By queue. Kept to read statistics; the workers have the sockets.
     sockets: BTreeMap<u32, Arc<OwnedFd>>,
     /// What the kernel counted on sockets of this port that were closed since.
@@ -97,6 +98,7 @@ pub(crate) fn attach(engine: &Engine, id: PortId, spec: &AttachSpec) -> Result<A
         ifindex: spec.ifindex,
         base,
         slots: available,
+        superpackets: opened[0].1.options().superpackets,
         sockets: BTreeMap::new(),
         closed: SocketStatistics::default(),
         link: Some(link),
@@ -246,7 +248,8 @@ pub(crate) fn reopen(engine: &Engine, id: PortId, index: usize) -> Result<(), Er
     let state = &mut *engine.lock_state();
     let Some(port) = state.ports.get_mut(&id) else { return Ok(()) };
     let worker = &engine.workers[index];
-    for (options, binding) in release(worker, index, id, port)? {
+    for (mut options, binding) in release(worker, index, id, port)? {
+        options.in_bulk = in_bulk(&port.ifname, options.ifindex, options.superpackets);
         let socket = Socket::open(&worker.memory, options, &[binding])
             .map_err(Error::interface(&port.ifname, "open an AF_XDP socket anew"))?;
         let fd = socket.shared_fd();
@@ -256,6 +259,26 @@ pub(crate) fn reopen(engine: &Engine, id: PortId, index: usize) -> Result<(), Er
         }
     }
     Ok(())
+}
+
+/// Looks again at what of a port may be sent in bulk.
+pub(crate) fn requalify(engine: &Engine, id: PortId) -> Result<(), Error> {
+    let state = engine.lock_state();
+    let port = state.ports.get(&id).ok_or(Error::PortUnknown(id))?;
+    let Some(xdp) = &port.xdp else { return Ok(()) };
+    let in_bulk = in_bulk(&port.ifname, xdp.ifindex, xdp.superpackets);
+    for &index in &port.workers {
+        engine.workers[index].mailbox.push(Command::SetInBulk { port: id, in_bulk });
+    }
+    Ok(())
+}
+
+/// What may be sent in bulk out of an interface; nothing if it cannot be told.
+fn in_bulk(ifname: &str, ifindex: u32, superpackets: Option<Superpackets>) -> InBulk {
+    netdev::in_bulk(ifname, ifindex, superpackets.is_some()).unwrap_or_else(|e| {
+        tracing::debug!("{ifname}: {e}");
+        InBulk::Never
+    })
 }
 
 /// Undoes everything in the reverse order.
@@ -311,6 +334,7 @@ fn open_all(
         Role::Port => (finishes()? && takes_segments()?).then_some(Superpackets::Segments),
         Role::End => takes_segments()?.then_some(Superpackets::Segments),
     };
+    let in_bulk = in_bulk(&spec.ifname, spec.ifindex, superpackets);
     let open = |queue: u32, ways: &[Binding]| {
         let options = Options {
             ifindex: spec.ifindex,
@@ -318,6 +342,7 @@ fn open_all(
             ring_size: engine.config.ring_size,
             busy_poll: engine.config.busy_poll,
             superpackets,
+            in_bulk,
         };
         Socket::open(&worker_of(engine, queue).memory, options, ways).map_err(|e| {
             if spec.mode == Preference::ZeroCopy && e.raw_os_error() == Some(libc::EOPNOTSUPP) {

@@ -35,6 +35,8 @@ pub struct EngineConfig {
     /// Whether, in copy mode, an uplink may send runs of tunnel packets of one flow as UDP superpackets, and other
     /// ports merged TCP segments as TCP ones.
     pub superpackets: bool,
+    /// Whether what goes to several veths, or many frames to one, may be sent in bulk, past the TX rings.
+    pub bulk: bool,
 }
 
 impl Default for EngineConfig {
@@ -49,6 +51,7 @@ impl Default for EngineConfig {
             busy_poll: None,
             ring_size: 2048,
             superpackets: true,
+            bulk: true,
         }
     }
 }

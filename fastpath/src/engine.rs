@@ -1,6 +1,7 @@
 //! The handle that the control thread holds: workers, ports, tables, counters.
 
 use crate::attach::{self, Port};
+use crate::bulk::Bulk;
 use crate::command::{Command, Mailbox};
 use crate::config::{AttachSpec, Attached, EngineConfig, TapSpec, UplinkFilter};
 use crate::error::Error;
@@ -97,6 +98,12 @@ impl Engine {
         Ok(engine)
     }
 
+    /// To be called when the queueing discipline of a port's interface has changed: what goes past the TX rings has to
+    /// pass it.
+    pub fn discipline_changed(&self, id: PortId) -> Result<(), Error> {
+        attach::requalify(self, id)
+    }
+
     /// Starts the workers with pipelines of the caller's making: for tests and benches. `make` is
     /// given the worker's number and counters.
     pub fn start_with<P: Pipeline>(
@@ -111,6 +118,7 @@ impl Engine {
             .map(|_| Mailbox::new().map(Arc::new))
             .collect::<io::Result<_>>()
             .map_err(Error::system("create an eventfd"))?;
+        let mut bulks = bulks(&config);
         let lanes = Lanes::new(config.workers);
         let mut engine = Engine {
             workers: Vec::new(),
@@ -126,7 +134,8 @@ impl Engine {
                 return Err(Error::WorkerGone(index));
             };
             let end = LaneEnd::new(lanes.clone(), index);
-            let handle = engine.spawn(index, pipeline, counters, end, mailboxes.clone())?;
+            let bulk = bulks.pop();
+            let handle = engine.spawn(index, pipeline, counters, end, bulk, mailboxes.clone())?;
             engine.workers.push(handle);
         }
         Ok(engine)
@@ -138,6 +147,7 @@ impl Engine {
         pipeline: P,
         counters: Arc<WorkerCounters>,
         lanes: LaneEnd,
+        bulk: Option<Bulk>,
         mailboxes: Mailboxes,
     ) -> Result<WorkerHandle, Error> {
         let frames = self.config.frames_per_worker;
@@ -145,7 +155,7 @@ impl Engine {
         let (memory, gauges) = (pool.memory().clone(), Gauges::new());
         gauges.free.store(frames, Ordering::Relaxed);
         let mailbox = mailboxes[index].clone();
-        let io = WorkerIo::new(pool, counters.clone(), gauges.clone(), lanes);
+        let io = WorkerIo::new(pool, counters.clone(), gauges.clone(), lanes, bulk);
         let worker = Worker::new(io, pipeline, index, mailboxes, self.config.spin, self.start)
             .map_err(Error::system("set up epoll"))?;
         let cpu = self.config.cpus.as_ref().and_then(|cpus| cpus.get(index).copied());
@@ -410,6 +420,18 @@ fn check(config: &EngineConfig) -> Result<(), Error> {
         return bad("spin", format!("{:?}", config.spin), "at most a second");
     }
     Ok(())
+}
+
+/// What each worker sends in bulk by; none where the kernel cannot do it, which costs throughput and nothing else.
+fn bulks(config: &EngineConfig) -> Vec<Bulk> {
+    if !config.bulk {
+        return Vec::new();
+    }
+    let bulks: Result<Vec<Bulk>, Error> = (0..config.workers).map(|_| Bulk::load()).collect();
+    bulks.unwrap_or_else(|e| {
+        tracing::warn!("{e}; frames leave by the TX rings alone, which is slower");
+        Vec::new()
+    })
 }
 
 fn pin_to(cpu: usize) -> io::Result<()> {

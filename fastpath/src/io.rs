@@ -1,11 +1,13 @@
 //! What a worker owns: its buffers, its sockets, its counters. The pipeline sees it as
 //! [`switch::Io`].
 
+use crate::bulk::Bulk;
 use crate::fill::{Budget, Reach};
 use crate::frame::Frame;
 use crate::lane::{LaneEnd, Parcel};
 use crate::pool::{Pool, SocketId};
 use crate::port::{Endpoint, PortSocket, Tunnels};
+use crate::xsk::InBulk;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use switch::ids::MAX_PORTS;
@@ -76,6 +78,8 @@ pub struct WorkerIo {
     waiting: Waiting<Frame>,
     /// What superpackets may be made of.
     tunnels: Tunnels,
+    /// The way past the TX rings, where there is one.
+    bulk: Option<Bulk>,
 }
 
 impl WorkerIo {
@@ -84,6 +88,7 @@ impl WorkerIo {
         counters: Arc<WorkerCounters>,
         gauges: Arc<Gauges>,
         lanes: LaneEnd,
+        bulk: Option<Bulk>,
     ) -> WorkerIo {
         WorkerIo {
             budget: Budget::new(pool.capacity()),
@@ -96,6 +101,7 @@ impl WorkerIo {
             gauges,
             lanes,
             tunnels: Arc::new([]),
+            bulk,
         }
     }
 
@@ -118,6 +124,13 @@ impl WorkerIo {
         self.sockets[index] = Some(socket);
         if !matches!(self.way(port), Way::Socket(_)) {
             self.set_way(port, Way::Socket(id));
+        }
+    }
+
+    /// Says what of a port may be sent in bulk from here on.
+    pub(crate) fn set_in_bulk(&mut self, port: PortId, in_bulk: InBulk) {
+        for socket in self.sockets.iter_mut().flatten().filter(|s| s.port == port) {
+            socket.set_in_bulk(in_bulk);
         }
     }
 
@@ -201,6 +214,9 @@ impl WorkerIo {
     /// is tried again at the next call.
     #[inline]
     pub(crate) fn flush(&mut self) -> bool {
+        if let Some(bulk) = &mut self.bulk {
+            bulk.flush(&self.dirty, &mut self.sockets, &mut self.pool, &self.counters);
+        }
         let (pool, counters, gauges) = (&mut self.pool, &self.counters, &self.gauges);
         let budget = &mut self.budget;
         let sockets = &mut self.sockets;

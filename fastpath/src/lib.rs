@@ -17,6 +17,7 @@
 //! | without an interface | [`MemoryPorts`], [`pcap`] |
 
 mod attach;
+mod bulk;
 mod command;
 pub mod config;
 pub mod engine;

@@ -2,9 +2,12 @@
 
 use crate::error::Error;
 use crate::sys;
+use crate::xsk::InBulk;
 use netlink_packet_core::{NLM_F_REQUEST, NetlinkHeader, NetlinkMessage, NetlinkPayload};
 use netlink_packet_route::RouteNetlinkMessage;
-use netlink_packet_route::link::{LinkAttribute, LinkInfo, LinkMessage, LinkXdp, XdpAttached};
+use netlink_packet_route::link::{
+    InfoKind, LinkAttribute, LinkInfo, LinkMessage, LinkXdp, XdpAttached,
+};
 use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
 use std::io;
 
@@ -24,7 +27,8 @@ pub fn mtu(ifname: &str) -> Result<u32, Error> {
 
 /// How many receive queues an interface has.
 pub fn rx_queues(ifname: &str) -> Result<u32, Error> {
-    sys::rx_queues(ifname).map_err(Error::interface(ifname, "read the number of queues"))
+    let queues = sys::queues(ifname);
+    queues.map(|(rx, _)| rx).map_err(Error::interface(ifname, "read the number of queues"))
 }
 
 /// The XDP program that runs on an interface, if one does.
@@ -63,6 +67,28 @@ pub fn finishes_packets(ifname: &str, ifindex: u32) -> Result<bool, Error> {
 /// to whom everything must be a packet, and complete.
 pub fn takes_segments(ifname: &str) -> Result<bool, Error> {
     sys::offloads_segmentation(ifname).map_err(Error::interface(ifname, "read the offloads"))
+}
+
+/// Which frames may be sent in bulk to an interface: of a veth, since to other devices a packet means more than its
+/// bytes, and without a queueing discipline, which AF_XDP's frames pass by and these do not. `beside`: superpackets
+/// are sent, too.
+pub fn in_bulk(ifname: &str, ifindex: u32, beside: bool) -> Result<InBulk, Error> {
+    let error = || Error::interface(ifname, "read the queueing discipline");
+    let (mut is_veth, mut is_plain) = (false, false);
+    for attribute in link_attributes(ifindex).map_err(error())? {
+        match attribute {
+            LinkAttribute::LinkInfo(info) => {
+                is_veth = info.contains(&LinkInfo::Kind(InfoKind::Veth));
+            }
+            LinkAttribute::Qdisc(discipline) => is_plain = discipline == "noqueue",
+            _ => {}
+        }
+    }
+    if !(is_veth && is_plain) {
+        return Ok(InBulk::Never);
+    }
+    let (_, tx_queues) = sys::queues(ifname).map_err(error())?;
+    Ok(if beside && tx_queues > 1 { InBulk::AllButLast } else { InBulk::All })
 }
 
 /// The attributes of one interface (RTM_GETLINK, rtnetlink(7)).

@@ -307,6 +307,20 @@ impl Pool {
         }
     }
 
+    /// The bytes of a piece that `socket` has, to be read before the kernel is told of it.
+    #[inline]
+    pub(crate) fn lent(&self, socket: SocketId, piece: Piece) -> Option<&[u8]> {
+        let chunk = piece.address >> CHUNK_SHIFT;
+        let offset = (piece.address & (CHUNK as u64 - 1)) as usize;
+        let holder = *self.holders.get(usize::try_from(chunk).ok()?)?;
+        if holder != socket.0 + 1 || offset + piece.len as usize > CHUNK {
+            return None;
+        }
+        let first = self.chunk(chunk as u32).as_ptr();
+        // SAFETY: within a chunk; nobody writes it.
+        Some(unsafe { core::slice::from_raw_parts(first.add(offset), piece.len as usize) })
+    }
+
     /// Takes back a chunk that the kernel is done with. False when `socket` did not hold it.
     #[inline]
     pub(crate) fn completed(&mut self, socket: SocketId, address: u64) -> bool {

@@ -148,6 +148,30 @@ impl<T: Copy> Producer<T> {
         true
     }
 
+    /// Descriptors that were written and are not published.
+    #[inline]
+    pub fn unpublished(&self) -> u32 {
+        self.head.wrapping_sub(self.published)
+    }
+
+    /// The descriptor `n` after the last published one. Only for an `n` below [`Producer::unpublished`].
+    #[inline]
+    pub fn peek_unpublished(&self, n: u32) -> T {
+        self.written(self.published.wrapping_add(n))
+    }
+
+    /// Takes back the first `n` descriptors that are not published; those behind them move up.
+    #[inline]
+    pub fn take_back(&mut self, n: u32) {
+        let left = self.unpublished() - n;
+        for i in 0..left {
+            let moved = self.peek_unpublished(n + i);
+            // SAFETY: not published, so that nobody reads this slot.
+            unsafe { self.shared.slot(self.published.wrapping_add(i)).write(moved) };
+        }
+        self.head = self.head.wrapping_sub(n);
+    }
+
     /// Lets the other side see what was written.
     #[inline]
     pub fn publish(&mut self) {

@@ -19,6 +19,8 @@ pub struct PortSnapshot {
     pub tx_bytes: u64,
     /// Superpackets that some of those were sent as, several in each.
     pub tx_superpackets: u64,
+    /// Of `tx_frames`, those that were sent in bulk, past the TX ring.
+    pub tx_bulk: u64,
     /// Frames made by the switch while it processed frames of this port.
     pub originated: u64,
     /// Frames of this port that were sent as part of a superpacket that another one began.
@@ -50,6 +52,7 @@ impl PortSnapshot {
         self.tx_frames += counters.tx_frames.get();
         self.tx_bytes += counters.tx_bytes.get();
         self.tx_superpackets += counters.tx_superpackets.get();
+        self.tx_bulk += counters.tx_bulk.get();
         self.originated += counters.originated.get();
         self.coalesced += counters.coalesced.get();
         self.not_learned += counters.not_learned.get();
@@ -81,6 +84,7 @@ impl PortSnapshot {
             tx_frames: self.tx_frames - earlier.tx_frames,
             tx_bytes: self.tx_bytes - earlier.tx_bytes,
             tx_superpackets: self.tx_superpackets - earlier.tx_superpackets,
+            tx_bulk: self.tx_bulk - earlier.tx_bulk,
             originated: self.originated - earlier.originated,
             coalesced: self.coalesced - earlier.coalesced,
             not_learned: self.not_learned - earlier.not_learned,
@@ -102,6 +106,7 @@ impl core::ops::AddAssign<&PortSnapshot> for PortSnapshot {
         self.tx_frames += o.tx_frames;
         self.tx_bytes += o.tx_bytes;
         self.tx_superpackets += o.tx_superpackets;
+        self.tx_bulk += o.tx_bulk;
         self.originated += o.originated;
         self.coalesced += o.coalesced;
         self.not_learned += o.not_learned;

@@ -201,8 +201,8 @@ struct Channels {
     combined: u32,
 }
 
-/// How many receive queues an interface has; 1 when its driver does not say.
-pub(crate) fn rx_queues(ifname: &str) -> io::Result<u32> {
+/// How many receive queues and transmit queues an interface has; 1 when its driver does not say.
+pub(crate) fn queues(ifname: &str) -> io::Result<(u32, u32)> {
     const ETHTOOL_GCHANNELS: u32 = 0x3c;
     let socket = control_socket()?;
     let mut channels = Channels { command: ETHTOOL_GCHANNELS, ..Channels::default() };
@@ -214,11 +214,12 @@ pub(crate) fn rx_queues(ifname: &str) -> io::Result<u32> {
     if r < 0 {
         let e = io::Error::last_os_error();
         return match e.raw_os_error() {
-            Some(libc::EOPNOTSUPP) => Ok(1),
+            Some(libc::EOPNOTSUPP) => Ok((1, 1)),
             _ => Err(e),
         };
     }
-    Ok((channels.rx + channels.combined).max(1))
+    let both = [channels.rx, channels.tx].map(|own| (own + channels.combined).max(1));
+    Ok((both[0], both[1]))
 }
 
 /// Whether an interface promises to complete checksums of what it sends.
@@ -301,5 +302,56 @@ pub(crate) fn tap_set_persistent(fd: BorrowedFd<'_>, persistent: bool) -> io::Re
     let persistent = libc::c_ulong::from(persistent);
     // SAFETY: TUNSETPERSIST takes a number.
     let r = unsafe { libc::ioctl(fd.as_raw_fd(), libc::TUNSETPERSIST as _, persistent) };
+    if r < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+/// Runs a program for packets once, on one of `len` zeros (4096 at most), with `argument` in the first word of its
+/// control buffer (BPF_PROG_TEST_RUN, linux/bpf.h).
+#[inline]
+pub(crate) fn run_program(program: BorrowedFd<'_>, len: usize, argument: u32) -> io::Result<()> {
+    const PROG_TEST_RUN: c_int = 10;
+    /// `struct __sk_buff`, of which the fields before and behind `cb` stay zero.
+    #[repr(C)]
+    struct Context {
+        before: [u32; 12],
+        cb: [u32; 5],
+        behind: [u32; 31],
+    }
+    /// `union bpf_attr` for this command.
+    #[repr(C)]
+    #[derive(Default)]
+    struct TestRun {
+        prog_fd: u32,
+        retval: u32,
+        data_size_in: u32,
+        data_size_out: u32,
+        data_in: u64,
+        data_out: u64,
+        repeat: u32,
+        duration: u32,
+        ctx_size_in: u32,
+        ctx_size_out: u32,
+        ctx_in: u64,
+        ctx_out: u64,
+        flags: u32,
+        cpu: u32,
+        batch_size: u32,
+        padding: u32,
+    }
+    static PACKET: [u8; 4096] = [0; 4096];
+    let context = Context { before: [0; 12], cb: [argument, 0, 0, 0, 0], behind: [0; 31] };
+    let mut attributes = TestRun {
+        prog_fd: program.as_raw_fd() as u32,
+        data_size_in: PACKET[..len].len() as u32,
+        data_in: PACKET.as_ptr().expose_provenance() as u64,
+        repeat: 1,
+        ctx_size_in: size_of_val(&context) as u32,
+        ctx_in: (&raw const context).expose_provenance() as u64,
+        ..TestRun::default()
+    };
+    let len = size_of_val(&attributes);
+    // SAFETY: the kernel reads and writes `len` bytes of `attributes`, which has as many, and reads what its pointers
+    // and their sizes name: `PACKET` and `context`, which outlive the call.
+    let r = unsafe { libc::syscall(libc::SYS_bpf, PROG_TEST_RUN, &raw mut attributes, len) };
     if r < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }

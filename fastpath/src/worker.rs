@@ -379,6 +379,7 @@ impl<P: Pipeline> Worker<P> {
                     }
                     let _ = reply.send(ports);
                 }
+                Command::SetInBulk { port, in_bulk } => self.io.set_in_bulk(port, in_bulk),
                 Command::SetTunnels(tunnels) => self.io.set_tunnels(tunnels),
                 Command::FindGone { reply } => {
                     let gone = self.io.sockets.iter().flatten().filter(|s| s.is_gone());

@@ -24,6 +24,7 @@ use crate::route::Route;
 mod group {
     pub const LINK: u32 = 1;
     pub const NEIGH: u32 = 3;
+    pub const TC: u32 = 4;
     pub const IPV4_IFADDR: u32 = 5;
     pub const IPV4_ROUTE: u32 = 7;
     pub const IPV6_IFADDR: u32 = 9;
@@ -60,6 +61,11 @@ pub enum Event {
     NeighborNew(Neighbor),
     /// A neighbour is gone.
     NeighborDel(Neighbor),
+    /// A queueing discipline of a link was set, changed or removed.
+    QdiscChanged {
+        /// The link's index.
+        index: u32,
+    },
     /// Events were lost: read again whatever matters.
     Overrun,
 }
@@ -129,6 +135,7 @@ fn subscribe() -> io::Result<Socket> {
     for group in [
         group::LINK,
         group::NEIGH,
+        group::TC,
         group::IPV4_IFADDR,
         group::IPV4_ROUTE,
         group::IPV6_IFADDR,
@@ -158,6 +165,10 @@ fn decode_datagram(datagram: &[u8], events: &mut Vec<Event>) {
                 return overrun(events);
             }
         };
+        if is_traffic_control(answer.kind) {
+            events.extend(qdisc_event(&answer));
+            continue;
+        }
         match decode(&answer) {
             Ok(message) => events.extend(event(message)),
             // It may have been one that matters.
@@ -167,6 +178,21 @@ fn decode_datagram(datagram: &[u8], events: &mut Vec<Event>) {
             }
         }
     }
+}
+
+/// Whether a message is of the group TC: of a discipline, or of its classes and filters.
+fn is_traffic_control(kind: u16) -> bool {
+    (libc::RTM_NEWQDISC..=libc::RTM_GETTFILTER).contains(&kind)
+}
+
+/// Only which link it is about is of interest: there are many kinds of disciplines, with attributes of their own.
+fn qdisc_event(message: &Answer) -> Option<Event> {
+    if !matches!(message.kind, libc::RTM_NEWQDISC | libc::RTM_DELQDISC) {
+        return None;
+    }
+    // `struct tcmsg` (rtnetlink(7)): the family, three bytes of padding, the index.
+    let index = message.payload.get(4..8)?.try_into().ok()?;
+    Some(Event::QdiscChanged { index: u32::from_ne_bytes(index) })
 }
 
 /// `None` for what other tables send to the same groups: a bridge's ports and FDB, multicast

@@ -63,6 +63,8 @@ pub struct PortCounters {
     pub asked: Counter,
     /// Superpackets that frames were handed to the kernel as, each of several of `tx_frames`.
     pub tx_superpackets: Counter,
+    /// Of `tx_frames`, those that were handed over together, past the TX ring.
+    pub tx_bulk: Counter,
     drops: [Counter; DropReason::COUNT],
 }
 
@@ -80,6 +82,7 @@ impl Default for PortCounters {
             answered: Counter::default(),
             asked: Counter::default(),
             tx_superpackets: Counter::default(),
+            tx_bulk: Counter::default(),
             drops: [const { Counter(AtomicU64::new(0)) }; DropReason::COUNT],
         }
     }

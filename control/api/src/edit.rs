@@ -110,6 +110,7 @@ fn fixed(old: &Switch, new: &Switch) -> Option<FieldError> {
             ("busy_poll", option(s.busy_poll.map(|us| us.to_string()))),
             ("ring", s.ring.to_string()),
             ("superpackets", format!("{:?}", s.superpackets).to_lowercase()),
+            ("bulk", format!("{:?}", s.bulk).to_lowercase()),
             ("frames", s.frames.to_string()),
             ("fdb_capacity", s.fdb_capacity.to_string()),
             ("ageing", s.ageing.to_string()),

@@ -356,6 +356,9 @@ pub struct PortCounters {
     /// of a tunnel's flow; of another port one of `tx_frames` each, of TCP segments that are `coalesced`.
     #[serde(default)]
     pub tx_superpackets: u64,
+    /// Of `tx_frames`, those that were sent in bulk: many in one system call, past the interface's TX ring.
+    #[serde(default)]
+    pub tx_bulk: u64,
     /// Frames that the switch made while it handled this port's: copies, replies, fragments, and the
     /// packets of superpackets.
     pub originated: u64,

@@ -7,8 +7,8 @@ use encap::{Mac, Prefix, Vni};
 use podswitch_api::diff::{Change, Kind, Object, Op};
 use podswitch_api::rpc::{Call, Id, Message};
 use podswitch_api::state::{
-    Dscp, FdbEntry, Neighbor, Node, PodKind, Port, Route, Segment, Superpackets, Switch, Tunnel,
-    TunnelKind, TunnelMode, UnknownUnicast, Uplink, Via, XdpMode,
+    Bulk, Dscp, FdbEntry, Neighbor, Node, PodKind, Port, Route, Segment, Superpackets, Switch,
+    Tunnel, TunnelKind, TunnelMode, UnknownUnicast, Uplink, Via, XdpMode,
 };
 use podswitch_api::{InterfaceAddr, Request, State, parse_request};
 use proptest::collection::vec;
@@ -69,13 +69,15 @@ prop_compose! {
     fn switch()(
         workers in any::<u16>(), cpus in vec(any::<u16>(), 0..3), nice in any::<i8>(), spin in any::<u32>(),
         busy_poll in of(any::<u32>()), ring in any::<u32>(),
-        frames in any::<u32>(), bundles in any::<bool>(),
+        frames in any::<u32>(), bundles in any::<bool>(), alone in any::<bool>(),
         fdb_capacity in any::<u32>(), ageing in any::<u32>(), socket in "\\PC{0,120}",
         socket_group in of(name()), state_file in of("\\PC{0,9}"),
     ) -> Switch {
+        let bulk = if alone { Bulk::Off } else { Bulk::Auto };
         let superpackets = if bundles { Superpackets::Auto } else { Superpackets::Off };
         Switch {
             superpackets,
+            bulk,
             socket: socket.into(), socket_group, workers, cpus, nice, spin, busy_poll, ring, frames, fdb_capacity, ageing,
             state_file: state_file.map(Into::into),
         }

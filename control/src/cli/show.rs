@@ -106,6 +106,7 @@ fn counters(c: &Counters) -> String {
         "RX BYTES",
         "TX FRAMES",
         "TX BYTES",
+        "TX BULK",
         "TX SUPERPACKETS",
         "ORIGINATED",
         "COALESCED",
@@ -120,6 +121,7 @@ fn counters(c: &Counters) -> String {
             Cell::new(p.rx_bytes),
             Cell::new(p.tx_frames),
             Cell::new(p.tx_bytes),
+            Cell::new(p.tx_bulk),
             Cell::new(p.tx_superpackets),
             Cell::new(p.originated),
             Cell::new(p.coalesced),
@@ -128,7 +130,7 @@ fn counters(c: &Counters) -> String {
             Cell::new(p.not_learned),
         ]);
     }
-    format!("{}\n{}", render(table, &[1, 2, 3, 4, 5, 6, 7, 8, 9, 10]), sum(c))
+    format!("{}\n{}", render(table, &[1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11]), sum(c))
 }
 
 /// The books: what came in and was made is what went out, alone or as part of another frame, was dropped,

@@ -31,7 +31,7 @@ use fastpath::{Engine, EngineConfig, UplinkFilter};
 use host::{Event, Handle, Monitor};
 use ids::Ids;
 use podswitch_api::method::{Applied, Empty};
-use podswitch_api::state::{State, Superpackets};
+use podswitch_api::state::{Bulk, State, Superpackets};
 use podswitch_api::view::Flushed;
 use podswitch_api::{Error, Request, Response};
 use ports::{Live, Wanted};
@@ -99,6 +99,7 @@ impl Node {
             busy_poll: settings.busy_poll,
             ring_size: settings.ring,
             superpackets: settings.superpackets == Superpackets::Auto,
+            bulk: settings.bulk == Bulk::Auto,
             frames_per_worker: settings.frames,
             pin_dir: Some(pin_dir(kernel.netns().inode())),
         };
@@ -218,6 +219,17 @@ impl Node {
         any
     }
 
+    /// Queueing disciplines of interfaces have changed, by index.
+    fn disciplines_changed(&self, concerns: impl Fn(u32) -> bool) {
+        for (name, live) in self.live.iter().filter(|(_, live)| live.attached.is_some()) {
+            if live.node_end().is_some_and(|(_, index)| concerns(index))
+                && let Err(e) = self.engine.discipline_changed(live.id)
+            {
+                tracing::warn!("{name}: {e}");
+            }
+        }
+    }
+
     /// Lets go of TAP devices whose pods are gone, of which netlink does not tell us.
     fn taps_gone(&mut self) {
         let gone = self.engine.take_gone();
@@ -312,8 +324,13 @@ impl Backend for Node {
             vec![Event::Overrun]
         });
         for event in &events {
-            if let Event::LinkDel { index, .. } = event {
-                self.links_gone(|live| live.node_end().is_some_and(|(_, i)| i == *index));
+            match event {
+                Event::LinkDel { index, .. } => {
+                    self.links_gone(|live| live.node_end().is_some_and(|(_, i)| i == *index));
+                }
+                Event::QdiscChanged { index } => self.disciplines_changed(|i| i == *index),
+                Event::Overrun => self.disciplines_changed(|_| true),
+                _ => {}
             }
         }
         // Every event is noted, also after the first that matters.

@@ -62,6 +62,7 @@ impl World {
             Event::NeighborNew(n) => self.managed.contains(&(n.link, n.ip)),
             // The kernel forgets what it keeps resolved when the link goes down: ask once more.
             Event::NeighborDel(n) => self.managed.remove(&(n.link, n.ip)),
+            Event::QdiscChanged { .. } => false,
             Event::Overrun => {
                 self.managed.clear();
                 true

@@ -361,6 +361,7 @@ fn counters(s: &State) -> Counters {
         tx_frames: 990,
         tx_bytes: 63360,
         tx_superpackets: 0,
+        tx_bulk: 0,
         originated: 0,
         coalesced: 0,
         not_learned: 0,

@@ -10,11 +10,12 @@ mod xsk;
 pub(crate) use tap::TapPort;
 pub(crate) use xsk::{Tunnels, XskPort};
 
+use crate::bulk::{Bulk, Fate};
 use crate::fill::{Budget, Reach};
 use crate::frame::Frame;
 use crate::pool::{Pool, SocketId};
 use crate::tap::Tap;
-use crate::xsk::Socket;
+use crate::xsk::{InBulk, Socket};
 use std::os::fd::{AsFd, BorrowedFd};
 use switch::{PortCounters, PortId};
 
@@ -171,6 +172,44 @@ impl PortSocket {
                 xsk.flush(pool, counters, budget)
             }
             Kind::Tap(_) => true,
+        }
+    }
+
+    /// Frames that wait and that may go in bulk.
+    #[inline]
+    pub fn bulk_waiting(&self) -> u32 {
+        match &self.kind {
+            Kind::Xsk(xsk) => xsk.bulk_waiting(),
+            Kind::Tap(_) => 0,
+        }
+    }
+
+    /// Copies frames into a batch; how many.
+    #[inline]
+    pub fn add_to(&self, bulk: &mut Bulk, pool: &Pool) -> u32 {
+        match &self.kind {
+            Kind::Xsk(xsk) => xsk.add_to(bulk, pool),
+            Kind::Tap(_) => 0,
+        }
+    }
+
+    /// Counts what became of the frames that were copied, as far as it is known.
+    #[inline]
+    pub fn settle(
+        &mut self,
+        pool: &mut Pool,
+        fates: impl Iterator<Item = Fate>,
+        counters: &PortCounters,
+    ) {
+        if let Kind::Xsk(xsk) = &mut self.kind {
+            xsk.settle(pool, fates, counters);
+        }
+    }
+
+    /// Says what may be sent in bulk from here on.
+    pub fn set_in_bulk(&mut self, in_bulk: InBulk) {
+        if let Kind::Xsk(xsk) = &mut self.kind {
+            xsk.set_in_bulk(in_bulk);
         }
     }
 

@@ -160,7 +160,7 @@ fn program_error(operation: &str, e: &(dyn std::error::Error + 'static)) -> Erro
 }
 
 /// An error and its causes in one line.
-fn chain(e: &dyn std::error::Error) -> String {
+pub(crate) fn chain(e: &dyn std::error::Error) -> String {
     let mut text = e.to_string();
     let mut source = e.source();
     while let Some(e) = source {
@@ -175,7 +175,7 @@ fn chain(e: &dyn std::error::Error) -> String {
 }
 
 /// The error number at the root of an error, if a system call is there.
-fn errno_in(e: &(dyn std::error::Error + 'static)) -> Option<i32> {
+pub(crate) fn errno_in(e: &(dyn std::error::Error + 'static)) -> Option<i32> {
     let mut e = Some(e);
     while let Some(cause) = e {
         if let Some(io) = cause.downcast_ref::<std::io::Error>() {

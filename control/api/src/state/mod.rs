@@ -224,6 +224,8 @@ pub struct Switch {
     pub ring: u32,
     /// Whether packets of one flow are handed to the kernel as superpackets.
     pub superpackets: Superpackets,
+    /// Whether many frames are handed to the kernel in one system call, past the rings.
+    pub bulk: Bulk,
     /// Packet buffers of 4096 bytes per worker.
     pub frames: u32,
     /// The most MAC addresses that can be learned.
@@ -247,6 +249,7 @@ impl Default for Switch {
             busy_poll: None,
             ring: 2048,
             superpackets: Superpackets::Auto,
+            bulk: Bulk::Auto,
             frames: 4096,
             fdb_capacity: 65536,
             ageing: 300,
@@ -261,6 +264,17 @@ impl Default for Switch {
 #[serde(rename_all = "lowercase")]
 pub enum Superpackets {
     /// Where it helps: an uplink in copy mode.
+    #[default]
+    Auto,
+    /// Never.
+    Off,
+}
+
+/// Whether many frames are handed to the kernel in one system call, past the TX rings of their interfaces.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Bulk {
+    /// Where it helps: to pods by veth, when there are 16 or more.
     #[default]
     Auto,
     /// Never.

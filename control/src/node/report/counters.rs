@@ -72,6 +72,7 @@ fn row(name: &str, c: &PortSnapshot) -> PortCounters {
         tx_frames: c.tx_frames,
         tx_bytes: c.tx_bytes,
         tx_superpackets: c.tx_superpackets,
+        tx_bulk: c.tx_bulk,
         originated: c.originated,
         coalesced: c.coalesced,
         not_learned: c.not_learned,

@@ -2,12 +2,14 @@
 //!
 //! ```text
 //! receive      frames out of the RX ring
+//! bulk         frames out of the TX ring again, to be sent in bulk
 //! buffers      what the fill ring is given, and what is taken back from it
 //! transmit     frames into the TX ring, and out of it to be counted
 //! superpacket  another way out
 //! ```
 
 mod buffers;
+mod bulk;
 mod receive;
 mod superpacket;
 mod transmit;
@@ -18,7 +20,7 @@ use self::transmit::Pending;
 use super::recall::Recall;
 use crate::fill::{Budget, Fill};
 use crate::pool::{Pool, SocketId};
-use crate::xsk::{Socket, Superpackets};
+use crate::xsk::{InBulk, Socket, Superpackets};
 use switch::{DropReason, Frame as _, PortCounters, PortId};
 
 /// An AF_XDP socket of a port.
@@ -40,6 +42,7 @@ pub(crate) struct XskPort {
     /// Descriptors that the kernel should not have written.
     bad_descriptors: u64,
     way: Way,
+    in_bulk: InBulk,
     /// Another way out of an uplink.
     runs: Option<Box<Runs>>,
     /// Another way out of any other port.
@@ -61,7 +64,8 @@ impl XskPort {
             Some(Superpackets::Tunnels) => (beside.map(|b| Box::new(Runs::new(*b))), None),
             _ => (None, beside),
         };
-        XskPort {
+        let in_bulk = socket.options().in_bulk;
+        let mut xsk = XskPort {
             id,
             port,
             fill,
@@ -73,10 +77,13 @@ impl XskPort {
             silent: 0,
             bad_descriptors: 0,
             way: Way::Ring,
+            in_bulk: InBulk::Never,
             runs,
             segments,
             socket,
-        }
+        };
+        xsk.set_in_bulk(in_bulk);
+        xsk
     }
 
     /// Ends the socket's work: frames not received yet and frames not sent yet are dropped.
@@ -115,6 +122,12 @@ impl XskPort {
         if let Some(runs) = &mut self.runs {
             runs.set_tunnels(tunnels.clone());
         }
+    }
+
+    /// Says what may be sent in bulk from here on.
+    pub fn set_in_bulk(&mut self, in_bulk: InBulk) {
+        let is_copied = !self.socket.binding().zero_copy;
+        self.in_bulk = if is_copied { in_bulk } else { InBulk::Never };
     }
 
     /// Once a second: buffers back, the fill target aged, and an interface that was down tried

@@ -16,7 +16,7 @@ const KICKS: usize = 64;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Pending {
     pub(super) frames: u64,
-    bytes: u64,
+    pub(super) bytes: u64,
 }
 
 impl XskPort {

@@ -1,0 +1,276 @@
+//! Frames sent in bulk, past the TX rings: what arrives, in which order and by which queue, and what is counted.
+//!
+//! Needs root. The pipeline answers one frame with many, so that it is known what is sent together.
+
+mod common;
+
+use common::{Lab, assert_conserved, can_run, sh, wait_for};
+use fastpath::config::{AttachSpec, Preference, Role};
+use fastpath::{Engine, EngineConfig, Pipeline, PortSnapshot};
+use nix::sched::{CloneFlags, setns};
+use nix::sys::socket::{
+    AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, recv, setsockopt, socket, sockopt,
+};
+use std::fs::File;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::sync::Arc;
+use switch::{DropReason, Io, Millis, PortId, WorkerCounters};
+
+/// An EtherType for experiments (IEEE 802).
+const ETHERTYPE: [u8; 2] = [0x88, 0xb5];
+/// Where a frame's number is, in network byte order.
+const NUMBER: std::ops::Range<usize> = 14..16;
+/// Where an order is: how many frames of each length for each port, how many ports from port 1 on, and whether
+/// their lengths are [`MIXED`].
+const ORDER: std::ops::Range<usize> = 16..19;
+/// Lengths of frames, in bytes: the longest that may go in bulk among them, and longer ones that may not, in one
+/// buffer and in several.
+const MIXED: [usize; 12] = [16, 17, 60, 61, 64, 65, 1514, 3583, 3584, 3585, 3840, 9000];
+/// The length of the others.
+const LEN: usize = 100;
+
+/// Answers an order from port 0 with copies of it for other ports.
+struct Volley(Arc<WorkerCounters>);
+
+impl Pipeline for Volley {
+    fn process<I: Io>(&mut self, from: PortId, _: Millis, batch: &mut Vec<I::Frame>, io: &mut I) {
+        use switch::Frame;
+        let counters = self.0.port(from);
+        counters.rx_frames.add(batch.len() as u64);
+        for order in batch.drain(..) {
+            if order.bytes()[12..14] == ETHERTYPE && from == PortId(0) {
+                let &[count, ports, mixed] = &order.bytes()[ORDER] else { unreachable!() };
+                let lengths: &[usize] = if mixed == 0 { &[LEN] } else { &MIXED };
+                let lengths = lengths.iter().cycle().take(lengths.len() * usize::from(count));
+                for (n, &len) in lengths.enumerate() {
+                    for port in 1..=u16::from(ports) {
+                        let mut copy = io.duplicate(&order).expect("enough buffers");
+                        copy.truncate(len);
+                        copy.bytes_mut()[NUMBER].copy_from_slice(&(n as u16).to_be_bytes());
+                        counters.originated.add(1);
+                        io.send(PortId(port), copy);
+                    }
+                }
+            }
+            counters.drop(DropReason::Consumed);
+            io.discard(order);
+        }
+    }
+}
+
+fn engine(config: EngineConfig) -> Engine {
+    Engine::start_with(config, |_, counters| Some(Volley(counters))).unwrap()
+}
+
+fn attach(engine: &Engine, n: u16, role: Role, queues: Option<Vec<u32>>) {
+    let ifname = format!("p{n}");
+    let ifindex = nix::net::if_::if_nametoindex(ifname.as_str()).unwrap();
+    let spec = AttachSpec { ifname, ifindex, role, queues, mode: Preference::Auto };
+    engine.attach(PortId(n), &spec).unwrap();
+}
+
+/// Has host 0 send an order.
+fn order(lab: &Lab, count: u8, ports: u8, mixed: bool) {
+    let head =
+        format!("ffffffffffff02000000000188b50000{count:02x}{ports:02x}{:02x}", u8::from(mixed));
+    let len = if mixed { 9000 } else { LEN };
+    lab.at(
+        0,
+        &format!(
+            "python3 -c \"import socket; s = socket.socket(17, 3, 0); s.bind((\\\"eth0\\\", 0)); \
+             head = bytes.fromhex(\\\"{head}\\\"); \
+             s.send(head + bytes(i * 7 % 256 for i in range(len(head), {len})))\""
+        ),
+    );
+}
+
+/// What arrives at a host.
+struct Target(OwnedFd);
+
+impl Target {
+    fn new(lab: &Lab, host: usize) -> Target {
+        setns(
+            File::open(format!("/run/netns/{}", lab.host(host))).unwrap(),
+            CloneFlags::CLONE_NEWNET,
+        )
+        .unwrap();
+        let flags = SockFlag::SOCK_NONBLOCK;
+        let socket =
+            socket(AddressFamily::Packet, SockType::Raw, flags, SockProtocol::EthAll).unwrap();
+        setsockopt(&socket, sockopt::RcvBufForce, &(16 << 20)).unwrap();
+        lab.enter();
+        Target(socket)
+    }
+
+    /// The lengths of the frames of a volley that have come, which are numbered without a gap and have the bytes of
+    /// the order.
+    fn lengths(&self) -> Vec<usize> {
+        let mut bytes = vec![0; 16384];
+        let mut lengths = Vec::new();
+        while let Ok(len) = recv(self.0.as_raw_fd(), &mut bytes, MsgFlags::empty()) {
+            let frame = &bytes[..len];
+            if frame[12..14] != ETHERTYPE {
+                continue;
+            }
+            let number = u16::from_be_bytes(frame[NUMBER].try_into().unwrap());
+            assert_eq!(usize::from(number), lengths.len(), "after {lengths:?}");
+            for (i, byte) in frame.iter().enumerate().skip(ORDER.end) {
+                assert_eq!(*byte, (i * 7) as u8, "byte {i} of a frame of {len}");
+            }
+            lengths.push(len);
+        }
+        lengths
+    }
+}
+
+/// A volley for so many hosts, until all frames were sent or dropped: what arrived at each, and what was counted for
+/// each meanwhile.
+fn volley(
+    lab: &Lab,
+    engine: &Engine,
+    hosts: u8,
+    count: u8,
+    mixed: bool,
+) -> Vec<(Vec<usize>, PortSnapshot)> {
+    let targets: Vec<Target> = (1..=hosts.into()).map(|host| Target::new(lab, host)).collect();
+    let before = engine.counters();
+    order(lab, count, hosts, mixed);
+    let is_over = || {
+        let now = engine.counters();
+        let made = |c: &fastpath::Counters| c.ports[0].1.originated;
+        made(&now) > made(&before) && now.ports.iter().all(|(_, p)| p.in_flight == 0)
+    };
+    wait_for("the volley", is_over);
+    let after = engine.counters();
+    assert_conserved(&after);
+    let counted = (1..=hosts).map(|n| {
+        let of = |c: &fastpath::Counters| {
+            c.ports.iter().find(|(id, _)| *id == PortId(n.into())).unwrap().1.clone()
+        };
+        of(&after).since(&of(&before))
+    });
+    targets.iter().map(Target::lengths).zip(counted).collect()
+}
+
+/// Frames of all lengths for three ports in turn, more than one batch takes: all arrive, whole and in their order, though
+/// some of them go by the rings.
+#[test]
+fn a_volley_arrives_whole_and_in_order() {
+    if !can_run() {
+        return;
+    }
+    let lab = Lab::new(4, 9000, 1);
+    let engine = engine(EngineConfig::default());
+    (0..4).for_each(|n| attach(&engine, n, Role::Port, None));
+    for (lengths, counted) in volley(&lab, &engine, 3, 20, true) {
+        assert_eq!(lengths, MIXED.repeat(20));
+        assert_eq!(counted.tx_frames, 240);
+        assert_eq!(counted.tx_bytes, lengths.iter().sum::<usize>() as u64);
+    }
+    // Several times as many frames as there are buffers.
+    for _ in 0..20 {
+        for (lengths, counted) in volley(&lab, &engine, 3, 200, false) {
+            assert_eq!(lengths, [LEN; 200]);
+            assert_eq!((counted.tx_frames, counted.tx_bulk), (200, 200));
+        }
+    }
+}
+
+#[test]
+fn few_frames_go_by_the_ring_and_all_do_where_bulk_is_off() {
+    if !can_run() {
+        return;
+    }
+    let lab = Lab::new(4, 1500, 1);
+    for (bulk, count, in_bulk) in [(true, 5, 0), (true, 6, 6), (false, 200, 0)] {
+        let engine = engine(EngineConfig { bulk, ..EngineConfig::default() });
+        (0..4).for_each(|n| attach(&engine, n, Role::Port, None));
+        for (lengths, counted) in volley(&lab, &engine, 3, count, false) {
+            assert_eq!(lengths.len(), usize::from(count));
+            assert_eq!(counted.tx_bulk, in_bulk, "{count} for each of three ports");
+        }
+    }
+}
+
+/// What is for an interface that is down or gone is dropped by name; the others' frames arrive.
+#[test]
+fn an_interface_that_is_down_or_gone_costs_the_others_nothing() {
+    if !can_run() {
+        return;
+    }
+    let lab = Lab::new(3, 1500, 1);
+    let engine = engine(EngineConfig::default());
+    (0..3).for_each(|n| attach(&engine, n, Role::Port, None));
+    let expect = |arrive: usize| {
+        let [(first, one), (second, two)] = volley(&lab, &engine, 2, 50, false).try_into().unwrap();
+        assert_eq!((first.len(), second.len()), (arrive, 50));
+        assert_eq!((two.tx_frames, two.tx_bulk), (50, 50));
+        assert_eq!(one.tx_frames, arrive as u64);
+        assert_eq!(one.dropped_as(DropReason::PortDown), 50 - arrive as u64);
+    };
+    expect(50);
+    sh("ip link set p1 down");
+    expect(0);
+    sh("ip link set p1 up");
+    wait_for("the second look at the interface", || {
+        volley(&lab, &engine, 2, 50, false)[0].1.tx_frames == 50
+    });
+    expect(50);
+    sh("ip link del p1");
+    expect(0);
+}
+
+/// A queueing discipline is for all frames or for none: AF_XDP's pass it by.
+#[test]
+fn where_there_is_a_queueing_discipline_nothing_goes_in_bulk() {
+    if !can_run() {
+        return;
+    }
+    let lab = Lab::new(4, 1500, 1);
+    let engine = engine(EngineConfig::default());
+    sh("tc qdisc add dev p1 root pfifo");
+    (0..4).for_each(|n| attach(&engine, n, Role::Port, None));
+    let in_bulk = || {
+        let volley = volley(&lab, &engine, 3, 50, false);
+        volley
+            .into_iter()
+            .map(|(lengths, counted)| {
+                assert_eq!((lengths.len(), counted.tx_frames), (50, 50));
+                counted.tx_bulk
+            })
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(in_bulk(), [0, 50, 50]);
+    sh("tc qdisc del dev p1 root && tc qdisc add dev p2 root pfifo");
+    (1..4).for_each(|n| engine.discipline_changed(PortId(n)).unwrap());
+    assert_eq!(in_bulk(), [50, 0, 50]);
+    assert!(engine.discipline_changed(PortId(9)).is_err());
+}
+
+/// Of several queues of an interface, frames leave by the one that they would leave by from the ring; and where
+/// superpackets could overtake them, the last of each batch does.
+#[test]
+fn frames_leave_by_the_sockets_queue() {
+    if !can_run() {
+        return;
+    }
+    let lab = Lab::new(3, 1500, 4);
+    // So that the far end has queues of its own, which it counts by.
+    sh("ethtool -K p1 tso off");
+    lab.at(1, "ethtool -K eth0 gro on");
+    sh("ethtool -K p2 tso on");
+    let engine = engine(EngineConfig::default());
+    attach(&engine, 0, Role::Port, None);
+    attach(&engine, 1, Role::Port, Some(vec![2]));
+    attach(&engine, 2, Role::End, Some(vec![3]));
+    let arrived = || {
+        let counters = lab.at(1, "ethtool -S eth0");
+        let line = counters.lines().find_map(|l| l.trim().strip_prefix("rx_queue_2_xdp_packets:"));
+        line.expect("a counter").trim().parse::<u64>().unwrap()
+    };
+    let before = arrived();
+    let volley = volley(&lab, &engine, 2, 100, false);
+    assert_eq!(volley.iter().map(|(_, p)| p.tx_bulk).collect::<Vec<_>>(), [100, 99]);
+    assert!(volley.iter().all(|(lengths, _)| lengths.len() == 100));
+    assert_eq!(arrived() - before, 100);
+}
