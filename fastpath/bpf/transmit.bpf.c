@@ -1,7 +1,7 @@
 // Sends a batch of frames out of veths: as AF_XDP does in copy mode, but many frames, of many interfaces, in one
 // system call, and with the receiving ends' work put off until all of them are sent.
 //
-// It is attached to nothing. Each batch is one BPF_PROG_TEST_RUN, in which softirqs are off.
+// It is attached to nothing. Each batch is one BPF_PROG_TEST_RUN, in which softirqs are off (Linux 6.3 and later).
 //
 // Written for clang 14 and later. Section names must differ from function names.
 
@@ -36,7 +36,7 @@ static __always_inline long send(struct __sk_buff *skb, struct slot *slot)
 	long error = 0;
 
 	if (len < ETH_HLEN || len > CAPACITY)
-		return -EINVAL;
+		return -EMSGSIZE;
 	if (skb->len != len)
 		error = bpf_skb_change_tail(skb, len, 0);
 	if (!error)

@@ -9,7 +9,7 @@ use crate::netdev;
 use crate::port::Endpoint;
 use crate::program::Link;
 use crate::stats::SocketStatistics;
-use crate::xsk::{self, Binding, InBulk, Options, Socket, Superpackets};
+use crate::xsk::{self, Binding, Options, Socket, Superpackets};
 use std::collections::BTreeMap;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
@@ -28,6 +28,8 @@ pub(crate) struct Port {
     /// Those that have a queue of it.
     workers: Vec<usize>,
     max_frame: usize,
+    /// Frames that had been sent when it was last looked at whether they may go in bulk.
+    pub looked_at: u64,
     /// None of a TAP device.
     xdp: Option<Xdp>,
 }
@@ -37,7 +39,6 @@ struct Xdp {
     ifindex: u32,
     base: u32,
     slots: u32,
-    superpackets: Option<Superpackets>,
     /// By queue. Kept to read statistics; the workers have the sockets.
     sockets: BTreeMap<u32, Arc<OwnedFd>>,
     /// What the kernel counted on sockets of this port that were closed since.
@@ -98,7 +99,6 @@ pub(crate) fn attach(engine: &Engine, id: PortId, spec: &AttachSpec) -> Result<A
         ifindex: spec.ifindex,
         base,
         slots: available,
-        superpackets: opened[0].1.options().superpackets,
         sockets: BTreeMap::new(),
         closed: SocketStatistics::default(),
         link: Some(link),
@@ -107,6 +107,7 @@ pub(crate) fn attach(engine: &Engine, id: PortId, spec: &AttachSpec) -> Result<A
         ifname: spec.ifname.clone(),
         workers: Vec::new(),
         max_frame: (mtu + L2_OVERHEAD) as usize,
+        looked_at: 0,
         xdp: Some(xdp),
     };
     let coalesces = spec.role != Role::Uplink && opened.iter().all(|(_, s)| s.packet.is_some());
@@ -119,6 +120,7 @@ pub(crate) fn attach(engine: &Engine, id: PortId, spec: &AttachSpec) -> Result<A
                 (false, false) => AttachMode::Native,
                 (false, true) => AttachMode::Generic,
             };
+            look_at_bulk(engine, id, &port);
             state.ports.insert(id, port);
             let frags = binding.frags;
             Ok(Attached { mode, queues, frags, coalesces, mtu, pinned, taken_over })
@@ -140,6 +142,7 @@ pub(crate) fn attach_tap(engine: &Engine, id: PortId, spec: TapSpec) -> Result<A
         ifname: spec.ifname,
         workers: Vec::new(),
         max_frame: (spec.mtu + L2_OVERHEAD) as usize,
+        looked_at: 0,
         xdp: None,
     };
     let opened = queues.iter().copied().zip(spec.queues.into_iter().map(Endpoint::Tap));
@@ -248,8 +251,7 @@ pub(crate) fn reopen(engine: &Engine, id: PortId, index: usize) -> Result<(), Er
     let state = &mut *engine.lock_state();
     let Some(port) = state.ports.get_mut(&id) else { return Ok(()) };
     let worker = &engine.workers[index];
-    for (mut options, binding) in release(worker, index, id, port)? {
-        options.in_bulk = in_bulk(&port.ifname, options.ifindex, options.superpackets);
+    for (options, binding) in release(worker, index, id, port)? {
         let socket = Socket::open(&worker.memory, options, &[binding])
             .map_err(Error::interface(&port.ifname, "open an AF_XDP socket anew"))?;
         let fd = socket.shared_fd();
@@ -258,27 +260,21 @@ pub(crate) fn reopen(engine: &Engine, id: PortId, index: usize) -> Result<(), Er
             state.program.set_socket(xdp.base + options.queue, &*fd)?;
         }
     }
+    look_at_bulk(engine, id, port);
     Ok(())
 }
 
-/// Looks again at what of a port may be sent in bulk.
-pub(crate) fn requalify(engine: &Engine, id: PortId) -> Result<(), Error> {
-    let state = engine.lock_state();
-    let port = state.ports.get(&id).ok_or(Error::PortUnknown(id))?;
-    let Some(xdp) = &port.xdp else { return Ok(()) };
-    let in_bulk = in_bulk(&port.ifname, xdp.ifindex, xdp.superpackets);
+/// Looks whether a port's frames may go in bulk, and tells its workers.
+pub(crate) fn look_at_bulk(engine: &Engine, id: PortId, port: &Port) {
+    let Some(xdp) = &port.xdp else { return };
+    // If it cannot be told, they go by the ring.
+    let in_bulk = netdev::takes_bulk(&port.ifname, xdp.ifindex).unwrap_or_else(|e| {
+        tracing::debug!("{}: {e}", port.ifname);
+        false
+    });
     for &index in &port.workers {
         engine.workers[index].mailbox.push(Command::SetInBulk { port: id, in_bulk });
     }
-    Ok(())
-}
-
-/// What may be sent in bulk out of an interface; nothing if it cannot be told.
-fn in_bulk(ifname: &str, ifindex: u32, superpackets: Option<Superpackets>) -> InBulk {
-    netdev::in_bulk(ifname, ifindex, superpackets.is_some()).unwrap_or_else(|e| {
-        tracing::debug!("{ifname}: {e}");
-        InBulk::Never
-    })
 }
 
 /// Undoes everything in the reverse order.
@@ -334,7 +330,6 @@ fn open_all(
         Role::Port => (finishes()? && takes_segments()?).then_some(Superpackets::Segments),
         Role::End => takes_segments()?.then_some(Superpackets::Segments),
     };
-    let in_bulk = in_bulk(&spec.ifname, spec.ifindex, superpackets);
     let open = |queue: u32, ways: &[Binding]| {
         let options = Options {
             ifindex: spec.ifindex,
@@ -342,7 +337,6 @@ fn open_all(
             ring_size: engine.config.ring_size,
             busy_poll: engine.config.busy_poll,
             superpackets,
-            in_bulk,
         };
         Socket::open(&worker_of(engine, queue).memory, options, ways).map_err(|e| {
             if spec.mode == Preference::ZeroCopy && e.raw_os_error() == Some(libc::EOPNOTSUPP) {

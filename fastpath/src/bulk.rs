@@ -5,8 +5,8 @@
 //! bpf/transmit.bpf.c sends many in one run, and the far ends receive them together. A run costs as much as three or
 //! four frames by AF_XDP, so that few frames are better left to the rings. docs/decisions/0012-bulk.md has figures.
 //!
-//! Both ways are done with a frame, as far as its order is concerned, when their system call returns; so one may
-//! follow the other at any time.
+//! When either system call returns, its frames have been handed to their interfaces: the one way may follow the
+//! other at any time.
 
 use crate::error::Error;
 use crate::pool::{Pool, SocketId};
@@ -31,10 +31,14 @@ pub(crate) const MAX_FRAME: usize = 3584;
 const MIN_FRAME: usize = 64;
 /// Fewer frames than these go by the rings.
 const WORTHWHILE: u32 = 16;
+/// Before that, softirqs are on while the program runs, and nothing is gained.
+const LINUX: (u32, u32) = (6, 3);
 /// What the program has not got to.
 const UNSENT: i32 = i32::MIN;
 
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/transmit.bpf.o"));
+
+const _: () = assert!(MAX_FRAME <= CAPACITY);
 
 /// `struct slot` of transmit.bpf.c, in the machine's byte order.
 #[repr(C)]
@@ -93,28 +97,39 @@ pub(crate) struct Bulk {
 }
 
 impl Bulk {
-    /// Loads the program.
+    /// Loads the program, and runs it once for nothing.
     pub fn load() -> Result<Bulk, Error> {
         type Cause = dyn std::error::Error + 'static;
-        let failed = |e: &Cause| Error::Bpf {
+        let error = |message: String, errno| Error::Bpf {
             operation: "load the program that sends in bulk".into(),
-            message: chain(e),
-            errno: errno_in(e),
+            message,
+            errno,
         };
-        let missing = || Error::Bpf {
-            operation: "load the program that sends in bulk".into(),
-            message: "the object file lacks a part".into(),
-            errno: None,
-        };
+        let failed = |e: &Cause| error(chain(e), errno_in(e));
+        let missing = || error("the object file lacks a part".into(), None);
+        if sys::linux_version().is_none_or(|version| version < LINUX) {
+            return Err(error(format!("it needs Linux {}.{} or later", LINUX.0, LINUX.1), None));
+        }
         let mut ebpf = EbpfLoader::new().load(OBJECT).map_err(|e| failed(&e))?;
         let program = ebpf.program_mut("podswitch_transmit").ok_or_else(missing)?;
         let program: &mut SchedClassifier = program.try_into().map_err(|e| failed(&e))?;
         program.load().map_err(|e| failed(&e))?;
         let program = program.fd().map_err(|e| failed(&e))?.as_fd().try_clone_to_owned();
         let Some(Map::Array(slots)) = ebpf.map("slots") else { return Err(missing()) };
+        let info = slots.info().map_err(|e| failed(&e))?;
+        let layout = (info.value_size() as usize, info.max_entries() as usize);
+        if layout != (size_of::<Slot>(), SLOTS) {
+            return Err(error(
+                format!("the object file has {} slots of {} bytes", layout.1, layout.0),
+                None,
+            ));
+        }
         let slots = Mapping::of(slots.fd().as_fd(), SLOTS * size_of::<Slot>(), 0);
         let failed = Error::system("map a batch of frames");
         let (program, slots) = program.and_then(|program| Ok((program, slots?))).map_err(failed)?;
+        // What the kernel has against it is better known now than with the first batch.
+        sys::run_program(program.as_fd(), MAX_FRAME, 0)
+            .map_err(Error::system("run the program that sends in bulk"))?;
         let spans = Vec::with_capacity(SLOTS);
         Ok(Bulk { program, slots, filled: 0, longest: 0, spans, refused: false })
     }
@@ -194,6 +209,7 @@ impl Bulk {
         if let Err(e) = &result {
             self.give_up(e);
         }
+        let has_run = self.slots()[0].result != UNSENT;
         let mut first = 0;
         for span in &self.spans {
             let slots = &self.slots()[first..first + span.frames as usize];
@@ -204,7 +220,7 @@ impl Bulk {
             first += slots.len();
         }
         self.clear();
-        result.is_ok()
+        has_run
     }
 
     #[cold]
@@ -237,11 +253,5 @@ mod tests {
         let fates = [0, 1, 2, -libc::ENETDOWN, -libc::EINVAL, -libc::ENOMEM, UNSENT].map(Fate::of);
         let [sent, down, refused] = [Fate::Sent, Fate::Down, Fate::Refused].map(Some);
         assert_eq!(fates, [sent, refused, down, down, down, refused, None]);
-    }
-
-    #[test]
-    fn slots_are_laid_out_as_the_program_sees_them() {
-        assert_eq!((size_of::<Slot>(), std::mem::offset_of!(Slot, frame)), (4096, 16));
-        assert!(MAX_FRAME <= CAPACITY);
     }
 }

@@ -3,7 +3,6 @@
 use crate::pool::SocketId;
 use crate::port::{Endpoint, Tunnels};
 use crate::stats::PortSnapshot;
-use crate::xsk::InBulk;
 use crossbeam::queue::SegQueue;
 use crossbeam::utils::CachePadded;
 use nix::sys::eventfd::{EfdFlags, EventFd};
@@ -26,8 +25,8 @@ pub(crate) enum Command {
     /// Add this worker's counters to these and hand them back: between two rounds, so that no frame
     /// is counted as received and not yet as sent.
     Count { ports: Vec<(PortId, PortSnapshot)>, reply: SyncSender<Vec<(PortId, PortSnapshot)>> },
-    /// This much of what `port` sends may go in bulk.
-    SetInBulk { port: PortId, in_bulk: InBulk },
+    /// Frames for `port` may go in bulk, or not.
+    SetInBulk { port: PortId, in_bulk: bool },
     /// Packets of these tunnels may be sent as superpackets.
     SetTunnels(Tunnels),
     /// Name the ports whose device was deleted.

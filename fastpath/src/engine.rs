@@ -98,10 +98,23 @@ impl Engine {
         Ok(engine)
     }
 
-    /// To be called when the queueing discipline of a port's interface has changed: what goes past the TX rings has to
-    /// pass it.
-    pub fn discipline_changed(&self, id: PortId) -> Result<(), Error> {
-        attach::requalify(self, id)
+    /// To be called when the queueing discipline of a port's interface has changed, so that frames in bulk, which have to
+    /// pass it, do not overtake those of the rings, which do not. [`Engine::collect`] looks at busy ports anyway.
+    pub fn discipline_changed(&self, id: PortId) {
+        if let Some(port) = self.lock_state().ports.get(&id) {
+            attach::look_at_bulk(self, id, port);
+        }
+    }
+
+    /// Looks whether frames may go in bulk to those ports that were sent some since the last time.
+    fn look_at_busy_ports(&self) {
+        for (&id, port) in &mut self.lock_state().ports {
+            let sent = self.workers.iter().map(|w| w.counters.port(id).tx_frames.get()).sum();
+            if port.looked_at != sent {
+                port.looked_at = sent;
+                attach::look_at_bulk(self, id, port);
+            }
+        }
     }
 
     /// Starts the workers with pipelines of the caller's making: for tests and benches. `make` is
@@ -256,13 +269,16 @@ impl Engine {
         }
     }
 
-    /// Housekeeping, to be called about once a second: frees tables that no worker uses any more, and
-    /// when buffers are short, takes those back that silent ports hold. From where that cannot be done, a
+    /// Housekeeping, to be called about once a second: frees tables that no worker uses any more, looks at what is
+    /// before and behind the interfaces of busy ports, and when buffers are short, takes those back that silent ports hold. From where that cannot be done, a
     /// zero-copy driver's ring above all, they come by opening the socket anew, which takes it out of
     /// service for about 30 ms.
     pub fn collect(&self) {
         if let Some(publisher) = lock(&self.publisher).as_mut() {
             publisher.collect();
+        }
+        if self.config.bulk {
+            self.look_at_busy_ports();
         }
         for (index, worker) in self.workers.iter().enumerate() {
             if !worker.gauges.pressed.swap(false, Ordering::Relaxed) {

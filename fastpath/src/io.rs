@@ -7,7 +7,6 @@ use crate::frame::Frame;
 use crate::lane::{LaneEnd, Parcel};
 use crate::pool::{Pool, SocketId};
 use crate::port::{Endpoint, PortSocket, Tunnels};
-use crate::xsk::InBulk;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use switch::ids::MAX_PORTS;
@@ -127,8 +126,8 @@ impl WorkerIo {
         }
     }
 
-    /// Says what of a port may be sent in bulk from here on.
-    pub(crate) fn set_in_bulk(&mut self, port: PortId, in_bulk: InBulk) {
+    /// Says whether a port's frames may go in bulk from here on.
+    pub(crate) fn set_in_bulk(&mut self, port: PortId, in_bulk: bool) {
         for socket in self.sockets.iter_mut().flatten().filter(|s| s.port == port) {
             socket.set_in_bulk(in_bulk);
         }
@@ -210,7 +209,7 @@ impl WorkerIo {
         }
     }
 
-    /// Flushes what the pipeline sent: one kick for each port. Whether all went out; what did not
+    /// Flushes what the pipeline sent: in bulk what may be, then one kick for each port. Whether all went out; what did not
     /// is tried again at the next call.
     #[inline]
     pub(crate) fn flush(&mut self) -> bool {

@@ -2,7 +2,6 @@
 
 use crate::error::Error;
 use crate::sys;
-use crate::xsk::InBulk;
 use netlink_packet_core::{NLM_F_REQUEST, NetlinkHeader, NetlinkMessage, NetlinkPayload};
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::link::{
@@ -27,14 +26,17 @@ pub fn mtu(ifname: &str) -> Result<u32, Error> {
 
 /// How many receive queues an interface has.
 pub fn rx_queues(ifname: &str) -> Result<u32, Error> {
-    let queues = sys::queues(ifname);
-    queues.map(|(rx, _)| rx).map_err(Error::interface(ifname, "read the number of queues"))
+    sys::rx_queues(ifname).map_err(Error::interface(ifname, "read the number of queues"))
 }
 
 /// The XDP program that runs on an interface, if one does.
 pub fn running_program(ifname: &str, ifindex: u32) -> Result<Option<Running>, Error> {
     let attributes =
         link_attributes(ifindex).map_err(Error::interface(ifname, "read the XDP state"))?;
+    Ok(xdp_of(attributes))
+}
+
+fn xdp_of(attributes: Vec<LinkAttribute>) -> Option<Running> {
     let (mut program, mut generic) = (None, false);
     for attribute in attributes {
         let LinkAttribute::Xdp(xdp) = attribute else { continue };
@@ -46,7 +48,7 @@ pub fn running_program(ifname: &str, ifindex: u32) -> Result<Option<Running>, Er
             }
         }
     }
-    Ok(program.map(|program| Running { program, generic }))
+    program.map(|program| Running { program, generic })
 }
 
 /// Whether what the kernel is left to finish of a packet is finished when it leaves an interface. A veth says
@@ -69,35 +71,43 @@ pub fn takes_segments(ifname: &str) -> Result<bool, Error> {
     sys::offloads_segmentation(ifname).map_err(Error::interface(ifname, "read the offloads"))
 }
 
-/// Which frames may be sent in bulk to an interface: of a veth, since to other devices a packet means more than its
-/// bytes, and without a queueing discipline, which AF_XDP's frames pass by and these do not. `beside`: superpackets
-/// are sent, too.
-pub fn in_bulk(ifname: &str, ifindex: u32, beside: bool) -> Result<InBulk, Error> {
-    let error = || Error::interface(ifname, "read the queueing discipline");
-    let (mut is_veth, mut is_plain) = (false, false);
+/// Whether frames may go in bulk to an interface. It has to be a veth, since to other devices a packet means more than its
+/// bytes; without a queueing discipline, which AF_XDP's frames pass by and these do not; and its far end may not run an
+/// XDP program in generic mode, which AF_XDP's frames are shown and these are not.
+pub fn takes_bulk(ifname: &str, ifindex: u32) -> Result<bool, Error> {
+    let error = || Error::interface(ifname, "read whether it takes frames in bulk");
+    let (mut is_veth, mut is_plain, mut far, mut netns) = (false, false, None, None);
     for attribute in link_attributes(ifindex).map_err(error())? {
         match attribute {
             LinkAttribute::LinkInfo(info) => {
                 is_veth = info.contains(&LinkInfo::Kind(InfoKind::Veth));
             }
-            LinkAttribute::Qdisc(discipline) => is_plain = discipline == "noqueue",
+            // A veth that has never been up has `noop`, and will have none.
+            LinkAttribute::Qdisc(name) => is_plain = ["noqueue", "noop"].contains(&&*name),
+            LinkAttribute::Link(index) => far = Some(index),
+            LinkAttribute::LinkNetNsId(id) => netns = Some(id),
             _ => {}
         }
     }
-    if !(is_veth && is_plain) {
-        return Ok(InBulk::Never);
-    }
-    let (_, tx_queues) = sys::queues(ifname).map_err(error())?;
-    Ok(if beside && tx_queues > 1 { InBulk::AllButLast } else { InBulk::All })
+    let (true, true, Some(far)) = (is_veth, is_plain, far) else { return Ok(false) };
+    let far = attributes_in(far, netns).map_err(error())?;
+    Ok(!xdp_of(far).is_some_and(|running| running.generic))
 }
 
-/// The attributes of one interface (RTM_GETLINK, rtnetlink(7)).
+/// The attributes of one interface.
 fn link_attributes(ifindex: u32) -> io::Result<Vec<LinkAttribute>> {
+    attributes_in(ifindex, None)
+}
+
+/// The attributes of one interface (RTM_GETLINK, rtnetlink(7)), in the namespace that has this identifier in ours
+/// (network_namespaces(7)), or in ours.
+fn attributes_in(ifindex: u32, netns: Option<i32>) -> io::Result<Vec<LinkAttribute>> {
     let mut socket = Socket::new(NETLINK_ROUTE)?;
     socket.bind_auto()?;
     socket.connect(&SocketAddr::new(0, 0))?;
     let mut link = LinkMessage::default();
     link.header.index = ifindex;
+    link.attributes.extend(netns.map(LinkAttribute::IfNetnsId));
     let mut header = NetlinkHeader::default();
     header.flags = NLM_F_REQUEST;
     let mut request = NetlinkMessage::new(header, RouteNetlinkMessage::GetLink(link).into());

@@ -309,7 +309,7 @@ impl Pool {
 
     /// The bytes of a piece that `socket` has, to be read before the kernel is told of it.
     #[inline]
-    pub(crate) fn lent(&self, socket: SocketId, piece: Piece) -> Option<&[u8]> {
+    pub(crate) fn lent_bytes(&self, socket: SocketId, piece: Piece) -> Option<&[u8]> {
         let chunk = piece.address >> CHUNK_SHIFT;
         let offset = (piece.address & (CHUNK as u64 - 1)) as usize;
         let holder = *self.holders.get(usize::try_from(chunk).ok()?)?;

@@ -328,6 +328,26 @@ mod tests {
     }
 
     #[test]
+    fn what_is_not_published_can_be_taken_back() {
+        let (mut p, mut c) = ring(8, u32::MAX - 3);
+        assert!(p.write(1));
+        p.publish();
+        (2..=7).for_each(|n| assert!(p.write(n)));
+        assert_eq!((p.unpublished(), p.peek_unpublished(0), p.peek_unpublished(5)), (6, 2, 7));
+        // Across the wrap of the indices.
+        p.take_back(4);
+        assert_eq!(p.unpublished(), 2);
+        assert!(p.write(8));
+        p.take_back(0);
+        p.publish();
+        assert_eq!(c.available(9), 4);
+        assert_eq!([0, 1, 2, 3].map(|n| c.peek(n)), [1, 6, 7, 8]);
+        assert!(p.write(9));
+        p.take_back(1);
+        assert_eq!((p.unpublished(), p.unconsumed()), (0, 4));
+    }
+
+    #[test]
     fn the_wakeup_flag_is_the_other_sides() {
         let (p, c) = ring(2, 0);
         assert!(!p.needs_wakeup());

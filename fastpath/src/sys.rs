@@ -201,8 +201,8 @@ struct Channels {
     combined: u32,
 }
 
-/// How many receive queues and transmit queues an interface has; 1 when its driver does not say.
-pub(crate) fn queues(ifname: &str) -> io::Result<(u32, u32)> {
+/// How many receive queues an interface has; 1 when its driver does not say.
+pub(crate) fn rx_queues(ifname: &str) -> io::Result<u32> {
     const ETHTOOL_GCHANNELS: u32 = 0x3c;
     let socket = control_socket()?;
     let mut channels = Channels { command: ETHTOOL_GCHANNELS, ..Channels::default() };
@@ -214,12 +214,11 @@ pub(crate) fn queues(ifname: &str) -> io::Result<(u32, u32)> {
     if r < 0 {
         let e = io::Error::last_os_error();
         return match e.raw_os_error() {
-            Some(libc::EOPNOTSUPP) => Ok((1, 1)),
+            Some(libc::EOPNOTSUPP) => Ok(1),
             _ => Err(e),
         };
     }
-    let both = [channels.rx, channels.tx].map(|own| (own + channels.combined).max(1));
-    Ok((both[0], both[1]))
+    Ok((channels.rx + channels.combined).max(1))
 }
 
 /// Whether an interface promises to complete checksums of what it sends.
@@ -303,6 +302,13 @@ pub(crate) fn tap_set_persistent(fd: BorrowedFd<'_>, persistent: bool) -> io::Re
     // SAFETY: TUNSETPERSIST takes a number.
     let r = unsafe { libc::ioctl(fd.as_raw_fd(), libc::TUNSETPERSIST as _, persistent) };
     if r < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+/// The version of the running kernel, major and minor.
+pub(crate) fn linux_version() -> Option<(u32, u32)> {
+    let name = nix::sys::utsname::uname().ok()?;
+    let mut numbers = name.release().to_str()?.split(|c: char| !c.is_ascii_digit());
+    Some((numbers.next()?.parse().ok()?, numbers.next()?.parse().ok()?))
 }
 
 /// Runs a program for packets once, on one of `len` zeros (4096 at most), with `argument` in the first word of its

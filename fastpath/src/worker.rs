@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! round    for each socket with frames: receive a batch, run the pipeline, refill
-//!          flush every TX ring that the pipeline wrote to, one kick each
+//!          flush every TX ring that the pipeline wrote to, together where that goes (`bulk.rs`), else one kick each
 //! sleep    after a while without frames, in epoll; woken by traffic, a command, new tables, and when
 //!          the pipeline has something due
 //! tick     once a second: buffers back, fill targets aged, interfaces that were down tried again

@@ -38,20 +38,6 @@ pub struct Options {
     pub busy_poll: Option<u32>,
     /// What may be sent as superpackets beside the ring, in copy mode.
     pub superpackets: Option<Superpackets>,
-    /// What may be sent in bulk, past the ring, in copy mode.
-    pub in_bulk: InBulk,
-}
-
-/// Which of a socket's frames may be sent in bulk (`bulk.rs`).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum InBulk {
-    /// None.
-    Never,
-    /// All.
-    All,
-    /// The last of each batch goes by the ring. When the kernel gives its buffer back, nothing of what was sent before
-    /// is under way any more: superpackets ask for that where there are several queues to overtake it by.
-    AllButLast,
 }
 
 /// What may be sent as superpackets.

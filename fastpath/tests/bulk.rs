@@ -4,14 +4,12 @@
 
 mod common;
 
-use common::{Lab, assert_conserved, can_run, sh, wait_for};
+use common::{Lab, assert_conserved, can_run, enter, patch_panel, sh, wait_for};
 use fastpath::config::{AttachSpec, Preference, Role};
 use fastpath::{Engine, EngineConfig, Pipeline, PortSnapshot};
-use nix::sched::{CloneFlags, setns};
 use nix::sys::socket::{
     AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, recv, setsockopt, socket, sockopt,
 };
-use std::fs::File;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::Arc;
 use switch::{DropReason, Io, Millis, PortId, WorkerCounters};
@@ -20,14 +18,17 @@ use switch::{DropReason, Io, Millis, PortId, WorkerCounters};
 const ETHERTYPE: [u8; 2] = [0x88, 0xb5];
 /// Where a frame's number is, in network byte order.
 const NUMBER: std::ops::Range<usize> = 14..16;
-/// Where an order is: how many frames of each length for each port, how many ports from port 1 on, and whether
-/// their lengths are [`MIXED`].
+/// Where an order is: how many frames of each length for each port, how many ports from port 1 on, and its kind.
 const ORDER: std::ops::Range<usize> = 16..19;
-/// Lengths of frames, in bytes: the longest that may go in bulk among them, and longer ones that may not, in one
-/// buffer and in several.
-const MIXED: [usize; 12] = [16, 17, 60, 61, 64, 65, 1514, 3583, 3584, 3585, 3840, 9000];
-/// The length of the others.
+/// The kinds: frames of [`LEN`]; of [`LENGTHS`]; of `LEN`, and the ports are asked whether superpackets are worth
+/// making, before.
+const PLAIN: u8 = 0;
+const OF_ALL_LENGTHS: u8 = 1;
+const ASKED: u8 = 2;
+/// In bytes.
 const LEN: usize = 100;
+/// The longest that may go in bulk among them, and longer ones that may not, in one buffer and in several.
+const LENGTHS: [usize; 12] = [16, 17, 60, 61, 64, 65, 1514, 3583, 3584, 3585, 3840, 9000];
 
 /// Answers an order from port 0 with copies of it for other ports.
 struct Volley(Arc<WorkerCounters>);
@@ -39,8 +40,11 @@ impl Pipeline for Volley {
         counters.rx_frames.add(batch.len() as u64);
         for order in batch.drain(..) {
             if order.bytes()[12..14] == ETHERTYPE && from == PortId(0) {
-                let &[count, ports, mixed] = &order.bytes()[ORDER] else { unreachable!() };
-                let lengths: &[usize] = if mixed == 0 { &[LEN] } else { &MIXED };
+                let &[count, ports, kind] = &order.bytes()[ORDER] else { unreachable!() };
+                let lengths: &[usize] = if kind == OF_ALL_LENGTHS { &LENGTHS } else { &[LEN] };
+                for port in 1..=u16::from(ports) {
+                    let _ = kind == ASKED && io.takes_superpackets(PortId(port));
+                }
                 let lengths = lengths.iter().cycle().take(lengths.len() * usize::from(count));
                 for (n, &len) in lengths.enumerate() {
                     for port in 1..=u16::from(ports) {
@@ -70,10 +74,9 @@ fn attach(engine: &Engine, n: u16, role: Role, queues: Option<Vec<u32>>) {
 }
 
 /// Has host 0 send an order.
-fn order(lab: &Lab, count: u8, ports: u8, mixed: bool) {
-    let head =
-        format!("ffffffffffff02000000000188b50000{count:02x}{ports:02x}{:02x}", u8::from(mixed));
-    let len = if mixed { 9000 } else { LEN };
+fn order(lab: &Lab, count: u8, ports: u8, kind: u8) {
+    let head = format!("ffffffffffff02000000000188b50000{count:02x}{ports:02x}{kind:02x}");
+    let len = if kind == OF_ALL_LENGTHS { 9000 } else { LEN };
     lab.at(
         0,
         &format!(
@@ -89,11 +92,7 @@ struct Target(OwnedFd);
 
 impl Target {
     fn new(lab: &Lab, host: usize) -> Target {
-        setns(
-            File::open(format!("/run/netns/{}", lab.host(host))).unwrap(),
-            CloneFlags::CLONE_NEWNET,
-        )
-        .unwrap();
+        enter(&lab.host(host));
         let flags = SockFlag::SOCK_NONBLOCK;
         let socket =
             socket(AddressFamily::Packet, SockType::Raw, flags, SockProtocol::EthAll).unwrap();
@@ -130,11 +129,11 @@ fn volley(
     engine: &Engine,
     hosts: u8,
     count: u8,
-    mixed: bool,
+    kind: u8,
 ) -> Vec<(Vec<usize>, PortSnapshot)> {
     let targets: Vec<Target> = (1..=hosts.into()).map(|host| Target::new(lab, host)).collect();
     let before = engine.counters();
-    order(lab, count, hosts, mixed);
+    order(lab, count, hosts, kind);
     let is_over = || {
         let now = engine.counters();
         let made = |c: &fastpath::Counters| c.ports[0].1.originated;
@@ -162,14 +161,15 @@ fn a_volley_arrives_whole_and_in_order() {
     let lab = Lab::new(4, 9000, 1);
     let engine = engine(EngineConfig::default());
     (0..4).for_each(|n| attach(&engine, n, Role::Port, None));
-    for (lengths, counted) in volley(&lab, &engine, 3, 20, true) {
-        assert_eq!(lengths, MIXED.repeat(20));
+    for (lengths, counted) in volley(&lab, &engine, 3, 20, OF_ALL_LENGTHS) {
+        assert_eq!(lengths, LENGTHS.repeat(20));
         assert_eq!(counted.tx_frames, 240);
+        assert!((1..240).contains(&counted.tx_bulk), "{counted:?}");
         assert_eq!(counted.tx_bytes, lengths.iter().sum::<usize>() as u64);
     }
     // Several times as many frames as there are buffers.
     for _ in 0..20 {
-        for (lengths, counted) in volley(&lab, &engine, 3, 200, false) {
+        for (lengths, counted) in volley(&lab, &engine, 3, 200, PLAIN) {
             assert_eq!(lengths, [LEN; 200]);
             assert_eq!((counted.tx_frames, counted.tx_bulk), (200, 200));
         }
@@ -185,7 +185,7 @@ fn few_frames_go_by_the_ring_and_all_do_where_bulk_is_off() {
     for (bulk, count, in_bulk) in [(true, 5, 0), (true, 6, 6), (false, 200, 0)] {
         let engine = engine(EngineConfig { bulk, ..EngineConfig::default() });
         (0..4).for_each(|n| attach(&engine, n, Role::Port, None));
-        for (lengths, counted) in volley(&lab, &engine, 3, count, false) {
+        for (lengths, counted) in volley(&lab, &engine, 3, count, PLAIN) {
             assert_eq!(lengths.len(), usize::from(count));
             assert_eq!(counted.tx_bulk, in_bulk, "{count} for each of three ports");
         }
@@ -202,7 +202,7 @@ fn an_interface_that_is_down_or_gone_costs_the_others_nothing() {
     let engine = engine(EngineConfig::default());
     (0..3).for_each(|n| attach(&engine, n, Role::Port, None));
     let expect = |arrive: usize| {
-        let [(first, one), (second, two)] = volley(&lab, &engine, 2, 50, false).try_into().unwrap();
+        let [(first, one), (second, two)] = volley(&lab, &engine, 2, 50, PLAIN).try_into().unwrap();
         assert_eq!((first.len(), second.len()), (arrive, 50));
         assert_eq!((two.tx_frames, two.tx_bulk), (50, 50));
         assert_eq!(one.tx_frames, arrive as u64);
@@ -213,7 +213,7 @@ fn an_interface_that_is_down_or_gone_costs_the_others_nothing() {
     expect(0);
     sh("ip link set p1 up");
     wait_for("the second look at the interface", || {
-        volley(&lab, &engine, 2, 50, false)[0].1.tx_frames == 50
+        volley(&lab, &engine, 2, 50, PLAIN)[0].1.tx_frames == 50
     });
     expect(50);
     sh("ip link del p1");
@@ -231,7 +231,7 @@ fn where_there_is_a_queueing_discipline_nothing_goes_in_bulk() {
     sh("tc qdisc add dev p1 root pfifo");
     (0..4).for_each(|n| attach(&engine, n, Role::Port, None));
     let in_bulk = || {
-        let volley = volley(&lab, &engine, 3, 50, false);
+        let volley = volley(&lab, &engine, 3, 50, PLAIN);
         volley
             .into_iter()
             .map(|(lengths, counted)| {
@@ -242,35 +242,137 @@ fn where_there_is_a_queueing_discipline_nothing_goes_in_bulk() {
     };
     assert_eq!(in_bulk(), [0, 50, 50]);
     sh("tc qdisc del dev p1 root && tc qdisc add dev p2 root pfifo");
-    (1..4).for_each(|n| engine.discipline_changed(PortId(n)).unwrap());
+    (1..4).for_each(|n| engine.discipline_changed(PortId(n)));
     assert_eq!(in_bulk(), [50, 0, 50]);
-    assert!(engine.discipline_changed(PortId(9)).is_err());
+    // Nobody says so: it is seen within a second.
+    sh("tc qdisc del dev p2 root");
+    engine.collect();
+    assert_eq!(in_bulk(), [50, 50, 50]);
 }
 
-/// Of several queues of an interface, frames leave by the one that they would leave by from the ring; and where
-/// superpackets could overtake them, the last of each batch does.
+/// Of several queues of an interface, frames leave by the one that they would leave by from the ring.
 #[test]
 fn frames_leave_by_the_sockets_queue() {
     if !can_run() {
         return;
     }
-    let lab = Lab::new(3, 1500, 4);
+    let lab = Lab::new(2, 1500, 4);
     // So that the far end has queues of its own, which it counts by.
     sh("ethtool -K p1 tso off");
     lab.at(1, "ethtool -K eth0 gro on");
-    sh("ethtool -K p2 tso on");
     let engine = engine(EngineConfig::default());
     attach(&engine, 0, Role::Port, None);
     attach(&engine, 1, Role::Port, Some(vec![2]));
-    attach(&engine, 2, Role::End, Some(vec![3]));
     let arrived = || {
         let counters = lab.at(1, "ethtool -S eth0");
         let line = counters.lines().find_map(|l| l.trim().strip_prefix("rx_queue_2_xdp_packets:"));
         line.expect("a counter").trim().parse::<u64>().unwrap()
     };
     let before = arrived();
-    let volley = volley(&lab, &engine, 2, 100, false);
-    assert_eq!(volley.iter().map(|(_, p)| p.tx_bulk).collect::<Vec<_>>(), [100, 99]);
-    assert!(volley.iter().all(|(lengths, _)| lengths.len() == 100));
+    let volley = volley(&lab, &engine, 1, 100, PLAIN);
+    assert_eq!((volley[0].1.tx_bulk, volley[0].0.len()), (100, 100));
     assert_eq!(arrived() - before, 100);
+}
+
+/// Frames that went in bulk are followed by one of the ring before a superpacket, which the kernel says the arrival of.
+#[test]
+fn superpackets_wait_for_frames_in_bulk() {
+    if !can_run() {
+        return;
+    }
+    let lab = Lab::new(2, 1500, 1);
+    sh("ethtool -K p1 tx on tso on");
+    let engine = engine(EngineConfig::default());
+    attach(&engine, 0, Role::Port, None);
+    attach(&engine, 1, Role::End, None);
+    let in_bulk = |kind| {
+        let volley = volley(&lab, &engine, 1, 100, kind);
+        assert_eq!(volley[0].0.len(), 100);
+        volley[0].1.tx_bulk
+    };
+    assert_eq!(
+        [ASKED, PLAIN, ASKED, PLAIN, ASKED, ASKED].map(in_bulk),
+        [100, 100, 99, 100, 99, 100]
+    );
+}
+
+/// A switch in generic mode on a host's interface.
+fn generic_engine_at(lab: &Lab, host: usize) -> Engine {
+    enter(&lab.host(host));
+    let engine = patch_panel(EngineConfig::default());
+    let ifindex = nix::net::if_::if_nametoindex("eth0").unwrap();
+    let (ifname, mode) = ("eth0".to_owned(), Preference::Generic);
+    let spec = AttachSpec { ifname, ifindex, role: Role::Port, queues: None, mode };
+    engine.attach(PortId(0), &spec).unwrap();
+    lab.enter();
+    engine
+}
+
+/// An XDP program in generic mode is shown no packet that another program has redirected.
+#[test]
+fn not_to_a_far_end_with_xdp_in_generic_mode() {
+    if !can_run() {
+        return;
+    }
+    let lab = Lab::new(3, 1500, 1);
+    let engine = engine(EngineConfig::default());
+    (0..3).for_each(|n| attach(&engine, n, Role::Port, None));
+    let in_bulk =
+        || volley(&lab, &engine, 2, 50, PLAIN).iter().map(|(_, p)| p.tx_bulk).collect::<Vec<_>>();
+    assert_eq!(in_bulk(), [50, 50]);
+    let far = generic_engine_at(&lab, 1);
+    engine.collect();
+    assert_eq!(in_bulk(), [0, 50]);
+    drop(far);
+    engine.collect();
+    assert_eq!(in_bulk(), [50, 50]);
+}
+
+/// An interface that has never been up has no queueing discipline yet, and gets none.
+#[test]
+fn an_interface_that_was_attached_before_it_was_up() {
+    if !can_run() {
+        return;
+    }
+    let lab = Lab::new(2, 1500, 1);
+    sh("ip link del p1");
+    sh(&format!("ip link add p1 type veth peer name eth0 netns {}", lab.host(1)));
+    let engine = engine(EngineConfig::default());
+    (0..2).for_each(|n| attach(&engine, n, Role::Port, None));
+    sh("ip link set p1 up");
+    lab.at(1, "ip link set eth0 up");
+    assert_eq!(volley(&lab, &engine, 1, 50, PLAIN)[0].1.tx_bulk, 50);
+}
+
+/// While its queueing discipline is set, an interface takes nothing for a moment: it is not taken for one that is down.
+#[test]
+fn disciplines_come_and_go_under_load() {
+    if !can_run() {
+        return;
+    }
+    let lab = Lab::new(3, 1500, 1);
+    let engine = engine(EngineConfig::default());
+    (0..3).for_each(|n| attach(&engine, n, Role::Port, None));
+    let target = Target::new(&lab, 1);
+    let is_over = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|s| {
+        s.spawn(|| {
+            lab.enter();
+            for n in 0..200 {
+                let what = if n % 2 == 0 { "add" } else { "del" };
+                sh(&format!("tc qdisc {what} dev p1 root pfifo limit 1000"));
+            }
+            is_over.store(true, std::sync::atomic::Ordering::Relaxed);
+        });
+        while !is_over.load(std::sync::atomic::Ordering::Relaxed) {
+            order(&lab, 100, 2, PLAIN);
+        }
+    });
+    let counters = engine.counters();
+    assert_conserved(&counters);
+    let [_, (_, one), (_, two)] = &counters.ports[..] else { unreachable!() };
+    let lost = two.tx_frames - one.tx_frames;
+    assert_eq!(lost, one.dropped());
+    assert!(lost < two.tx_frames / 4, "{lost} of {} lost", two.tx_frames);
+    drop(target);
 }

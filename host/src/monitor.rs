@@ -70,8 +70,8 @@ pub enum Event {
     Overrun,
 }
 
-/// A non-blocking subscription to the changes of links, addresses, routes and neighbours in one
-/// network namespace.
+/// A non-blocking subscription to the changes of links, their queueing disciplines, addresses, routes and neighbours
+/// in one network namespace.
 ///
 /// Subscribe first and read the tables then, or changes between the two are missed.
 #[derive(Debug)]
@@ -180,9 +180,13 @@ fn decode_datagram(datagram: &[u8], events: &mut Vec<Event>) {
     }
 }
 
-/// Whether a message is of the group TC: of a discipline, or of its classes and filters.
+/// Whether a message is of the group TC: of a discipline, or of its classes, filters and their actions.
 fn is_traffic_control(kind: u16) -> bool {
+    // Chains of filters, which libc does not name (linux/rtnetlink.h).
+    const CHAINS: std::ops::RangeInclusive<u16> = 100..=102;
     (libc::RTM_NEWQDISC..=libc::RTM_GETTFILTER).contains(&kind)
+        || (libc::RTM_NEWACTION..=libc::RTM_GETACTION).contains(&kind)
+        || CHAINS.contains(&kind)
 }
 
 /// Only which link it is about is of interest: there are many kinds of disciplines, with attributes of their own.

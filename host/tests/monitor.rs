@@ -92,6 +92,30 @@ fn links_addresses_and_routes() {
 }
 
 #[test]
+fn queueing_disciplines_come_and_go() {
+    if !root() {
+        return;
+    }
+    let ns = TestNetns::new();
+    ns.ip("link add va type veth peer name vb");
+    let index = ns.json("link show dev va")[0]["ifindex"].as_u64().unwrap();
+    let mut monitor = Monitor::in_netns(&ns.netns).unwrap();
+    let mut changed = |line: &str| {
+        ns.exec(line);
+        expect(&mut monitor, line, |e| match e {
+            Event::QdiscChanged { index: of } => Some(u64::from(*of)),
+            // Classes are none of ours, and nothing to stumble over.
+            Event::Overrun => Some(0),
+            _ => None,
+        })
+    };
+    assert_eq!(changed("tc qdisc add dev va root handle 1: htb"), index);
+    ns.exec("tc class add dev va parent 1: classid 1:1 htb rate 1gbit");
+    assert_eq!(changed("tc qdisc del dev va root"), index);
+    assert_eq!(changed("tc qdisc add dev va clsact"), index);
+}
+
+#[test]
 fn neighbours_come_and_go() {
     if !root() {
         return;

@@ -42,7 +42,8 @@ fn a_flood_goes_in_bulk_but_past_no_queueing_discipline() {
 #[test]
 fn off_is_off() {
     let Some(lab) = Lab::beside_others() else { return };
-    let (node, pods) = Node::with_pods(&lab, &format!("[switch]\nbulk = \"off\"\n{NODE}"), &["", ""]);
+    let (node, pods) =
+        Node::with_pods(&lab, &format!("[switch]\nbulk = \"off\"\n{NODE}"), &["", ""]);
     let [one, two] = &pods[..] else { unreachable!() };
     assert_eq!(in_bulk(&node, one, two), 0);
     node.daemon.finish();

@@ -221,11 +221,9 @@ impl Node {
 
     /// Queueing disciplines of interfaces have changed, by index.
     fn disciplines_changed(&self, concerns: impl Fn(u32) -> bool) {
-        for (name, live) in self.live.iter().filter(|(_, live)| live.attached.is_some()) {
-            if live.node_end().is_some_and(|(_, index)| concerns(index))
-                && let Err(e) = self.engine.discipline_changed(live.id)
-            {
-                tracing::warn!("{name}: {e}");
+        for live in self.live.values().filter(|live| live.attached.is_some()) {
+            if live.node_end().is_some_and(|(_, index)| concerns(index)) {
+                self.engine.discipline_changed(live.id);
             }
         }
     }

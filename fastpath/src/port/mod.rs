@@ -15,7 +15,7 @@ use crate::fill::{Budget, Reach};
 use crate::frame::Frame;
 use crate::pool::{Pool, SocketId};
 use crate::tap::Tap;
-use crate::xsk::{InBulk, Socket};
+use crate::xsk::Socket;
 use std::os::fd::{AsFd, BorrowedFd};
 use switch::{PortCounters, PortId};
 
@@ -206,8 +206,8 @@ impl PortSocket {
         }
     }
 
-    /// Says what may be sent in bulk from here on.
-    pub fn set_in_bulk(&mut self, in_bulk: InBulk) {
+    /// Says whether frames may go in bulk from here on.
+    pub fn set_in_bulk(&mut self, in_bulk: bool) {
         if let Kind::Xsk(xsk) = &mut self.kind {
             xsk.set_in_bulk(in_bulk);
         }

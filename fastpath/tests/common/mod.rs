@@ -43,6 +43,12 @@ pub fn sh(line: &str) -> String {
     text
 }
 
+/// Makes a namespace that of the calling thread.
+pub fn enter(netns: &str) {
+    let namespace = File::open(format!("/run/netns/{netns}")).unwrap();
+    setns(&namespace, CloneFlags::CLONE_NEWNET).unwrap();
+}
+
 /// A switch's namespace and hosts around it, removed when dropped.
 pub struct Lab {
     prefix: String,
@@ -67,8 +73,7 @@ impl Lab {
 
     /// Makes the switch's namespace that of the calling thread.
     pub fn enter(&self) {
-        let namespace = File::open(format!("/run/netns/{}", self.switch())).unwrap();
-        setns(&namespace, CloneFlags::CLONE_NEWNET).unwrap();
+        enter(&self.switch());
     }
 
     /// One more host.

@@ -1,11 +1,44 @@
 //! Frames out of the TX ring before the kernel sees them there: they go in bulk.
+//!
+//! Superpackets must not overtake them (`superpacket`), and the kernel does not say when they have arrived. It says so of
+//! frames of the ring. So a superpacket that finds some under way has the next frame go by the ring, behind them.
 
-use super::XskPort;
+use super::{XskPort, is_gone};
 use crate::bulk::{Bulk, Fate, MAX_FRAME};
 use crate::pool::{Piece, Pool};
 use crate::ring::CONTINUES;
-use crate::xsk::InBulk;
 use switch::{DropReason, PortCounters};
+
+/// What may be under way of frames that went in bulk.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Trail {
+    /// Nothing.
+    #[default]
+    Clear,
+    /// Some of them.
+    Out,
+    /// Some of them, and a superpacket should follow: the last frame of the next batch is left to the ring.
+    Sought,
+    /// A frame went by the ring behind them. When its buffer is back, they have arrived.
+    Marked,
+}
+
+impl Trail {
+    /// Frames went in bulk.
+    fn sent(self) -> Trail {
+        if self == Trail::Sought { Trail::Sought } else { Trail::Out }
+    }
+
+    /// Frames went by the ring.
+    pub fn marked(self) -> Trail {
+        if self == Trail::Clear { Trail::Clear } else { Trail::Marked }
+    }
+
+    /// All frames that went by the ring have arrived, and a superpacket wants to know of the others.
+    pub fn sought(self) -> Trail {
+        if matches!(self, Trail::Clear | Trail::Marked) { Trail::Clear } else { Trail::Sought }
+    }
+}
 
 impl XskPort {
     /// Frames that wait and that may go in bulk, if there is nothing in their way.
@@ -13,14 +46,10 @@ impl XskPort {
     pub fn bulk_waiting(&self) -> u32 {
         let tx = &self.socket.tx;
         // What the kernel has not taken from the ring comes first.
-        if self.down || tx.unconsumed() != tx.unpublished() {
+        if !self.in_bulk || self.down || tx.unconsumed() != tx.unpublished() {
             return 0;
         }
-        match self.in_bulk {
-            InBulk::Never => 0,
-            InBulk::All => tx.unpublished(),
-            InBulk::AllButLast => tx.unpublished().saturating_sub(1),
-        }
+        tx.unpublished().saturating_sub(u32::from(self.trail == Trail::Sought))
     }
 
     /// Copies frames into a batch; how many.
@@ -33,7 +62,7 @@ impl XskPort {
             if descriptor.options & CONTINUES != 0 || len as usize > MAX_FRAME {
                 return n;
             }
-            let Some(frame) = pool.lent(self.id, Piece { address, len }) else { return n };
+            let Some(frame) = pool.lent_bytes(self.id, Piece { address, len }) else { return n };
             bulk.add(options.ifindex, options.queue, frame);
         }
         most
@@ -47,6 +76,7 @@ impl XskPort {
         counters: &PortCounters,
     ) {
         let (mut n, mut sent, mut sent_bytes, mut bytes) = (0, 0, 0, 0);
+        let mut is_down = false;
         for fate in fates {
             let descriptor = self.socket.tx.peek_unpublished(n);
             let len = u64::from(descriptor.len);
@@ -56,7 +86,7 @@ impl XskPort {
                     sent_bytes += len;
                 }
                 Fate::Down => {
-                    self.down = true;
+                    is_down = true;
                     counters.drop(DropReason::PortDown);
                 }
                 Fate::Refused => counters.drop(DropReason::TxRingFull),
@@ -68,7 +98,12 @@ impl XskPort {
             n += 1;
         }
         self.socket.tx.take_back(n);
-        self.transmitting -= n;
+        self.transmitting = self.transmitting.saturating_sub(n);
+        self.trail = self.trail.sent();
+        if is_down {
+            // It may have been for a moment, as while its queueing discipline was changed.
+            self.down = self.socket.kick_tx().is_err_and(is_gone);
+        }
         self.pending.frames -= u64::from(n);
         self.pending.bytes -= bytes;
         counters.tx_frames.add(sent);

@@ -14,13 +14,14 @@ mod receive;
 mod superpacket;
 mod transmit;
 
+use self::bulk::Trail;
 pub(crate) use self::superpacket::Tunnels;
 use self::superpacket::{Beside, Runs, Way};
 use self::transmit::Pending;
 use super::recall::Recall;
 use crate::fill::{Budget, Fill};
 use crate::pool::{Pool, SocketId};
-use crate::xsk::{InBulk, Socket, Superpackets};
+use crate::xsk::{Socket, Superpackets};
 use switch::{DropReason, Frame as _, PortCounters, PortId};
 
 /// An AF_XDP socket of a port.
@@ -42,7 +43,9 @@ pub(crate) struct XskPort {
     /// Descriptors that the kernel should not have written.
     bad_descriptors: u64,
     way: Way,
-    in_bulk: InBulk,
+    /// Whether frames may go in bulk.
+    in_bulk: bool,
+    trail: Trail,
     /// Another way out of an uplink.
     runs: Option<Box<Runs>>,
     /// Another way out of any other port.
@@ -64,8 +67,7 @@ impl XskPort {
             Some(Superpackets::Tunnels) => (beside.map(|b| Box::new(Runs::new(*b))), None),
             _ => (None, beside),
         };
-        let in_bulk = socket.options().in_bulk;
-        let mut xsk = XskPort {
+        XskPort {
             id,
             port,
             fill,
@@ -77,13 +79,12 @@ impl XskPort {
             silent: 0,
             bad_descriptors: 0,
             way: Way::Ring,
-            in_bulk: InBulk::Never,
+            in_bulk: false,
+            trail: Trail::default(),
             runs,
             segments,
             socket,
-        };
-        xsk.set_in_bulk(in_bulk);
-        xsk
+        }
     }
 
     /// Ends the socket's work: frames not received yet and frames not sent yet are dropped.
@@ -124,10 +125,9 @@ impl XskPort {
         }
     }
 
-    /// Says what may be sent in bulk from here on.
-    pub fn set_in_bulk(&mut self, in_bulk: InBulk) {
-        let is_copied = !self.socket.binding().zero_copy;
-        self.in_bulk = if is_copied { in_bulk } else { InBulk::Never };
+    /// Says whether frames may go in bulk from here on.
+    pub fn set_in_bulk(&mut self, in_bulk: bool) {
+        self.in_bulk = in_bulk && !self.socket.binding().zero_copy;
     }
 
     /// Once a second: buffers back, the fill target aged, and an interface that was down tried

@@ -116,19 +116,25 @@ impl XskPort {
     pub(super) fn flush_ring(&mut self, pool: &mut Pool, counters: &PortCounters) -> bool {
         self.silent = 0;
         self.socket.tx.publish();
+        let mut is_dropped = false;
         if self.socket.tx.needs_wakeup() {
-            self.kick();
+            is_dropped |= self.kick();
             if self.socket.tx.unconsumed() > 0 && self.reap(pool) > 0 {
                 // The completion ring was full.
-                self.kick();
+                is_dropped |= self.kick();
             }
         }
-        self.account(counters);
+        // The buffer of a frame that was dropped says nothing of those before it.
+        if self.account(counters) > 0 && !is_dropped {
+            self.trail = self.trail.marked();
+        }
         self.reap(pool);
         self.pending.frames == 0
     }
 
-    fn kick(&mut self) {
+    /// Whether the interface dropped a frame (its far end takes no more at a time).
+    fn kick(&mut self) -> bool {
+        let mut is_dropped = false;
         for _ in 0..KICKS {
             let result = self.socket.kick_tx();
             let left = self.socket.tx.unconsumed();
@@ -136,25 +142,27 @@ impl XskPort {
             let now = self.socket.tx.unconsumed();
             match result.err().and_then(|e| e.raw_os_error()) {
                 None => self.down = false,
+                Some(libc::EBUSY) => is_dropped = true,
                 // More frames than one call sends, or no room in the send buffer or the
                 // completion ring.
-                Some(libc::EAGAIN | libc::EBUSY | libc::ENOBUFS | libc::EINTR) => {}
+                Some(libc::EAGAIN | libc::ENOBUFS | libc::EINTR) => {}
                 // ENETDOWN: not up. ENXIO: the device was deleted, or the socket is not bound any
                 // more. Nothing was sent.
                 Some(_) => {
                     self.down = true;
-                    return;
+                    break;
                 }
             }
             // Zero-copy: the driver sends from here on, at its own pace.
             if now == 0 || now == left || self.socket.binding().zero_copy {
-                return;
+                break;
             }
         }
+        is_dropped
     }
 
-    /// Counts the frames that the kernel has consumed as sent.
-    fn account(&mut self, counters: &PortCounters) {
+    /// Counts the frames that the kernel has consumed as sent; how many.
+    fn account(&mut self, counters: &PortCounters) -> u64 {
         let consumed = self.socket.tx.consumed();
         let sent = if self.socket.tx.unconsumed() == 0 {
             self.pending
@@ -174,6 +182,7 @@ impl XskPort {
         self.pending.bytes -= sent.bytes;
         counters.tx_frames.add(sent.frames);
         counters.tx_bytes.add(sent.bytes);
+        sent.frames
     }
 
     /// Takes back buffers that were transmitted; how many.

@@ -4,7 +4,8 @@
 //! takes the next. A superpacket is one packet to it for as long as it may be. So there are two ways out, and
 //! packets of one flow must not overtake each other:
 //!
-//! - a superpacket goes to the packet socket only when nothing that was in the ring is under way any more;
+//! - a superpacket goes to the packet socket only when nothing that was in the ring, or went past it in bulk, is under
+//!   way any more;
 //! - from then on all that may be of its flow goes there, until the kernel has nothing left of what was sent
 //!   there.
 //!
@@ -24,6 +25,7 @@ pub(super) use runs::Runs;
 pub(crate) use runs::Tunnels;
 
 use super::XskPort;
+use super::bulk::Trail;
 use crate::packet::PacketSocket;
 use crate::pool::Pool;
 use std::io;
@@ -93,12 +95,16 @@ impl Beside {
 }
 
 impl XskPort {
-    /// Whether nothing that was in the ring is under way any more.
+    /// Whether nothing that was in the ring, or went past it in bulk, is under way any more.
     fn is_ring_empty(&mut self, pool: &mut Pool, counters: &PortCounters) -> bool {
         if self.pending.frames > 0 {
             self.flush_ring(pool, counters);
         }
         self.reap(pool);
-        self.transmitting == 0
+        if self.transmitting > 0 {
+            return false;
+        }
+        self.trail = self.trail.sought();
+        self.trail == Trail::Clear
     }
 }
