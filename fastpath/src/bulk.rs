@@ -19,11 +19,12 @@ use aya::maps::Map;
 use aya::programs::SchedClassifier;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
 use switch::WorkerCounters;
 
-/// Frames in a batch: `SLOTS` in transmit.bpf.c.
-const SLOTS: usize = 256;
-/// Bytes of a slot that a frame may take: `CAPACITY` in transmit.bpf.c.
+/// Frames in a batch: as in transmit.bpf.c.
+const BATCH: usize = 256;
+/// Bytes of a slot that a frame may take: as in transmit.bpf.c.
 const CAPACITY: usize = 4080;
 /// The longest frame, in bytes: BPF_PROG_TEST_RUN wants its packet in one page, with room around it.
 pub(crate) const MAX_FRAME: usize = 3584;
@@ -85,10 +86,13 @@ struct Span {
     frames: u32,
 }
 
-/// A batch, and the program that sends it.
+/// A worker's batch, and the program that sends it.
 pub(crate) struct Bulk {
-    program: OwnedFd,
+    program: Arc<OwnedFd>,
+    /// The worker's slots.
     slots: Mapping,
+    /// Which is the first of them.
+    first: u32,
     filled: usize,
     longest: usize,
     spans: Vec<Span>,
@@ -97,8 +101,8 @@ pub(crate) struct Bulk {
 }
 
 impl Bulk {
-    /// Loads the program, and runs it once for nothing.
-    pub fn load() -> Result<Bulk, Error> {
+    /// Loads the program, and runs it once for nothing: a batch for each worker.
+    pub fn load(workers: usize) -> Result<Vec<Bulk>, Error> {
         type Cause = dyn std::error::Error + 'static;
         let error = |message: String, errno| Error::Bpf {
             operation: "load the program that sends in bulk".into(),
@@ -110,28 +114,38 @@ impl Bulk {
         if sys::linux_version().is_none_or(|version| version < LINUX) {
             return Err(error(format!("it needs Linux {}.{} or later", LINUX.0, LINUX.1), None));
         }
-        let mut ebpf = EbpfLoader::new().load(OBJECT).map_err(|e| failed(&e))?;
+        let slots = (workers * BATCH) as u32;
+        let mut ebpf = EbpfLoader::new()
+            .map_max_entries("slots", slots)
+            .load(OBJECT)
+            .map_err(|e| failed(&e))?;
         let program = ebpf.program_mut("podswitch_transmit").ok_or_else(missing)?;
         let program: &mut SchedClassifier = program.try_into().map_err(|e| failed(&e))?;
         program.load().map_err(|e| failed(&e))?;
         let program = program.fd().map_err(|e| failed(&e))?.as_fd().try_clone_to_owned();
-        let Some(Map::Array(slots)) = ebpf.map("slots") else { return Err(missing()) };
-        let info = slots.info().map_err(|e| failed(&e))?;
-        let layout = (info.value_size() as usize, info.max_entries() as usize);
-        if layout != (size_of::<Slot>(), SLOTS) {
-            return Err(error(
-                format!("the object file has {} slots of {} bytes", layout.1, layout.0),
-                None,
-            ));
+        let program =
+            Arc::new(program.map_err(Error::system("keep the program that sends in bulk"))?);
+        let Some(Map::Array(map)) = ebpf.map("slots") else { return Err(missing()) };
+        if map.info().map_err(|e| failed(&e))?.value_size() as usize != size_of::<Slot>() {
+            return Err(missing());
         }
-        let slots = Mapping::of(slots.fd().as_fd(), SLOTS * size_of::<Slot>(), 0);
-        let failed = Error::system("map a batch of frames");
-        let (program, slots) = program.and_then(|program| Ok((program, slots?))).map_err(failed)?;
         // What the kernel has against it is better known now than with the first batch.
-        sys::run_program(program.as_fd(), MAX_FRAME, 0)
+        sys::run_program(program.as_fd(), MAX_FRAME, [0, 0])
             .map_err(Error::system("run the program that sends in bulk"))?;
-        let spans = Vec::with_capacity(SLOTS);
-        Ok(Bulk { program, slots, filled: 0, longest: 0, spans, refused: false })
+        let batch = |worker: usize| {
+            let len = BATCH * size_of::<Slot>();
+            Ok(Bulk {
+                program: program.clone(),
+                slots: Mapping::of(map.fd().as_fd(), len, (worker * len) as i64)?,
+                first: (worker * BATCH) as u32,
+                filled: 0,
+                longest: 0,
+                spans: Vec::with_capacity(BATCH),
+                refused: false,
+            })
+        };
+        let batches: io::Result<_> = (0..workers).map(batch).collect();
+        batches.map_err(Error::system("map a batch of frames"))
     }
 
     /// Sends what may be sent in bulk of what waits in the rings of `dirty` sockets, if that is enough to be worth
@@ -179,7 +193,7 @@ impl Bulk {
     /// Frames that the batch can still take.
     #[inline]
     pub fn room(&self) -> usize {
-        SLOTS - self.filled
+        BATCH - self.filled
     }
 
     /// Adds a frame, of [`MAX_FRAME`] bytes at most, to leave by a queue of an interface. Only while there is room.
@@ -205,7 +219,8 @@ impl Bulk {
     ) -> bool {
         // A packet that is long enough from the start does not have to grow.
         let len = self.longest.max(MIN_FRAME);
-        let result = sys::run_program(self.program.as_fd(), len, self.filled as u32);
+        let batch = [self.first, self.filled as u32];
+        let result = sys::run_program(self.program.as_fd(), len, batch);
         if let Err(e) = &result {
             self.give_up(e);
         }
@@ -234,13 +249,13 @@ impl Bulk {
     fn slots(&self) -> &[Slot] {
         // SAFETY: the mapping is as long, aligned to a page, lives as long as `self`, and any bytes are a legal
         // `Slot`. The kernel writes to it only in `run`, during which nobody has this slice.
-        unsafe { core::slice::from_raw_parts(self.slots.base().cast().as_ptr(), SLOTS) }
+        unsafe { core::slice::from_raw_parts(self.slots.base().cast().as_ptr(), BATCH) }
     }
 
     #[inline]
     fn slots_mut(&mut self) -> &mut [Slot] {
         // SAFETY: as `slots`; nobody else knows of the mapping.
-        unsafe { core::slice::from_raw_parts_mut(self.slots.base().cast().as_ptr(), SLOTS) }
+        unsafe { core::slice::from_raw_parts_mut(self.slots.base().cast().as_ptr(), BATCH) }
     }
 }
 

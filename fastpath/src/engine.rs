@@ -131,7 +131,7 @@ impl Engine {
             .map(|_| Mailbox::new().map(Arc::new))
             .collect::<io::Result<_>>()
             .map_err(Error::system("create an eventfd"))?;
-        let mut bulks = bulks(&config);
+        let mut bulks = bulks(&config).into_iter();
         let lanes = Lanes::new(config.workers);
         let mut engine = Engine {
             workers: Vec::new(),
@@ -147,7 +147,7 @@ impl Engine {
                 return Err(Error::WorkerGone(index));
             };
             let end = LaneEnd::new(lanes.clone(), index);
-            let bulk = bulks.pop();
+            let bulk = bulks.next();
             let handle = engine.spawn(index, pipeline, counters, end, bulk, mailboxes.clone())?;
             engine.workers.push(handle);
         }
@@ -443,8 +443,7 @@ fn bulks(config: &EngineConfig) -> Vec<Bulk> {
     if !config.bulk {
         return Vec::new();
     }
-    let bulks: Result<Vec<Bulk>, Error> = (0..config.workers).map(|_| Bulk::load()).collect();
-    bulks.unwrap_or_else(|e| {
+    Bulk::load(config.workers).unwrap_or_else(|e| {
         tracing::warn!("{e}; frames leave by the TX rings alone, which is slower");
         Vec::new()
     })
