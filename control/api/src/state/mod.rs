@@ -274,7 +274,7 @@ pub enum Superpackets {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Bulk {
-    /// Where it helps: to pods by veth, when there are 16 or more.
+    /// Where it helps: to veths, when there are 16 or more frames.
     #[default]
     Auto,
     /// Never.
