@@ -28,7 +28,9 @@ pub(crate) struct Port {
     /// Those that have a queue of it.
     workers: Vec<usize>,
     max_frame: usize,
-    /// Frames that had been sent when it was last looked at whether they may go in bulk.
+    /// Whether frames may go in bulk, as its workers have been told.
+    in_bulk: bool,
+    /// Frames that had been sent when that was last looked at.
     pub looked_at: u64,
     /// None of a TAP device.
     xdp: Option<Xdp>,
@@ -107,6 +109,7 @@ pub(crate) fn attach(engine: &Engine, id: PortId, spec: &AttachSpec) -> Result<A
         ifname: spec.ifname.clone(),
         workers: Vec::new(),
         max_frame: (mtu + L2_OVERHEAD) as usize,
+        in_bulk: false,
         looked_at: 0,
         xdp: Some(xdp),
     };
@@ -120,7 +123,7 @@ pub(crate) fn attach(engine: &Engine, id: PortId, spec: &AttachSpec) -> Result<A
                 (false, false) => AttachMode::Native,
                 (false, true) => AttachMode::Generic,
             };
-            look_at_bulk(engine, id, &port);
+            look_at_bulk(engine, id, &mut port);
             state.ports.insert(id, port);
             let frags = binding.frags;
             Ok(Attached { mode, queues, frags, coalesces, mtu, pinned, taken_over })
@@ -142,6 +145,7 @@ pub(crate) fn attach_tap(engine: &Engine, id: PortId, spec: TapSpec) -> Result<A
         ifname: spec.ifname,
         workers: Vec::new(),
         max_frame: (spec.mtu + L2_OVERHEAD) as usize,
+        in_bulk: false,
         looked_at: 0,
         xdp: None,
     };
@@ -260,19 +264,28 @@ pub(crate) fn reopen(engine: &Engine, id: PortId, index: usize) -> Result<(), Er
             state.program.set_socket(xdp.base + options.queue, &*fd)?;
         }
     }
-    look_at_bulk(engine, id, port);
+    // The new sockets know nothing of it.
+    tell_of_bulk(engine, id, port);
     Ok(())
 }
 
-/// Looks whether a port's frames may go in bulk, and tells its workers.
-pub(crate) fn look_at_bulk(engine: &Engine, id: PortId, port: &Port) {
+/// Looks whether a port's frames may go in bulk, and tells its workers if that is news.
+pub(crate) fn look_at_bulk(engine: &Engine, id: PortId, port: &mut Port) {
     let Some(xdp) = &port.xdp else { return };
     // If it cannot be told, they go by the ring.
     let in_bulk = netdev::takes_bulk(&port.ifname, xdp.ifindex).unwrap_or_else(|e| {
         tracing::debug!("{}: {e}", port.ifname);
         false
     });
+    if core::mem::replace(&mut port.in_bulk, in_bulk) != in_bulk {
+        tell_of_bulk(engine, id, port);
+    }
+}
+
+/// Tells a port's workers whether its frames may go in bulk.
+fn tell_of_bulk(engine: &Engine, id: PortId, port: &Port) {
     for &index in &port.workers {
+        let in_bulk = port.in_bulk;
         engine.workers[index].mailbox.push(Command::SetInBulk { port: id, in_bulk });
     }
 }

@@ -31,7 +31,7 @@ pub(crate) const MAX_FRAME: usize = 3584;
 /// Packets are begun with at least so many bytes, however short the batch's frames are.
 const MIN_FRAME: usize = 64;
 /// Fewer frames than these go by the rings.
-const WORTHWHILE: u32 = 16;
+pub(crate) const WORTHWHILE: u32 = 16;
 /// Before that, softirqs are on while the program runs, and nothing is gained.
 const LINUX: (u32, u32) = (6, 3);
 /// What the program has not got to.

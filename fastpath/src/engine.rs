@@ -1,7 +1,7 @@
 //! The handle that the control thread holds: workers, ports, tables, counters.
 
 use crate::attach::{self, Port};
-use crate::bulk::Bulk;
+use crate::bulk::{self, Bulk};
 use crate::command::{Command, Mailbox};
 use crate::config::{AttachSpec, Attached, EngineConfig, TapSpec, UplinkFilter};
 use crate::error::Error;
@@ -34,6 +34,9 @@ pub const MAX_WORKERS: usize = 64;
 /// The fewest and the most buffers of a worker: below, two ports and a frame of 64 KiB do not fit;
 /// above, a port costs more than 10 MiB of kernel memory.
 const FRAMES: std::ops::RangeInclusive<u32> = 256..=65_536;
+
+/// Busy ports that are looked at once more, in a second.
+const LOOKS: usize = 50;
 
 /// How long a worker may take to count: a round takes microseconds.
 const COUNT_TIMEOUT: Duration = Duration::from_secs(1);
@@ -69,6 +72,8 @@ impl WorkerHandle {
 pub(crate) struct State {
     pub program: Program,
     pub ports: BTreeMap<PortId, Port>,
+    /// Where to begin to look at busy ports.
+    look_from: PortId,
 }
 
 /// The running fastpath. Dropping it stops it.
@@ -101,19 +106,36 @@ impl Engine {
     /// To be called when the queueing discipline of a port's interface has changed, so that frames in bulk, which have to
     /// pass it, do not overtake those of the rings, which do not. [`Engine::collect`] looks at busy ports anyway.
     pub fn discipline_changed(&self, id: PortId) {
-        if let Some(port) = self.lock_state().ports.get(&id) {
+        if let Some(port) = self.lock_state().ports.get_mut(&id) {
             attach::look_at_bulk(self, id, port);
         }
     }
 
-    /// Looks whether frames may go in bulk to those ports that were sent some since the last time.
+    /// Looks whether frames may go in bulk to ports that were sent so many since the last time, to a few of them at
+    /// a time: to look takes some 50 µs.
     fn look_at_busy_ports(&self) {
-        for (&id, port) in &mut self.lock_state().ports {
+        let state = &mut *self.lock_state();
+        let start = state.look_from;
+        let ids: Vec<PortId> = state
+            .ports
+            .range(start..)
+            .chain(state.ports.range(..start))
+            .map(|(&id, _)| id)
+            .collect();
+        let mut looks = 0;
+        for id in ids {
+            let Some(port) = state.ports.get_mut(&id) else { continue };
             let sent = self.workers.iter().map(|w| w.counters.port(id).tx_frames.get()).sum();
-            if port.looked_at != sent {
-                port.looked_at = sent;
-                attach::look_at_bulk(self, id, port);
+            if sent - port.looked_at < bulk::WORTHWHILE.into() {
+                continue;
             }
+            if looks == LOOKS {
+                state.look_from = id;
+                break;
+            }
+            looks += 1;
+            port.looked_at = sent;
+            attach::look_at_bulk(self, id, port);
         }
     }
 
@@ -135,7 +157,7 @@ impl Engine {
         let lanes = Lanes::new(config.workers);
         let mut engine = Engine {
             workers: Vec::new(),
-            state: Mutex::new(State { program, ports: BTreeMap::new() }),
+            state: Mutex::new(State { program, ports: BTreeMap::new(), look_from: PortId(0) }),
             publisher: Mutex::new(None),
             recalling: Mutex::new(()),
             start: Instant::now(),
