@@ -168,8 +168,8 @@ fn what_is_shown() {
     assert_eq!(prints(s, &words("show status")), status);
     assert_eq!(
         prints(s, &words("show counters")),
-        "PORT  RX FRAMES  RX BYTES  TX FRAMES  TX BYTES  TX SUPERPACKETS  ORIGINATED  COALESCED  DROPPED  MISSED  NOT LEARNED\n\
-         eth1       1000     64000        990     63360                0           0          0       10       0            0\n\
+        "PORT  RX FRAMES  RX BYTES  TX FRAMES  TX BYTES  TX BULK  TX SUPERPACKETS  ORIGINATED  COALESCED  DROPPED  MISSED  NOT LEARNED\n\
+         eth1       1000     64000        990     63360        0                0           0          0       10       0            0\n\
          received 1000 + originated 0 = sent 990 + coalesced 0 + dropped 10 + in flight 0\n"
     );
     assert_eq!(
