@@ -271,7 +271,7 @@ pub(crate) fn reopen(engine: &Engine, id: PortId, index: usize) -> Result<(), Er
 
 /// Looks whether a port's frames may go in bulk, and tells its workers if that is news.
 pub(crate) fn look_at_bulk(engine: &Engine, id: PortId, port: &mut Port) {
-    let Some(xdp) = &port.xdp else { return };
+    let Some(xdp) = port.xdp.as_ref().filter(|_| engine.config.bulk) else { return };
     // If it cannot be told, they go by the ring.
     let in_bulk = netdev::takes_bulk(&port.ifname, xdp.ifindex).unwrap_or_else(|e| {
         tracing::debug!("{}: {e}", port.ifname);

@@ -14,11 +14,11 @@ use crate::port::PortSocket;
 use crate::program::{chain, errno_in};
 use crate::sys;
 use crate::umem::Mapping;
-use aya::EbpfLoader;
 use aya::maps::Map;
-use aya::programs::SchedClassifier;
+use aya::programs::{Program, ProgramError, SchedClassifier};
+use aya::{Ebpf, EbpfLoader, TestRun as _, TestRunOptions};
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::AsFd as _;
 use std::sync::Arc;
 use switch::WorkerCounters;
 
@@ -34,6 +34,11 @@ const MIN_FRAME: usize = 64;
 pub(crate) const WORTHWHILE: u32 = 16;
 /// Before that, softirqs are on while the program runs, and nothing is gained.
 const LINUX: (u32, u32) = (6, 3);
+/// The name of the program in transmit.bpf.c.
+const PROGRAM: &str = "podswitch_transmit";
+/// Bytes of `struct __sk_buff` (linux/bpf.h), and where its control buffer begins.
+const CONTEXT: usize = 192;
+const CB: usize = 48;
 /// What the program has not got to.
 const UNSENT: i32 = i32::MIN;
 
@@ -88,7 +93,8 @@ struct Span {
 
 /// A worker's batch, and the program that sends it.
 pub(crate) struct Bulk {
-    program: Arc<OwnedFd>,
+    /// Has the program.
+    ebpf: Arc<Ebpf>,
     /// The worker's slots.
     slots: Mapping,
     /// Which is the first of them.
@@ -119,23 +125,21 @@ impl Bulk {
             .map_max_entries("slots", slots)
             .load(OBJECT)
             .map_err(|e| failed(&e))?;
-        let program = ebpf.program_mut("podswitch_transmit").ok_or_else(missing)?;
+        let program = ebpf.program_mut(PROGRAM).ok_or_else(missing)?;
         let program: &mut SchedClassifier = program.try_into().map_err(|e| failed(&e))?;
         program.load().map_err(|e| failed(&e))?;
-        let program = program.fd().map_err(|e| failed(&e))?.as_fd().try_clone_to_owned();
-        let program =
-            Arc::new(program.map_err(Error::system("keep the program that sends in bulk"))?);
+        let ebpf = Arc::new(ebpf);
         let Some(Map::Array(map)) = ebpf.map("slots") else { return Err(missing()) };
         if map.info().map_err(|e| failed(&e))?.value_size() as usize != size_of::<Slot>() {
             return Err(missing());
         }
         // What the kernel has against it is better known now than with the first batch.
-        sys::run_program(program.as_fd(), MAX_FRAME, [0, 0])
+        run_program(&ebpf, MAX_FRAME, [0, 0])
             .map_err(Error::system("run the program that sends in bulk"))?;
         let batch = |worker: usize| {
             let len = BATCH * size_of::<Slot>();
             Ok(Bulk {
-                program: program.clone(),
+                ebpf: ebpf.clone(),
                 slots: Mapping::of(map.fd().as_fd(), len, (worker * len) as i64)?,
                 first: (worker * BATCH) as u32,
                 filled: 0,
@@ -220,9 +224,8 @@ impl Bulk {
         // A packet that is long enough from the start does not have to grow.
         let len = self.longest.max(MIN_FRAME);
         let batch = [self.first, self.filled as u32];
-        let result = sys::run_program(self.program.as_fd(), len, batch);
-        if let Err(e) = &result {
-            self.give_up(e);
+        if let Err(e) = run_program(&self.ebpf, len, batch) {
+            self.give_up(&e);
         }
         let has_run = self.slots()[0].result != UNSENT;
         let mut first = 0;
@@ -256,6 +259,27 @@ impl Bulk {
     fn slots_mut(&mut self) -> &mut [Slot] {
         // SAFETY: as `slots`; nobody else knows of the mapping.
         unsafe { core::slice::from_raw_parts_mut(self.slots.base().cast().as_ptr(), BATCH) }
+    }
+}
+
+/// Runs the program once, on a packet of `len` zeros, with two numbers in its control buffer.
+fn run_program(ebpf: &Ebpf, len: usize, numbers: [u32; 2]) -> io::Result<()> {
+    static PACKET: [u8; MAX_FRAME] = [0; MAX_FRAME];
+    let Some(Program::SchedClassifier(program)) = ebpf.program(PROGRAM) else {
+        return Err(io::ErrorKind::NotFound.into());
+    };
+    let mut context = [0; CONTEXT];
+    context[CB..CB + 4].copy_from_slice(&numbers[0].to_ne_bytes());
+    context[CB + 4..CB + 8].copy_from_slice(&numbers[1].to_ne_bytes());
+    let options = TestRunOptions {
+        data_in: Some(&PACKET[..len]),
+        ctx_in: Some(&context),
+        ..TestRunOptions::new()
+    };
+    match program.test_run(options) {
+        Ok(_) => Ok(()),
+        Err(ProgramError::SyscallError(e)) => Err(e.io_error),
+        Err(e) => Err(io::Error::other(e)),
     }
 }
 

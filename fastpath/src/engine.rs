@@ -114,6 +114,9 @@ impl Engine {
     /// Looks whether frames may go in bulk to ports that were sent so many since the last time, to a few of them at
     /// a time: to look takes some 50 µs.
     fn look_at_busy_ports(&self) {
+        if !self.config.bulk {
+            return;
+        }
         let state = &mut *self.lock_state();
         let start = state.look_from;
         let ids: Vec<PortId> = state
@@ -142,7 +145,7 @@ impl Engine {
     /// Starts the workers with pipelines of the caller's making: for tests and benches. `make` is
     /// given the worker's number and counters.
     pub fn start_with<P: Pipeline>(
-        config: EngineConfig,
+        mut config: EngineConfig,
         mut make: impl FnMut(usize, Arc<WorkerCounters>) -> Option<P>,
     ) -> Result<Engine, Error> {
         check(&config)?;
@@ -153,7 +156,9 @@ impl Engine {
             .map(|_| Mailbox::new().map(Arc::new))
             .collect::<io::Result<_>>()
             .map_err(Error::system("create an eventfd"))?;
-        let mut bulks = bulks(&config).into_iter();
+        let bulks = bulks(&config);
+        config.bulk &= !bulks.is_empty();
+        let mut bulks = bulks.into_iter();
         let lanes = Lanes::new(config.workers);
         let mut engine = Engine {
             workers: Vec::new(),
@@ -292,16 +297,15 @@ impl Engine {
     }
 
     /// Housekeeping, to be called about once a second: frees tables that no worker uses any more, looks at what is
-    /// before and behind the interfaces of busy ports, and when buffers are short, takes those back that silent ports hold. From where that cannot be done, a
+    /// before and behind the interfaces of busy ports, and when buffers are short, takes those back
+    /// that silent ports hold. From where that cannot be done, a
     /// zero-copy driver's ring above all, they come by opening the socket anew, which takes it out of
     /// service for about 30 ms.
     pub fn collect(&self) {
         if let Some(publisher) = lock(&self.publisher).as_mut() {
             publisher.collect();
         }
-        if self.config.bulk {
-            self.look_at_busy_ports();
-        }
+        self.look_at_busy_ports();
         for (index, worker) in self.workers.iter().enumerate() {
             if !worker.gauges.pressed.swap(false, Ordering::Relaxed) {
                 continue;

@@ -310,15 +310,10 @@ impl Pool {
     /// The bytes of a piece that `socket` has, to be read before the kernel is told of it.
     #[inline]
     pub(crate) fn lent_bytes(&self, socket: SocketId, piece: Piece) -> Option<&[u8]> {
-        let chunk = piece.address >> CHUNK_SHIFT;
-        let offset = (piece.address & (CHUNK as u64 - 1)) as usize;
-        let holder = *self.holders.get(usize::try_from(chunk).ok()?)?;
-        if holder != socket.0 + 1 || offset + piece.len as usize > CHUNK {
-            return None;
-        }
-        let first = self.chunk(chunk as u32).as_ptr();
-        // SAFETY: within a chunk; nobody writes it.
-        Some(unsafe { core::slice::from_raw_parts(first.add(offset), piece.len as usize) })
+        let (chunk, offset) = self.locate(socket, piece)?;
+        let first = self.chunk(chunk).as_ptr();
+        // SAFETY: within a chunk, which the socket has, and the kernel does not know of yet: nobody writes it.
+        Some(unsafe { core::slice::from_raw_parts(first.add(offset as usize), piece.len as usize) })
     }
 
     /// Takes back a chunk that the kernel is done with. False when `socket` did not hold it.
@@ -397,15 +392,21 @@ impl Pool {
 
     #[inline]
     fn take_from(&mut self, socket: SocketId, piece: Piece) -> Option<(u32, u32)> {
+        let (chunk, offset) = self.locate(socket, piece)?;
+        self.holders[chunk as usize] = OURS;
+        self.lent -= 1;
+        Some((chunk, offset))
+    }
+
+    /// Which chunk a piece lies in, and where; none when `socket` does not hold it, or when the piece does not lie
+    /// within one.
+    #[inline]
+    fn locate(&self, socket: SocketId, piece: Piece) -> Option<(u32, u32)> {
         let chunk = piece.address >> CHUNK_SHIFT;
         let offset = (piece.address & (CHUNK as u64 - 1)) as u32;
-        let holder = self.holders.get_mut(usize::try_from(chunk).ok()?)?;
-        if *holder != socket.0 + 1 || u64::from(offset) + u64::from(piece.len) > CHUNK as u64 {
-            return None;
-        }
-        *holder = OURS;
-        self.lent -= 1;
-        Some((chunk as u32, offset))
+        let holder = *self.holders.get(usize::try_from(chunk).ok()?)?;
+        let lies_within = u64::from(offset) + u64::from(piece.len) <= CHUNK as u64;
+        (holder == socket.0 + 1 && lies_within).then_some((chunk as u32, offset))
     }
 }
 

@@ -1,9 +1,5 @@
 //! The system calls of an AF_XDP socket, each behind a safe signature.
 
-mod bpf;
-
-pub(crate) use bpf::{detach_link, run_program};
-
 use std::ffi::c_int;
 use std::io;
 use std::mem::MaybeUninit;
@@ -109,6 +105,24 @@ pub(crate) fn wait_for_grace_period() -> io::Result<()> {
     // SAFETY: no pointers are passed.
     let r = unsafe { libc::syscall(libc::SYS_membarrier, MEMBARRIER_CMD_GLOBAL, 0, 0) };
     if r < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+/// Takes the program of a link off its interface, whoever else holds the link (bpf(2)).
+pub(crate) fn detach_link(id: u32) -> io::Result<()> {
+    const LINK_GET_FD_BY_ID: c_int = 30;
+    const LINK_DETACH: c_int = 34;
+    let call = |command: c_int, argument: u32| {
+        // The kernel takes what is not given of `union bpf_attr` for zero.
+        let attributes = [argument, 0, 0, 0];
+        let len = size_of_val(&attributes);
+        // SAFETY: the kernel reads `len` bytes from `attributes`, which has as many.
+        let r = unsafe { libc::syscall(libc::SYS_bpf, command, attributes.as_ptr(), len) };
+        if r < 0 { Err(io::Error::last_os_error()) } else { Ok(r as c_int) }
+    };
+    let fd = call(LINK_GET_FD_BY_ID, id)?;
+    // SAFETY: the kernel has just given it to us.
+    let link = unsafe { OwnedFd::from_raw_fd(fd) };
+    call(LINK_DETACH, link.as_raw_fd() as u32).map(drop)
 }
 
 /// Binds an AF_XDP socket to a queue of an interface.

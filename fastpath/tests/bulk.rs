@@ -4,7 +4,7 @@
 
 mod common;
 
-use common::{Lab, assert_conserved, can_run, enter, patch_panel, sh, wait_for};
+use common::{Lab, assert_conserved, can_run, enter, patch_panel, sh, spec, wait_for};
 use fastpath::config::{AttachSpec, Preference, Role};
 use fastpath::{Engine, EngineConfig, Pipeline, PortSnapshot};
 use nix::sys::socket::{
@@ -68,9 +68,7 @@ fn engine(config: EngineConfig) -> Engine {
 }
 
 fn attach(engine: &Engine, n: u16, role: Role, queues: Option<Vec<u32>>) {
-    let ifname = format!("p{n}");
-    let ifindex = nix::net::if_::if_nametoindex(ifname.as_str()).unwrap();
-    let spec = AttachSpec { ifname, ifindex, role, queues, mode: Preference::Auto };
+    let spec = AttachSpec { role, queues, ..spec(&format!("p{n}")) };
     engine.attach(PortId(n), &spec).unwrap();
 }
 
@@ -318,9 +316,7 @@ fn superpackets_wait_for_frames_in_bulk() {
 fn generic_engine_at(lab: &Lab, host: usize) -> Engine {
     enter(&lab.host(host));
     let engine = patch_panel(EngineConfig::default());
-    let ifindex = nix::net::if_::if_nametoindex("eth0").unwrap();
-    let (ifname, mode) = ("eth0".to_owned(), Preference::Generic);
-    let spec = AttachSpec { ifname, ifindex, role: Role::Port, queues: None, mode };
+    let spec = AttachSpec { mode: Preference::Generic, ..spec("eth0") };
     engine.attach(PortId(0), &spec).unwrap();
     lab.enter();
     engine

@@ -2,8 +2,8 @@
 
 mod common;
 
-use common::{Lab, can_run, patch_panel, sh};
-use fastpath::config::{AttachSpec, Preference, Role, UplinkFilter};
+use common::{Lab, can_run, patch_panel, sh, spec};
+use fastpath::config::{AttachSpec, Role, UplinkFilter};
 use fastpath::{Engine, EngineConfig};
 use switch::PortId;
 
@@ -124,15 +124,7 @@ fn the_uplink_keeps_what_is_not_ours() {
     sh("ip addr add 10.0.0.254/24 dev p0; sysctl -qw net.ipv6.conf.p0.disable_ipv6=0; \
         ip addr add fd01::254/64 dev p0 nodad");
     let engine = patch_panel(EngineConfig::default());
-    let ifindex = nix::net::if_::if_nametoindex("p0").unwrap();
-    let spec = AttachSpec {
-        ifname: "p0".into(),
-        ifindex,
-        role: Role::Uplink,
-        queues: None,
-        mode: Preference::Auto,
-    };
-    engine.attach(PortId(0), &spec).unwrap();
+    engine.attach(PortId(0), &AttachSpec { role: Role::Uplink, ..spec("p0") }).unwrap();
     engine.set_uplink_filter(&filter()).unwrap();
     let mac = sh("ip -br link show p0").split_whitespace().nth(2).unwrap().to_owned();
 
@@ -168,10 +160,7 @@ fn who_gets_merged_segments() {
     }
     let _lab = Lab::new(1, 1500, 1);
     let coalesces = |engine: &Engine, role| {
-        let ifindex = nix::net::if_::if_nametoindex("p0").unwrap();
-        let mode = Preference::Auto;
-        let spec = AttachSpec { ifname: "p0".into(), ifindex, role, queues: None, mode };
-        let attached = engine.attach(PortId(0), &spec).unwrap();
+        let attached = engine.attach(PortId(0), &AttachSpec { role, ..spec("p0") }).unwrap();
         engine.detach(PortId(0)).unwrap();
         attached.coalesces
     };

@@ -28,7 +28,7 @@ pub use daemon::{Daemon, podswitch, podswitch_path};
 pub use hosts::{BRIDGE, Hosts, Links, hush};
 pub use lab::Lab;
 pub use netns::{Netns, join, node_and_outside};
-pub use nodes::{Node, Pod, TwoNodes, Way};
+pub use nodes::{NODE, Node, Pod, TwoNodes, Way};
 pub use peers::{
     Capture, exchange, frames_of, hex, iperf, iperf_udp, kernel_counters, longest, ping, ping_all,
     ping_once, ping_sized, send_frames, tool, unanswered, write_pcap,

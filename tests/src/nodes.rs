@@ -5,6 +5,10 @@ use crate::daemon::Daemon;
 use crate::lab::Lab;
 use crate::netns::{Netns, join};
 
+/// The configuration of node 1 without an uplink: a gateway of both families.
+pub const NODE: &str =
+    "[node]\npod_cidrs = [\"10.244.1.0/24\", \"fd00:10:244:1::/64\"]\ngateway = true\n";
+
 /// How packets travel between the nodes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Way {
@@ -72,6 +76,11 @@ impl Node {
         let pods = options.iter().zip(5..);
         let pods = pods.map(|(o, host)| node.add_pod_with(lab, host, o)).collect();
         (node, pods)
+    }
+
+    /// The name of a pod's interface in the node.
+    pub fn dev(&self, pod: &Pod) -> String {
+        self.daemon.port(&pod.name)["dev"].as_str().expect("a name").to_owned()
     }
 
     /// The configuration of node `number`, with routes to the other node's pods.

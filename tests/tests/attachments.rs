@@ -10,10 +10,7 @@ use podswitch_api::attachment::{
 };
 use podswitch_api::method::Empty;
 use podswitch_api::{Client, ClientError, Code, Request, Response};
-use podswitch_tests::{Daemon, Lab, Netns, Node, Way, join, wait_until};
-
-const NODE: &str =
-    "[node]\npod_cidrs = [\"10.244.1.0/24\", \"fd00:10:244:1::/64\"]\ngateway = true\n";
+use podswitch_tests::{Daemon, Lab, NODE, Netns, Node, Way, join, wait_until};
 
 /// A request for a pod with addresses of the node's, and default routes.
 fn request(container: &str, netns: &Netns) -> AttachmentAdd {

@@ -58,6 +58,7 @@ fn configurations_that_say_what_cannot_be() {
         ("[[port]]\ndev = \"eth1\"\nsegmnt = \"blue\"\n", &["segmnt", "segment"]),
         ("[[prot]]\ndev = \"eth1\"\n", &["prot", "port"]),
         ("[switch]\nworkers = \"one\"\n", &["workers", "one"]),
+        ("[switch]\nbulk = \"on\"\n", &["bulk", "on", "auto", "off"]),
         ("[[port]]\ndev = 7\n", &["dev", "7"]),
         ("[switch\n", &["bad.toml:3", "]"]),
         ("[[segment]]\nname = \"blue\"\n[[segment]]\nname = \"blue\"\n", &["blue"]),

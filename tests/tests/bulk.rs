@@ -3,11 +3,7 @@
 
 use std::time::Duration;
 
-use podswitch_tests::{Lab, Node, Pod, iperf, podswitch, wait_until};
-use serde_json::json;
-
-const NODE: &str =
-    "[node]\npod_cidrs = [\"10.244.1.0/24\", \"fd00:10:244:1::/64\"]\ngateway = true\n";
+use podswitch_tests::{Lab, NODE, Node, Pod, iperf, wait_until};
 
 /// How many frames of a flood of small datagrams go to a pod in bulk.
 fn in_bulk(node: &Node, from: &Pod, to: &Pod) -> u64 {
@@ -26,7 +22,7 @@ fn a_flood_goes_in_bulk_but_past_no_queueing_discipline() {
     let Some(lab) = Lab::beside_others() else { return };
     let (node, pods) = Node::with_pods(&lab, NODE, &["", ""]);
     let [one, two] = &pods[..] else { unreachable!() };
-    let dev = node.daemon.port(&two.name)["dev"].as_str().expect("a name").to_owned();
+    let dev = node.dev(two);
     let goes = |what: &str, expected: bool| {
         wait_until(what, Duration::from_secs(60), || (in_bulk(&node, one, two) > 0) == expected);
     };
@@ -47,15 +43,4 @@ fn off_is_off() {
     let [one, two] = &pods[..] else { unreachable!() };
     assert_eq!(in_bulk(&node, one, two), 0);
     node.daemon.finish();
-}
-
-/// What the setting may be.
-#[test]
-fn the_setting_is_checked() {
-    let Some(lab) = Lab::new() else { return };
-    let file = lab.write("wrong.toml", "[switch]\nbulk = \"on\"\n");
-    let checked = podswitch(&["check", "--config", &file.display().to_string()]);
-    assert_ne!(checked.code, 0);
-    let said = json!(checked.stderr).to_string();
-    assert!(said.contains("auto") && said.contains("off"), "{said}");
 }

@@ -2,11 +2,9 @@
 //! flow is overtaken, whatever is before the interface or behind it.
 
 use podswitch_tests::{
-    Capture, Lab, Node, Pod, exchange, iperf, join, kernel_counters, longest, ping, run, tool,
+    Capture, Lab, NODE, Node, Pod, exchange, iperf, join, kernel_counters, longest, ping, run, tool,
 };
 
-const NODE: &str =
-    "[node]\npod_cidrs = [\"10.244.1.0/24\", \"fd00:10:244:1::/64\"]\ngateway = true\n";
 /// The longest frame of an interface with an MTU of 1500.
 const WIRE: usize = 1514;
 /// Pods whose streams are of ordinary segments.
@@ -23,11 +21,6 @@ fn writes(from: &Pod, to: &Pod, address: &str, count: u32) {
     let server = to.netns.spawn(&format!("{writes} serve {address}")).expect_line("ready");
     let sent = from.netns.sh(&format!("{writes} send {address} {count}"));
     assert_eq!(server.end().trim(), format!("{} True", sent.trim()));
-}
-
-/// The name of a pod's interface in the node.
-fn dev(node: &Node, pod: &Pod) -> String {
-    node.daemon.port(&pod.name)["dev"].as_str().expect("a name").to_owned()
 }
 
 #[test]
@@ -108,7 +101,7 @@ fn a_queue_before_the_interface_keeps_the_order() {
     let Some(lab) = Lab::beside_others() else { return };
     let (node, pods) = Node::with_pods(&lab, NODE, &SMALL);
     let [one, two] = &pods[..] else { unreachable!() };
-    let dev = dev(&node, two);
+    let dev = node.dev(two);
     node.netns.sh(&format!("tc qdisc add dev {dev} root tbf rate 200mbit burst 64k limit 8000000"));
     writes(one, two, &two.ip4, 2000);
     assert!(superpackets(&node, two) > 10, "{:?}", node.daemon.counters());
@@ -164,12 +157,12 @@ fn an_interface_that_is_down() {
     let server = two.netns.spawn(&format!("{writes} serve {}", two.ip4)).expect_line("ready");
     let client = one.netns.spawn(&format!("{writes} send {} 20000", two.ip4));
     std::thread::sleep(std::time::Duration::from_millis(500));
-    node.netns.ip(&format!("link set {} down", dev(&node, two)));
+    node.netns.ip(&format!("link set {} down", node.dev(two)));
     std::thread::sleep(std::time::Duration::from_millis(500));
     let counters = node.daemon.counters();
     counters.assert_conserved();
     assert!(counters.dropped("port_down") > 0, "{counters:?}");
-    node.netns.ip(&format!("link set {} up", dev(&node, two)));
+    node.netns.ip(&format!("link set {} up", node.dev(two)));
     drop(client);
     drop(server);
     ping(&one.netns, &two.ip4);

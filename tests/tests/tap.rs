@@ -1,12 +1,10 @@
 //! Pods whose interface is a TAP device: superpackets and checksums.
 
 use podswitch_tests::{
-    Capture, Daemon, Lab, Node, Way, Wire, exchange, iperf, longest, ping, ping_once, ping_sized,
-    tool,
+    Capture, Daemon, Lab, NODE, Node, Way, Wire, exchange, iperf, longest, ping, ping_once,
+    ping_sized, tool,
 };
 
-const NODE: &str =
-    "[node]\npod_cidrs = [\"10.244.1.0/24\", \"fd00:10:244:1::/64\"]\ngateway = true\n";
 /// The longest frame of an interface with an MTU of 1500.
 const WIRE: usize = 1514;
 

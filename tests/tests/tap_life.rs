@@ -6,12 +6,9 @@ use std::time::Duration;
 
 use podswitch_tests::cni::{Call, plugin_path};
 use podswitch_tests::{
-    Daemon, Lab, Netns, Node, Pod, exchange, iperf, join, ping, ping_once, wait_until,
+    Daemon, Lab, NODE, Netns, Node, Pod, exchange, iperf, join, ping, ping_once, wait_until,
 };
 use serde_json::{Value, json};
-
-const NODE: &str =
-    "[node]\npod_cidrs = [\"10.244.1.0/24\", \"fd00:10:244:1::/64\"]\ngateway = true\n";
 
 /// Sends bytes through a connection and waits until they have come back.
 #[track_caller]

@@ -1,7 +1,7 @@
 //! The XDP programs of bpf/pktgen.bpf.c: loading them, and BPF_PROG_TEST_RUN with live frames.
 
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::os::fd::AsRawFd;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use aya::maps::{Array, PerCpuArray};
-use aya::programs::{Xdp, XdpMode};
-use aya::{Ebpf, EbpfLoader, Pod};
+use aya::programs::{ProgramError, Xdp, XdpMode};
+use aya::{Ebpf, EbpfLoader, Pod, TestRun as _, TestRunAttrs, TestRunOptions};
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
 
 use crate::engine::Sent;
@@ -24,10 +24,6 @@ static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/pk
 const BATCH: u32 = 256;
 /// Frames a second that no core reaches.
 const FASTEST: f64 = 1e7;
-/// BPF_F_TEST_XDP_LIVE_FRAMES of linux/bpf.h.
-const LIVE_FRAMES: u32 = 1 << 1;
-/// BPF_PROG_TEST_RUN of linux/bpf.h.
-const PROG_TEST_RUN: libc::c_int = 10;
 
 /// What the program `pktgen_count` counted on one CPU: `struct count`.
 #[repr(C)]
@@ -93,12 +89,11 @@ impl Sender {
     pub fn send(&mut self, time: Duration, frames: Option<u32>) -> anyhow::Result<Sent> {
         let before = self.sent()?;
         let program = xdp(&mut self.ebpf, "pktgen_send")?;
-        let fd = program.fd().context("the program is loaded")?.as_fd();
         let start = Instant::now();
         let alarm = Alarm::set(time)?;
         // Bounded by their number too, whatever becomes of the alarm.
         let most = (time.as_secs_f64() * FASTEST) as u32;
-        let result = test_run(fd, &self.frame, frames.map_or(most, |n| n.min(most)));
+        let result = test_run(program, &self.frame, frames.map_or(most, |n| n.min(most)));
         let took = alarm.struck_after(start).unwrap_or_else(|| start.elapsed());
         drop(alarm);
         match result {
@@ -174,45 +169,18 @@ impl Drop for Alarm {
     }
 }
 
-/// The attributes of BPF_PROG_TEST_RUN in `union bpf_attr`.
-#[repr(C)]
-#[derive(Default)]
-struct TestRun {
-    prog_fd: u32,
-    retval: u32,
-    data_size_in: u32,
-    data_size_out: u32,
-    data_in: u64,
-    data_out: u64,
-    repeat: u32,
-    duration: u32,
-    ctx_size_in: u32,
-    ctx_size_out: u32,
-    ctx_in: u64,
-    ctx_out: u64,
-    flags: u32,
-    cpu: u32,
-    batch_size: u32,
-    padding: u32,
-}
-
-fn test_run(program: BorrowedFd<'_>, frame: &[u8], repeat: u32) -> io::Result<()> {
-    let mut attributes = TestRun {
-        prog_fd: program.as_raw_fd().cast_unsigned(),
-        data_size_in: frame.len() as u32,
-        data_in: frame.as_ptr().expose_provenance() as u64,
+fn test_run(program: &Xdp, frame: &[u8], repeat: u32) -> io::Result<()> {
+    let options = TestRunOptions {
+        data_in: Some(frame),
         repeat,
-        flags: LIVE_FRAMES,
-        batch_size: BATCH,
-        ..TestRun::default()
+        attrs: TestRunAttrs::new().xdp_live_frames(BATCH),
+        ..TestRunOptions::new()
     };
-    // SAFETY: the attributes have the layout of the kernel's for this command and their true size;
-    // `data_in` points to `data_size_in` bytes that live until the call returns; nothing else is
-    // read or written.
-    let result = unsafe {
-        libc::syscall(libc::SYS_bpf, PROG_TEST_RUN, &raw mut attributes, size_of::<TestRun>())
-    };
-    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+    match program.test_run(options) {
+        Ok(_) => Ok(()),
+        Err(ProgramError::SyscallError(e)) => Err(e.io_error),
+        Err(e) => Err(io::Error::other(e)),
+    }
 }
 
 /// A receiving program on an interface; detached when dropped.

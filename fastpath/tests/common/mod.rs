@@ -181,10 +181,14 @@ pub fn patch_panel(config: EngineConfig) -> Engine {
 
 /// Attaches `p<n>` as port n.
 pub fn attach(engine: &Engine, n: u16, mode: Preference) -> Result<Attached, Error> {
-    let ifname = format!("p{n}");
-    let ifindex = nix::net::if_::if_nametoindex(ifname.as_str()).unwrap();
-    let spec = AttachSpec { ifname, ifindex, role: Role::Port, queues: None, mode };
-    engine.attach(PortId(n), &spec)
+    engine.attach(PortId(n), &AttachSpec { mode, ..spec(&format!("p{n}")) })
+}
+
+/// How an interface is attached as a bridge port with all of its queues.
+pub fn spec(ifname: &str) -> AttachSpec {
+    let ifindex = nix::net::if_::if_nametoindex(ifname).unwrap();
+    let (role, mode) = (Role::Port, Preference::Auto);
+    AttachSpec { ifname: ifname.to_owned(), ifindex, role, queues: None, mode }
 }
 
 /// Asserts that every frame received was sent or dropped by name.

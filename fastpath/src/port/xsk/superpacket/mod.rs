@@ -10,8 +10,9 @@
 //!   there.
 //!
 //! Whether the ring is empty is asked before a superpacket, and whether the packet socket is, before each packet
-//! behind one until it is. All this is asked of the kernel, not derived from what the interface is: a queueing discipline, which AF_XDP's frames pass by, queues that
-//! the packet socket's packets are spread over, and a far end that receives on another CPU make no difference.
+//! behind one until it is. All this is asked of the kernel, not derived from what the interface is: a queueing
+//! discipline, which AF_XDP's frames pass by, queues that the packet socket's packets are spread over, and a far end
+//! that receives on another CPU make no difference.
 //!
 //! ```text
 //! runs       out of an uplink: tunnel packets that follow one another, as UDP
