@@ -81,7 +81,7 @@ pub trait Frame: Sized {
     /// A frame that is not 0 here is a *superpacket*: TCP (TSO) or UDP (USO) over IPv4 or IPv6, with
     /// one set of headers, whose TCP or UDP checksum is partial: the sum of the pseudo-header,
     /// folded and not complemented, as virtio 1.3 section 5.1.6.2 has it for
-    /// VIRTIO_NET_HDR_F_NEEDS_CSUM. No ordinary frame has a partial checksum.
+    /// VIRTIO_NET_HDR_F_NEEDS_CSUM. It may stand for a single packet. No ordinary frame has a partial checksum.
     fn gso_size(&self) -> u16;
 
     /// Makes the frame a superpacket, or, with 0, an ordinary frame; its bytes stay as they are.

@@ -6,8 +6,11 @@ use crate::reason::DropReason;
 use encap::checksum::Sum;
 use encap::offload::{Claim, Layout, Partial, VnetHeader};
 
-/// Takes a frame as a device handed it over: the checksum of an ordinary packet is completed, a
-/// superpacket becomes one. What the description says is held against the headers that are there.
+/// Takes a frame as a device handed it over: the checksum of a packet is completed, a superpacket becomes one. What
+/// the description says is held against the headers that are there.
+///
+/// A packet in several segments stays partial, as a superpacket of one: it does not go the usual way in any case,
+/// and where it leaves for such a device its bytes need not be summed, by nobody.
 ///
 /// # Errors
 /// [`DropReason::OffloadInvalid`] when they contradict each other; the frame is to be counted as
@@ -17,10 +20,16 @@ pub fn receive<F: Frame>(frame: &mut F, header: &VnetHeader) -> Result<(), DropR
     let len = frame.len();
     match header.check(frame.bytes(), len).map_err(|_| DropReason::OffloadInvalid)? {
         Claim::Complete => frame.set_gso_size(0),
-        Claim::Partial(partial) => {
-            frame.set_gso_size(0);
-            complete(frame, partial);
-        }
+        Claim::Partial(partial) => match large_packet(frame, partial) {
+            Some((layout, size)) => {
+                layout.fill_partial(frame.bytes_mut());
+                frame.set_gso_size(size);
+            }
+            None => {
+                frame.set_gso_size(0);
+                complete(frame, partial);
+            }
+        },
         Claim::Superpacket(layout) => {
             // Whoever takes it whole relies on it.
             layout.fill_partial(frame.bytes_mut());
@@ -44,6 +53,23 @@ pub fn describe<F: Frame>(frame: &F) -> Result<VnetHeader, DropReason> {
             Ok(VnetHeader::of_superpacket(&layout, frame.bytes(), size))
         }
     }
+}
+
+/// The headers of a packet in several segments whose own checksum is the partial one, and the bytes of its payload.
+fn large_packet<F: Frame>(frame: &F, partial: Partial) -> Option<(Layout, u16)> {
+    let (bytes, len) = (frame.bytes(), frame.len());
+    if len == bytes.len() {
+        return None;
+    }
+    let layout = Layout::parse(bytes, len).ok()?;
+    let size = u16::try_from(layout.payload_len).ok()?;
+    (partial == layout.partial()).then_some((layout, size))
+}
+
+/// Makes an ordinary packet of a superpacket that stands for one, which has these headers.
+pub(crate) fn to_packet<F: Frame>(frame: &mut F, layout: &Layout) {
+    frame.set_gso_size(0);
+    complete(frame, layout.partial());
 }
 
 /// Completes a partial checksum.

@@ -1,6 +1,6 @@
 //! Where the headers of a superpacket are.
 
-use super::{Error, MAX_HEADERS};
+use super::{Error, MAX_HEADERS, Partial};
 use crate::checksum::Sum;
 use crate::ethernet::{self, ethertype};
 use crate::ip::{IpVersion, protocol};
@@ -134,6 +134,11 @@ impl Layout {
         let sum = self.pseudo_header(headers, self.payload_len).fold();
         let at = self.checksum_at();
         headers[at..at + 2].copy_from_slice(&sum.to_be_bytes());
+    }
+
+    /// The TCP or UDP checksum while it is partial.
+    pub const fn partial(&self) -> Partial {
+        Partial { start: self.header, field: self.checksum_at() }
     }
 
     /// Where the TCP or UDP checksum lies.

@@ -129,10 +129,7 @@ impl VnetHeader {
             Transport::Udp => MAX_DATAGRAMS,
         };
         match layout.packets(self.gso_size) {
-            1 => {
-                let (start, field) = (layout.header, layout.checksum_at());
-                Ok(Claim::Partial(Partial { start, field }))
-            }
+            1 => Ok(Claim::Partial(layout.partial())),
             n if n > most => Err(Error::TooMany),
             _ => Ok(Claim::Superpacket(layout)),
         }
@@ -151,8 +148,10 @@ impl VnetHeader {
         }
     }
 
-    /// The header of a superpacket with these headers and `size` bytes of payload in each packet.
+    /// The header of a superpacket with these headers and `size` bytes of payload in each packet. If it is a single
+    /// one, it is an ordinary packet whose checksum is partial.
     pub fn of_superpacket(layout: &Layout, headers: &[u8], size: u16) -> VnetHeader {
+        let is_single = layout.packets(size) == 1;
         let gso_type = match (layout.transport, layout.version) {
             (Transport::Udp, _) => gso::UDP_L4,
             (Transport::Tcp, version) => {
@@ -163,9 +162,9 @@ impl VnetHeader {
         };
         VnetHeader {
             flags: NEEDS_CSUM,
-            gso_type,
+            gso_type: if is_single { gso::NONE } else { gso_type },
             hdr_len: layout.payload as u16,
-            gso_size: size,
+            gso_size: if is_single { 0 } else { size },
             csum_start: layout.header as u16,
             csum_offset: layout.transport.checksum_at() as u16,
         }

@@ -4,7 +4,7 @@
 use super::{Context, Origin, Verdict, bridge, fragment, router};
 use crate::frame::{Frame, Io, NoHeadroom};
 use crate::ids::{Location, PortId, SegmentId};
-use crate::offload::sum_from;
+use crate::offload::{sum_from, to_packet};
 use crate::reason::DropReason;
 use encap::checksum::Sum;
 use encap::offload::{Cut, Layout, MAX_HEADERS};
@@ -59,12 +59,16 @@ pub(super) fn to_first<F: Frame>(frame: &mut F) {
     layout.write_headers(headers, &Cut { index: 0, at: 0, len, sum }, bytes);
 }
 
-/// Sends the packets of a superpacket, each in buffers of its own. The superpacket itself becomes the
-/// last of them, the others are originated.
-pub(super) fn send<I: Io>(cx: &Context<'_>, frame: I::Frame, step: Step, io: &mut I) {
+/// Sends the packets of a superpacket, each in buffers of its own unless it is a single one. The superpacket itself
+/// becomes the last of them, the others are originated.
+pub(super) fn send<I: Io>(cx: &Context<'_>, mut frame: I::Frame, step: Step, io: &mut I) {
     let Ok(layout) = Layout::parse(frame.bytes(), frame.len()) else {
         return cx.drop(DropReason::OffloadInvalid, frame, io);
     };
+    if layout.packets(frame.gso_size()) == 1 {
+        to_packet(&mut frame, &layout);
+        return go_on(cx, frame, step, io);
+    }
     let size = usize::from(frame.gso_size()).max(1);
     let headers = &frame.bytes()[..layout.payload];
     let mut cutter = Cutter { cx, layout, size, headers, step, at: 0, index: 0, piece: None };
@@ -113,6 +117,17 @@ struct Piece<F> {
     sum: Sum,
 }
 
+/// Sends one packet on.
+fn go_on<I: Io>(cx: &Context<'_>, mut frame: I::Frame, step: Step, io: &mut I) {
+    let fate = match step {
+        Step::Send(port) => return io.send(port, frame),
+        Step::Flood(segment, from) => return cx.flood(segment, from, frame, io),
+        Step::Bridge(segment, from) => bridge::forward_rare(cx, &mut frame, segment, from),
+        Step::Route(origin) => router::forward_rare(cx, &mut frame, origin),
+    };
+    cx.conclude(cx.verdict(fate), frame, io);
+}
+
 impl<F: Frame> Cutter<'_, F> {
     /// Takes the next bytes of the payload, and sends what packets they complete.
     fn take<I: Io<Frame = F>>(&mut self, mut data: &[u8], io: &mut I) -> Result<(), NoHeadroom> {
@@ -152,17 +167,10 @@ impl<F: Frame> Cutter<'_, F> {
         self.layout.write_headers(self.headers, &cut, &mut frame.bytes_mut()[..self.headers.len()]);
         self.at += cut.len;
         self.index += 1;
-        let cx = self.cx;
         if self.at < self.layout.payload_len {
-            cx.counters.originated.add(1);
+            self.cx.counters.originated.add(1);
         }
-        let fate = match self.step {
-            Step::Send(port) => return io.send(port, frame),
-            Step::Flood(segment, from) => return cx.flood(segment, from, frame, io),
-            Step::Bridge(segment, from) => bridge::forward_rare(cx, &mut frame, segment, from),
-            Step::Route(origin) => router::forward_rare(cx, &mut frame, origin),
-        };
-        cx.conclude(cx.verdict(fate), frame, io);
+        go_on(self.cx, frame, self.step, io);
     }
 
     /// Gives back what has become no packet.

@@ -2,6 +2,7 @@
 
 use super::*;
 use switch::DropReason::OffloadInvalid;
+use switch::heap::SEGMENT;
 
 fn received(frame: &[u8], header: VnetHeader) -> Result<HeapFrame, switch::DropReason> {
     let mut frame = HeapFrame::new(frame);
@@ -115,7 +116,7 @@ fn a_superpacket_of_one_packet() {
 }
 
 /// Checksums that are to be completed: of any size, in any number of buffers, odd lengths and places,
-/// one inside of another packet, and a UDP checksum that is zero.
+/// one inside of another packet, and a UDP checksum that is zero. Of what is in several buffers, when it leaves.
 #[test]
 fn partial_checksums_are_completed() {
     let node = node(Via::Vxlan4);
@@ -142,8 +143,15 @@ fn partial_checksums_are_completed() {
                     ..VnetHeader::default()
                 };
                 let done = received(&partial, header).unwrap();
-                decode(&done.to_vec());
-                assert_eq!(done.to_vec(), frame, "{dst}, {len} bytes");
+                if done.gso_size() == 0 {
+                    assert_eq!(done.to_vec(), frame, "{dst}, {len} bytes");
+                    decode(&done.to_vec());
+                    continue;
+                }
+                assert!(frame.len() > SEGMENT && usize::from(done.gso_size()) == len);
+                let outcome = lab(&node).process(node.a.port, vec![done]);
+                assert_eq!(outcome.gso_sizes, [0]);
+                assert_eq!(decode(&outcome.sent[0].1).payload, data(len), "{dst}, {len} bytes");
             }
         }
         // A sum of zero is sent as all ones.

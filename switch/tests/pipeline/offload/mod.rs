@@ -6,6 +6,7 @@ mod coalesce;
 mod hostile;
 mod property;
 mod segment;
+mod single;
 
 use crate::kit::{Lab, Node, Packet, Via, decode, gateway_mac};
 use encap::offload::{Layout, VnetHeader};
