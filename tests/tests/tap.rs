@@ -1,9 +1,11 @@
 //! Pods whose interface is a TAP device: superpackets and checksums.
 
+use etherparse::{NetSlice, SlicedPacket, TransportSlice};
 use podswitch_tests::{
     Capture, Daemon, Lab, NODE, Node, Way, Wire, exchange, iperf, longest, ping, ping_once,
     ping_sized, tool,
 };
+use std::net::IpAddr;
 
 /// The longest frame of an interface with an MTU of 1500.
 const WIRE: usize = 1514;
@@ -72,6 +74,50 @@ fn superpackets_pass_whole_between_pods() {
         assert!(longest(ethertype, 17) > 4 * WIRE, "UDP: {}", longest(ethertype, 17));
     }
     node.daemon.finish();
+}
+
+/// A large packet, whose checksum its pod leaves to the device, is summed by nobody on its way to another TAP, and
+/// is complete where it comes to a veth.
+#[test]
+fn a_large_packet_is_summed_where_it_must_be() {
+    let Some(lab) = Lab::beside_others() else { return };
+    let options = ["--type tap", "--type tap", "--type veth"];
+    let (node, pods) = Node::with_pods(&lab, NODE, &options);
+    let [one, two, veth] = &pods[..] else { unreachable!() };
+    for (to, complete) in [(two, false), (veth, true)] {
+        let capture = Capture::start(&to.netns, "eth0");
+        exchange((&one.netns, &one.ip4), (&to.netns, &to.ip4));
+        exchange((&one.netns, &one.ip6), (&to.netns, &to.ip6));
+        let frames = capture.end();
+        for source in [&one.ip4, &one.ip6] {
+            let source: IpAddr = source.parse().unwrap();
+            let large = frames.iter().filter(|frame| frame.len() > 10 * WIRE);
+            let seen: Vec<bool> = large.filter_map(|f| tcp_is_complete(f, source)).collect();
+            assert!(
+                !seen.is_empty() && seen.iter().all(|&is| is == complete),
+                "{source}: {seen:?}"
+            );
+        }
+    }
+    node.daemon.finish();
+}
+
+/// Whether the checksum of a TCP segment that somebody sent is right; nothing of any other packet.
+fn tcp_is_complete(frame: &[u8], from: IpAddr) -> Option<bool> {
+    let packet = SlicedPacket::from_ethernet(frame).ok()?;
+    let Some(TransportSlice::Tcp(tcp)) = &packet.transport else { return None };
+    let (source, sum): (IpAddr, _) = match packet.net? {
+        NetSlice::Ipv4(ip) => {
+            let ip = ip.header();
+            (ip.source_addr().into(), tcp.calc_checksum_ipv4(ip.source(), ip.destination()))
+        }
+        NetSlice::Ipv6(ip) => {
+            let ip = ip.header();
+            (ip.source_addr().into(), tcp.calc_checksum_ipv6(ip.source(), ip.destination()))
+        }
+        NetSlice::Arp(_) => return None,
+    };
+    (from == source).then(|| sum.ok() == Some(tcp.checksum()))
 }
 
 /// What leaves the node fits the wire, and every checksum on it is right, by tshark's account.
