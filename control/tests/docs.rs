@@ -9,8 +9,8 @@ use common::Running;
 use podswitch::config;
 use podswitch_api::method::METHODS;
 use podswitch_api::state::{
-    Bulk, DEFAULT_SOCKET, Dscp, FdbEntry, Neighbor, Node, PodKind, Port, Route, Segment, State,
-    Superpackets, Switch, Tunnel, TunnelKind, TunnelMode, UnknownUnicast, Uplink, XdpMode,
+    DEFAULT_SOCKET, Dscp, FdbEntry, Neighbor, Node, PodKind, Port, Route, Segment, Shortcut, State,
+    Switch, Tunnel, TunnelKind, TunnelMode, UnknownUnicast, Uplink, XdpMode,
 };
 use podswitch_api::{Code, Request};
 use serde_json::Value;
@@ -33,8 +33,8 @@ fn every_key() -> State {
             spin: 1,
             busy_poll: Some(1),
             ring: 64,
-            superpackets: Superpackets::Off,
-            bulk: Bulk::Off,
+            superpackets: Shortcut::Off,
+            bulk: Shortcut::Off,
             frames: 8192,
             fdb_capacity: 1,
             ageing: 1,

@@ -7,8 +7,8 @@ use encap::{Mac, Prefix, Vni};
 use podswitch_api::diff::{Change, Kind, Object, Op};
 use podswitch_api::rpc::{Call, Id, Message};
 use podswitch_api::state::{
-    Bulk, Dscp, FdbEntry, Neighbor, Node, PodKind, Port, Route, Segment, Superpackets, Switch,
-    Tunnel, TunnelKind, TunnelMode, UnknownUnicast, Uplink, Via, XdpMode,
+    Dscp, FdbEntry, Neighbor, Node, PodKind, Port, Route, Segment, Shortcut, Switch, Tunnel,
+    TunnelKind, TunnelMode, UnknownUnicast, Uplink, Via, XdpMode,
 };
 use podswitch_api::{InterfaceAddr, Request, State, parse_request};
 use proptest::collection::vec;
@@ -73,8 +73,8 @@ prop_compose! {
         fdb_capacity in any::<u32>(), ageing in any::<u32>(), socket in "\\PC{0,120}",
         socket_group in of(name()), state_file in of("\\PC{0,9}"),
     ) -> Switch {
-        let bulk = if alone { Bulk::Off } else { Bulk::Auto };
-        let superpackets = if bundles { Superpackets::Auto } else { Superpackets::Off };
+        let bulk = if alone { Shortcut::Off } else { Shortcut::Auto };
+        let superpackets = if bundles { Shortcut::Auto } else { Shortcut::Off };
         Switch {
             superpackets,
             bulk,

@@ -31,7 +31,7 @@ use fastpath::{Engine, EngineConfig, UplinkFilter};
 use host::{Event, Handle, Monitor};
 use ids::Ids;
 use podswitch_api::method::{Applied, Empty};
-use podswitch_api::state::{Bulk, State, Superpackets};
+use podswitch_api::state::{Shortcut, State};
 use podswitch_api::view::Flushed;
 use podswitch_api::{Error, Request, Response};
 use ports::{Live, Wanted};
@@ -98,8 +98,8 @@ impl Node {
             spin: Duration::from_micros(settings.spin.into()),
             busy_poll: settings.busy_poll,
             ring_size: settings.ring,
-            superpackets: settings.superpackets == Superpackets::Auto,
-            bulk: settings.bulk == Bulk::Auto,
+            superpackets: settings.superpackets == Shortcut::Auto,
+            bulk: settings.bulk == Shortcut::Auto,
             frames_per_worker: settings.frames,
             pin_dir: Some(pin_dir(kernel.netns().inode())),
         };

@@ -222,10 +222,11 @@ pub struct Switch {
     pub busy_poll: Option<u32>,
     /// Descriptors in each ring of a socket.
     pub ring: u32,
-    /// Whether packets of one flow are handed to the kernel as superpackets.
-    pub superpackets: Superpackets,
-    /// Whether many frames are handed to the kernel in one system call, past the rings.
-    pub bulk: Bulk,
+    /// Whether packets of one flow that follow one another are handed to the kernel as one superpacket: tunnel packets
+    /// out of an uplink as UDP, TCP segments to pods and to the node as TCP. It helps where the interface is in copy mode.
+    pub superpackets: Shortcut,
+    /// Whether many frames are handed to the kernel in one system call. It helps to veths, from 16 frames on.
+    pub bulk: Shortcut,
     /// Packet buffers of 4096 bytes per worker.
     pub frames: u32,
     /// The most MAC addresses that can be learned.
@@ -248,8 +249,8 @@ impl Default for Switch {
             spin: 0,
             busy_poll: None,
             ring: 2048,
-            superpackets: Superpackets::Auto,
-            bulk: Bulk::Auto,
+            superpackets: Shortcut::Auto,
+            bulk: Shortcut::Auto,
             frames: 4096,
             fdb_capacity: 65536,
             ageing: 300,
@@ -258,23 +259,11 @@ impl Default for Switch {
     }
 }
 
-/// Whether packets of one flow that follow one another are handed to the kernel as one superpacket: tunnel packets out
-/// of an uplink as UDP, TCP segments to pods and to the node as TCP.
+/// When frames leave by another way than the TX ring of their interface.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Superpackets {
-    /// Where it helps: an uplink in copy mode.
-    #[default]
-    Auto,
-    /// Never.
-    Off,
-}
-
-/// Whether many frames are handed to the kernel in one system call, past the TX rings of their interfaces.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Bulk {
-    /// Where it helps: to veths, when there are 16 or more frames.
+pub enum Shortcut {
+    /// Where it helps.
     #[default]
     Auto,
     /// Never.
