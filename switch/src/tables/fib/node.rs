@@ -15,7 +15,7 @@
 //! A *plain* node, of IPv4 only, is its 256 entries, and after them word 10 as above.
 
 use super::key::Key;
-use super::lines::{Line, WORDS};
+use super::lines::{Line, WORDS, Words};
 
 /// No route.
 pub(super) const NONE: u32 = 0;
