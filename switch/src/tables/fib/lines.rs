@@ -91,6 +91,12 @@ impl Lines {
         &self.chunks[(at >> CHUNK) as usize].lines()[(at as usize) % (1 << CHUNK)..]
     }
 
+    /// A line.
+    #[inline(always)]
+    pub(super) fn line(&self, at: u32) -> &Line {
+        &self.chunks[(at >> CHUNK) as usize].lines()[at as usize % (1 << CHUNK)]
+    }
+
     /// Word `i` of the node that begins at a line, all of which is in one chunk.
     #[inline(always)]
     pub(super) fn word(&self, at: u32, i: usize) -> u32 {

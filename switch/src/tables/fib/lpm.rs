@@ -2,7 +2,7 @@
 
 use super::key::Key;
 use super::lines::{Lines, LinesView};
-use super::node::{self, AT, NODE, NONE, PLAIN};
+use super::node::{self, AT, KIND, NARROW, NODE, NONE, PLAIN, SPARSE};
 use super::root::{Root, RootView};
 use core::fmt;
 use core::marker::PhantomData;
@@ -160,7 +160,12 @@ impl<K: Key> Lpm<K> {
     /// An entry of a node of IPv4 that is not plain.
     #[inline(always)]
     fn packed(&self, entry: u32, byte: u8) -> u32 {
-        node::compressed::<K>(self.lines.from(entry & AT), byte)
+        let at = entry & AT;
+        match entry & KIND {
+            NARROW => node::narrow(self.lines.word(at, node::word(byte)), byte),
+            SPARSE => node::sparse(self.lines.line(at), byte),
+            _ => node::compressed::<K>(self.lines.from(at), byte),
+        }
     }
 
     /// Below the root in IPv6: nothing is inherited, since a change would reach too far down.
@@ -186,6 +191,12 @@ impl<K: Key> Lpm<K> {
     #[inline]
     pub fn is_large(&self) -> bool {
         self.lines.chunks() > 3
+    }
+
+    /// What a slot of the root leads to.
+    #[cfg(test)]
+    pub(super) fn first(&self, slot: usize) -> u32 {
+        self.root.first(slot)
     }
 
     /// How many slots of the root lead to a node.
