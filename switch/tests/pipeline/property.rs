@@ -382,7 +382,7 @@ proptest! {
     fn the_usual_way_leads_where_the_general_one_does(
         via in select(Via::ALL.to_vec()),
         more in prop_oneof![
-            8 => select(vec![plain_net as fn(&mut Net), policed, clamping]),
+            4 => select(vec![plain_net as fn(&mut Net), policed, clamping]),
             1 => select(vec![large as fn(&mut Net), large_and_clamping]),
         ],
         outer in prop_oneof![4 => Just(None), 1 => outer_policy().prop_map(Some)],

@@ -253,4 +253,29 @@ proptest! {
             prop_assert_eq!(node::lines::<u32>(lines, SPARSE), 1);
         }
     }
+
+    #[test]
+    fn each_entry_is_found_in_a_narrow_node(
+        entries in prop::array::uniform32(prop::array::uniform8(0..=NARROWEST)),
+        high in prop::option::weighted(0.2, any::<u8>()),
+        above in any::<u32>(),
+    ) {
+        let mut entries: [u32; ENTRIES] = core::array::from_fn(|i| entries[i / 8][i % 8]);
+        let mut words = Vec::new();
+        if let Some(byte) = high {
+            entries[usize::from(byte)] = NARROWEST + 1;
+        }
+        prop_assert_eq!(node::narrowed(&entries, above, &mut words), high.is_none());
+        if high.is_none() {
+            let mut store = Store::new();
+            let at = store.write(&words);
+            let lines = store.from(at);
+            for (byte, &entry) in (0..=u8::MAX).zip(&entries) {
+                prop_assert_eq!(node::entry::<u32>(lines, NARROW, byte), entry, "{}", byte);
+            }
+            prop_assert_eq!(node::entries::<u32>(lines, NARROW), entries);
+            prop_assert_eq!(node::above(lines, NARROW), above);
+            prop_assert_eq!(node::lines::<u32>(lines, NARROW), 9);
+        }
+    }
 }
