@@ -9,6 +9,9 @@ use super::rib::Routes;
 /// for at most twice the memory.
 const PLAIN_RUNS: usize = 128;
 const NARROW_RUNS: usize = 64;
+/// With no more runs than this a compressed node takes one line, as a sparse one does, in fewer instructions. Tests
+/// have sparse nodes of few entries.
+const ONE_LINE_RUNS: usize = if cfg!(any(test, loom)) { 0 } else { 5 };
 /// As long as there are so few plain nodes, every node is: small tables are the fastest. In a larger one
 /// they would take too much of the cache. Tests have both kinds, but under loom, where memory is dear.
 const FEW: usize = if cfg!(loom) {
@@ -235,18 +238,20 @@ impl<K: Key> Routes<K> {
     }
 
     fn write(&mut self, entries: &[u32; ENTRIES], place: (K, u8), above: u32) -> u32 {
-        let words = &mut self.words;
+        let (runs, words) = (node::runs(entries), &mut self.words);
         let kind = if K::SKIPS {
             node::compress(entries, place, above, words);
             0
         } else if (0..FEW).contains(&self.plain) {
             node::flatten(entries, above, words);
             PLAIN
-        } else if node::thinned(entries, above, words) {
+        } else if (ONE_LINE_RUNS + 1..=node::SPARSE_RUNS).contains(&runs)
+            && node::thinned(entries, above, words)
+        {
             SPARSE
-        } else if node::runs(entries) > NARROW_RUNS && node::narrowed(entries, above, words) {
+        } else if runs > NARROW_RUNS && node::narrowed(entries, above, words) {
             NARROW
-        } else if node::runs(entries) > PLAIN_RUNS {
+        } else if runs > PLAIN_RUNS {
             node::flatten(entries, above, words);
             PLAIN
         } else {

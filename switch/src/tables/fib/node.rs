@@ -21,7 +21,7 @@ mod sparse;
 pub(super) use narrow::{narrow, narrowed, word};
 #[cfg(test)]
 pub(super) use sparse::EXCEPTIONS;
-pub(super) use sparse::{sparse, thinned};
+pub(super) use sparse::{RUNS as SPARSE_RUNS, sparse, thinned};
 
 use super::key::Key;
 use super::lines::{Line, WORDS, Words};

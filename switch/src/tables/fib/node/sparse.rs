@@ -15,10 +15,11 @@
 //! `unsafe`, and have the words put together first, each of which is an atomic of its own.
 
 use super::super::lines::{Line, WORDS, Words};
-use super::{ENTRIES, NARROWEST, NONE, Revalued, only_value_changes};
+use super::{ENTRIES, NARROWEST, Revalued, only_value_changes};
 
-/// The most exceptions.
+/// The most exceptions, and the most runs of entries that they make.
 pub(in super::super) const EXCEPTIONS: usize = 16;
+pub(in super::super) const RUNS: usize = 2 * EXCEPTIONS + 1;
 
 /// The word of the first entries, and that of the background, which is looked up as entry 16.
 const FIRST: usize = 4;
@@ -99,12 +100,15 @@ pub(super) fn revalue(line: &Line, to: &[u32; ENTRIES]) -> Option<Revalued> {
 
 /// Writes down a sparse node, if these can be the entries of one.
 pub(in super::super) fn thinned(entries: &[u32; ENTRIES], above: u32, out: &mut Vec<u32>) -> bool {
-    let background = background(entries);
-    let all = (0..=u8::MAX).zip(entries.iter().copied());
-    let mut exceptions = all.filter(|&(_, entry)| entry != background);
-    if exceptions.clone().count() > EXCEPTIONS || entries.iter().any(|&entry| entry > NARROWEST) {
+    if entries.iter().any(|&entry| entry > NARROWEST) {
         return false;
     }
+    // Of one more than there may be exceptions, one is none.
+    let is_background =
+        |entry: &&u32| entries.iter().filter(|&e| e == *entry).count() >= ENTRIES - EXCEPTIONS;
+    let Some(&background) = entries[..=EXCEPTIONS].iter().find(is_background) else { return false };
+    let all = (0..=u8::MAX).zip(entries.iter().copied());
+    let mut exceptions = all.filter(|&(_, entry)| entry != background);
     out.clear();
     out.resize(ABOVE + 1, 0);
     let first = exceptions.next().unwrap_or((0, background));
@@ -119,17 +123,4 @@ pub(in super::super) fn thinned(entries: &[u32; ENTRIES], above: u32, out: &mut 
     out[BACKGROUND] = background;
     out[ABOVE] = above;
     true
-}
-
-/// The entry that most have, if more than half of them have the same.
-fn background(entries: &[u32; ENTRIES]) -> u32 {
-    let (mut most, mut lead) = (NONE, 0);
-    for &entry in entries {
-        match lead {
-            _ if entry == most => lead += 1,
-            0 => (most, lead) = (entry, 1),
-            _ => lead -= 1,
-        }
-    }
-    most
 }
