@@ -3,6 +3,7 @@
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use ip_network_table_deps_treebitmap::IpLookupTable;
+use podswitch_benches::scenario::NEXT_HOPS;
 use prefix_trie::PrefixMap;
 use std::hint::black_box;
 use std::net::Ipv4Addr;
@@ -37,7 +38,8 @@ fn lpm(c: &mut Criterion) {
     for n in [1, 10_000, 500_000] {
         let prefixes = prefixes(n);
         let addresses = addresses(&prefixes);
-        let routes = || prefixes.iter().zip(0u32..).map(|(&p, v)| (p, 24, v));
+        // Routes share a few next hops.
+        let routes = || prefixes.iter().zip((0..NEXT_HOPS).cycle()).map(|(&p, v)| (p, 24, v));
         let mut group = c.benchmark_group(format!("lpm/{n}"));
         group.throughput(Throughput::Elements(addresses.len() as u64));
 

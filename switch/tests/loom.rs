@@ -203,6 +203,37 @@ fn a_value_changes_in_its_node() {
     );
 }
 
+/// As above where entries have 32 bits: the node is compressed.
+#[test]
+fn a_value_changes_in_a_compressed_node() {
+    fn change(routes: &mut Routes<u32>) {
+        routes.insert(0x0a00_0100, 24, 100_003);
+        assert!(routes.amend().is_none());
+        routes.remove(0x0a00_0200, 24);
+    }
+    amended(
+        &[(0x0a00_0100, 24, 100_001), (0x0a00_0200, 24, 100_002)],
+        change,
+        &[(0x0a00_0107, Some(100_001), Some(100_003)), (0x0a00_0207, Some(100_002), None)],
+    );
+}
+
+/// Two entries are one word: neither is anything else while both change, together and then one of them.
+#[test]
+fn two_values_change_in_one_word() {
+    fn change(routes: &mut Routes<u32>) {
+        routes.insert(0x0a00_0100, 24, 3);
+        routes.insert(0x0a00_0200, 24, 4);
+        assert!(routes.amend().is_none());
+        routes.insert(0x0a00_0200, 24, 5);
+    }
+    amended(
+        &[(0x0a00_0100, 24, 1), (0x0a00_0200, 24, 4)],
+        change,
+        &[(0x0a00_0207, Some(4), Some(5)), (0x0a00_0107, Some(1), Some(3))],
+    );
+}
+
 /// As many addresses as the two buckets hold, which age out at 10.
 fn full() -> (Fdb, Vec<Mac>) {
     let fdb = Fdb::new(4);

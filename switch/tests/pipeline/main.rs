@@ -9,6 +9,7 @@ mod guard;
 mod icmp_error;
 mod kit;
 mod limits;
+mod look_ahead;
 mod mtu;
 mod nesting;
 mod offload;

@@ -381,7 +381,10 @@ proptest! {
     #[test]
     fn the_usual_way_leads_where_the_general_one_does(
         via in select(Via::ALL.to_vec()),
-        more in select(vec![plain_net as fn(&mut Net), policed, clamping]),
+        more in prop_oneof![
+            4 => select(vec![plain_net as fn(&mut Net), policed, clamping]),
+            1 => select(vec![large as fn(&mut Net), large_and_clamping]),
+        ],
         outer in prop_oneof![4 => Just(None), 1 => outer_policy().prop_map(Some)],
         path_mtu in prop_oneof![4 => Just(None), 1 => (600u32..9100).prop_map(Some)],
         batches in vec((any::<Index>(), vec(prop_oneof![usual(), frame()], 1..12), 0u64..400), 1..8),
@@ -425,6 +428,15 @@ fn clamping(net: &mut Net) {
     net.clamp_mss();
 }
 
+fn large(net: &mut Net) {
+    net.many_routes();
+}
+
+fn large_and_clamping(net: &mut Net) {
+    clamping(net);
+    net.many_routes();
+}
+
 /// A neighbour advertisement for the gateway's address.
 fn claim(from: Mac, to: Mac) -> Vec<u8> {
     let [gateway, all] = ["fd00:10:244:1::1", "ff02::1"].map(|ip| ip.parse().unwrap());
@@ -453,7 +465,8 @@ fn usual() -> BoxedStrategy<Vec<u8>> {
         1 => mac(),
         1 => Just(Mac([1, 0, 0, 0, 0, 0])),
     ];
-    let pods_v4 = ["10.244.1.10", "10.244.1.11", "10.244.2.10", "10.250.0.7", "10.250.7.9"];
+    let pods_v4 =
+        ["10.244.1.10", "10.244.1.11", "10.244.2.10", "10.250.0.7", "10.250.7.9", "11.0.3.1"];
     let pods_v6 = ["fd00:10:244:1::10", "fd00:10:244:1::11", "fd00:10:244:2::10"];
     let hops_v6 = ["fd00:10:250:0::7", "fd00:10:250:4::9", "fd00:10:250:7::1"];
     let known = |ips: &[&str]| select(ips.iter().map(|ip| ip.parse().unwrap()).collect::<Vec<_>>());

@@ -8,7 +8,6 @@ use encap::Mac;
 use std::net::IpAddr;
 use std::sync::Arc;
 use switch::heap::HeapFrame;
-use switch::tables::{Fib, NextHop};
 use switch::{DropReason, Frame, PortId, Tables};
 
 fn lab(via: Via) -> (Node, Lab) {
@@ -319,31 +318,6 @@ fn no_room_for_a_header() {
         assert_eq!(reason, DropReason::NoHeadroom);
         assert_eq!(lab.process(node.a.port, vec![with_headroom(needed)]).sent.len(), 1);
     }
-}
-
-/// Where a table is too large for a cache, destinations are looked at before their turn, of whatever
-/// frames there are.
-#[test]
-fn a_table_that_no_cache_holds() {
-    let (node, _) = lab(Via::Vxlan4);
-    let mut tables = node.tables.clone();
-    let remote = |i: u32| IpAddr::V4((0x0b00_0001 + (i << 8)).into());
-    let routes: Vec<_> = (0..60_000).map(|i| (encap::Prefix::host(remote(i)), i % 2)).collect();
-    tables.fib = Fib::build(&routes);
-    assert!(tables.fib.is_large());
-    let hop = |pod: &crate::kit::Pod| NextHop::Local { port: pod.port, mac: pod.mac };
-    tables.next_hops = [hop(&node.a), hop(&node.b)].into();
-    let mut lab = Lab::new(tables);
-    let to = |dst: &str| HeapFrame::new(&from_pod(&node, dst).udp((1, 2), b"far away"));
-    let runt = |len| HeapFrame::new(&from_pod(&node, "11.0.0.1").udp((1, 2), b"")[..len]);
-    let frames = vec![to("11.0.0.1"), runt(12), to("11.0.1.1"), runt(33), to("11.0.1.2")];
-    let outcome = lab.process(node.a.port, frames);
-    let ports: Vec<_> = outcome.sent.iter().map(|(port, _)| *port).collect();
-    assert_eq!(ports[..2], [node.a.port, node.b.port]);
-    let count = |reason| outcome.drops.iter().find(|d| d.0 == reason).map_or(0, |d| d.1);
-    assert_eq!(count(DropReason::EthTruncated), 1);
-    assert_eq!(count(DropReason::Ipv4Malformed), 1);
-    assert_eq!(count(DropReason::NoRoute), 1);
 }
 
 #[test]

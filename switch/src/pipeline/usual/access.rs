@@ -23,9 +23,26 @@ pub(in crate::pipeline) fn access<F: Frame>(
 ) {
     match batch.entrance() {
         Some(entrance) if entrance.is_plain && batch.is_plain() => {
-            access_with::<F, false>(batch, entrance, frames, fates);
+            access_with::<F, false, false>(batch, entrance, frames, fates);
         }
-        Some(entrance) => access_with::<F, true>(batch, entrance, frames, fates),
+        Some(entrance) => access_with::<F, true, false>(batch, entrance, frames, fates),
+        None => batch.access_all(frames, fates),
+    }
+}
+
+/// The same of frames whose fates begin as the index of the next hop of what would be their destination's address
+/// if they are packets of IPv4.
+#[inline(always)]
+pub(in crate::pipeline) fn access_looked_up<F: Frame>(
+    batch: &Batch<'_>,
+    frames: &mut [F],
+    fates: &mut [u32],
+) {
+    match batch.entrance() {
+        Some(entrance) if entrance.is_plain => {
+            access_with::<F, false, true>(batch, entrance, frames, fates);
+        }
+        Some(entrance) => access_with::<F, true, true>(batch, entrance, frames, fates),
         None => batch.access_all(frames, fates),
     }
 }
@@ -44,7 +61,7 @@ pub(in crate::pipeline) fn access_alone<F: Frame>(batch: &Batch<'_>, frame: &mut
 
 /// In a function of its own, in which there is nothing but the quick way: what is called is out of its way.
 #[inline(never)]
-fn access_with<F: Frame, const FULL: bool>(
+fn access_with<F: Frame, const FULL: bool, const LOOKED_UP: bool>(
     batch: &Batch<'_>,
     entrance: &Entrance,
     frames: &mut [F],
@@ -53,7 +70,8 @@ fn access_with<F: Frame, const FULL: bool>(
     let usual = Usual::<false>::new(batch);
     let side = Side::of(entrance, usual.now());
     for (frame, to) in frames.iter_mut().zip(fates) {
-        *to = match usual.access::<F, FULL>(&side, frame) {
+        let next_hop = LOOKED_UP.then_some(*to);
+        *to = match usual.access::<F, FULL>(&side, frame, next_hop) {
             to if to >= GROUPED => access_again::<F, FULL>(batch, entrance, frame, to),
             to => to,
         };
@@ -68,7 +86,7 @@ fn access_one<F: Frame, const FULL: bool>(
     frame: &mut F,
 ) -> u32 {
     let usual = Usual::<true>::new(batch);
-    match usual.access::<F, FULL>(&Side::of(entrance, usual.now()), frame) {
+    match usual.access::<F, FULL>(&Side::of(entrance, usual.now()), frame, None) {
         to if to >= GROUPED => access_again::<F, FULL>(batch, entrance, frame, to),
         to => to,
     }
@@ -83,10 +101,10 @@ fn access_again<F: Frame, const FULL: bool>(
 ) -> u32 {
     if !FULL && to == LOOK_AGAIN {
         let usual = Usual::<true>::new(batch);
-        to = usual.access::<F, true>(&Side::of(entrance, usual.now()), frame);
+        to = usual.access::<F, true>(&Side::of(entrance, usual.now()), frame, None);
     }
     if to == GROUPED {
-        to = Usual::<true>::new(batch).route::<F, true, true>(frame);
+        to = Usual::<true>::new(batch).route::<F, true, true>(frame, None);
     }
     match to {
         OTHER | LOOK_AGAIN | GROUPED => batch.context().access(frame),
@@ -100,9 +118,15 @@ impl<const ON_DEMAND: bool> Usual<'_, ON_DEMAND> {
     /// it came, or [`NO_HEADROOM`].
     ///
     /// Without `FULL` nobody owns the port and no address is configured. What is not where it would rather be
-    /// in the FDB or the FIB, and routed IPv6, are to be looked at again with it.
+    /// in the FDB or the FIB, and routed IPv6, are to be looked at again with it. `next_hop` is the index of that of
+    /// a packet of IPv4, if it has been looked up.
     #[inline(always)]
-    fn access<F: Frame, const FULL: bool>(&self, side: &Side, frame: &mut F) -> u32 {
+    fn access<F: Frame, const FULL: bool>(
+        &self,
+        side: &Side,
+        frame: &mut F,
+        next_hop: Option<u32>,
+    ) -> u32 {
         if !frame.is_whole() {
             return OTHER;
         }
@@ -128,7 +152,7 @@ impl<const ON_DEMAND: bool> Usual<'_, ON_DEMAND> {
             };
         }
         match eth.ethertype() {
-            words::IPV4 => self.route::<F, FULL, false>(frame),
+            words::IPV4 => self.route::<F, FULL, false>(frame, next_hop),
             words::IPV6 if FULL => self.route_v6::<F, FULL>(frame),
             words::IPV6 => LOOK_AGAIN,
             _ => OTHER,
@@ -138,12 +162,18 @@ impl<const ON_DEMAND: bool> Usual<'_, ON_DEMAND> {
     /// A packet of IPv4 to the router: onward out of a port or into a tunnel. Without `GROUPS` it is
     /// [`GROUPED`] and as it came where there are several next hops of equal cost.
     #[inline(always)]
-    fn route<F: Frame, const FULL: bool, const GROUPS: bool>(&self, frame: &mut F) -> u32 {
+    fn route<F: Frame, const FULL: bool, const GROUPS: bool>(
+        &self,
+        frame: &mut F,
+        next_hop: Option<u32>,
+    ) -> u32 {
         let bytes = frame.bytes_mut();
         let len = bytes.len();
         let Some(h) = bytes.first_chunk_mut::<LEAST>() else { return OTHER };
         let ip = Ipv4::read::<HEADER_LEN, LEAST>(h);
-        let Some(hop) = self.next_hop::<FULL>(ip, len - HEADER_LEN) else { return LOOK_AGAIN };
+        let Some(hop) = self.next_hop::<FULL>(ip, len - HEADER_LEN, next_hop) else {
+            return LOOK_AGAIN;
+        };
         if FULL
             && self.clamp_mss()
             && self.may_be_clamped::<FULL>(ip.protocol(), self.tcp_flags::<FULL>(bytes, UDP))

@@ -17,7 +17,7 @@ mod access;
 mod at_hand;
 mod uplink;
 
-pub(super) use access::{access, access_alone};
+pub(super) use access::{access, access_alone, access_looked_up};
 pub(super) use uplink::{uplink, uplink_alone};
 
 use super::batch::Batch;
@@ -169,16 +169,26 @@ impl<'a, const ON_DEMAND: bool> Usual<'a, ON_DEMAND> {
         !self.paths() || way.passes(len, self.now())
     }
 
-    /// The next hop of a packet that may be routed, of `len` bytes, and has hops left.
+    /// The next hop of a packet that may be routed, of `len` bytes, and has hops left: the one of this index, if it
+    /// has been looked up.
     #[inline(always)]
-    fn next_hop<const FULL: bool>(&self, ip: Ipv4, len: usize) -> Option<&'a Hop> {
+    fn next_hop<const FULL: bool>(
+        &self,
+        ip: Ipv4,
+        len: usize,
+        looked_up: Option<u32>,
+    ) -> Option<&'a Hop> {
         let (src, dst) = ip.networks();
         let usual = ip.is_sound(len) && is_ordinary(src) & is_ordinary(dst) && ip.ttl() >= 2;
         if !usual {
             return None;
         }
         let dst = ip.dst().swap_bytes();
-        let at = if FULL { self.fib().index(dst) } else { self.plain_fib().index_at_once(dst) };
+        let at = match looked_up {
+            Some(at) => at as usize,
+            None if FULL => self.fib().index(dst),
+            None => self.plain_fib().index_at_once(dst),
+        };
         self.hops().get(at)
     }
 

@@ -139,7 +139,9 @@ impl<const ON_DEMAND: bool> Usual<'_, ON_DEMAND> {
                 };
             }
             let ip = Ipv4::read::<HEADER_LEN, LEAST>(inner);
-            let Some(hop) = self.next_hop::<FULL>(ip, len - HEADER_LEN) else { return LOOK_AGAIN };
+            let Some(hop) = self.next_hop::<FULL>(ip, len - HEADER_LEN, None) else {
+                return LOOK_AGAIN;
+            };
             if len > hop.max_frame as usize || self.may_be_clamped::<FULL>(ip.protocol(), flags) {
                 return OTHER;
             }
@@ -197,7 +199,7 @@ impl<const ON_DEMAND: bool> Usual<'_, ON_DEMAND> {
             return OTHER;
         }
         let ip = Ipv4::read::<{ UsualIpip::LEN }, LEAST_IN_IPIP>(h);
-        let Some(hop) = self.next_hop::<FULL>(ip, len) else { return LOOK_AGAIN };
+        let Some(hop) = self.next_hop::<FULL>(ip, len, None) else { return LOOK_AGAIN };
         let may_be_clamped = || self.may_be_clamped::<FULL>(ip.protocol(), flags);
         if len + HEADER_LEN > hop.max_frame as usize || may_be_clamped() {
             return OTHER;

@@ -2,12 +2,16 @@
 
 use super::key::Key;
 use super::lines::WORDS;
-use super::node::{self, AT, ENTRIES, NODE, NONE, PLAIN};
+use super::node::{self, AT, ENTRIES, NARROW, NODE, NONE, PLAIN, SPARSE};
 use super::rib::Routes;
 
-/// Nodes of IPv4 with more runs than this are plain: one cache line is read and no bits are counted,
+/// Nodes of IPv4 with more runs than this are plain, or narrow: one cache line is read and no bits are counted,
 /// for at most twice the memory.
 const PLAIN_RUNS: usize = 128;
+const NARROW_RUNS: usize = 64;
+/// With no more runs than this a compressed node takes one line, as a sparse one does, in fewer instructions. Tests
+/// have sparse nodes of few entries.
+const ONE_LINE_RUNS: usize = if cfg!(any(test, loom)) { 0 } else { 5 };
 /// As long as there are so few plain nodes, every node is: small tables are the fastest. In a larger one
 /// they would take too much of the cache. Tests have both kinds, but under loom, where memory is dear.
 const FEW: usize = if cfg!(loom) {
@@ -234,25 +238,37 @@ impl<K: Key> Routes<K> {
     }
 
     fn write(&mut self, entries: &[u32; ENTRIES], place: (K, u8), above: u32) -> u32 {
-        let is_plain =
-            !K::SKIPS && ((0..FEW).contains(&self.plain) || node::runs(entries) > PLAIN_RUNS);
-        if is_plain {
-            self.plain += 1;
-            node::flatten(entries, above, &mut self.words);
+        let (runs, words) = (node::runs(entries), &mut self.words);
+        let kind = if K::SKIPS {
+            node::compress(entries, place, above, words);
+            0
+        } else if (0..FEW).contains(&self.plain) {
+            node::flatten(entries, above, words);
+            PLAIN
+        } else if (ONE_LINE_RUNS + 1..=node::SPARSE_RUNS).contains(&runs)
+            && node::thinned(entries, above, words)
+        {
+            SPARSE
+        } else if runs > NARROW_RUNS && node::narrowed(entries, above, words) {
+            NARROW
+        } else if runs > PLAIN_RUNS {
+            node::flatten(entries, above, words);
+            PLAIN
         } else {
-            self.compressed += 1;
-            node::compress(entries, place, above, &mut self.words);
-        }
-        let at = self.store.write(&self.words);
-        NODE | if is_plain { PLAIN } else { 0 } | at
+            node::compress(entries, place, above, words);
+            0
+        };
+        *self.count(kind) += 1;
+        NODE | kind | self.store.write(&self.words)
+    }
+
+    /// How many nodes there are of the kind of this one.
+    fn count(&mut self, node: u32) -> &mut usize {
+        if node & PLAIN != 0 { &mut self.plain } else { &mut self.packed }
     }
 
     fn retire(&mut self, node: u32) {
-        if node & PLAIN != 0 {
-            self.plain -= 1;
-        } else {
-            self.compressed -= 1;
-        }
+        *self.count(node) -= 1;
         let lines = node::lines::<K>(self.store.from(node & AT), node);
         self.store.retire(node & AT, lines);
     }

@@ -26,20 +26,37 @@ const CHUNK: u32 = if cfg!(loom) { 5 } else { 12 };
 pub(super) const MAX_BLOCK: usize = 17;
 
 /// A cache line.
-#[repr(align(64))]
-#[derive(Default)]
-pub(super) struct Line([AtomicU32; WORDS]);
+pub(super) type Line = [AtomicU32; WORDS];
 
-impl Line {
-    /// A word of it.
+/// What nodes are made of.
+pub(super) trait Words {
+    /// A word.
+    fn word(&self, i: usize) -> u32;
+}
+
+impl Words for Line {
     #[inline(always)]
-    pub(super) fn word(&self, i: usize) -> u32 {
-        self.0[i % WORDS].load(Ordering::Relaxed)
+    fn word(&self, i: usize) -> u32 {
+        self[i % WORDS].load(Ordering::Relaxed)
     }
 }
 
-/// Lines in one piece of memory.
-type Chunk = [Line; 1 << CHUNK];
+/// Lines in one piece of memory: as their words, so that one of a plain node is found in one step.
+#[repr(align(64))]
+struct Chunk([AtomicU32; WORDS << CHUNK]);
+
+impl Default for Chunk {
+    fn default() -> Chunk {
+        Chunk(core::array::from_fn(|_| AtomicU32::new(0)))
+    }
+}
+
+impl Chunk {
+    #[inline(always)]
+    fn lines(&self) -> &[Line] {
+        self.0.as_chunks().0
+    }
+}
 
 /// Lines as a reader sees them.
 #[derive(Clone, Default)]
@@ -57,8 +74,8 @@ impl LinesView<'_> {
     /// [`Lines::word`].
     #[inline(always)]
     pub(super) fn word(&self, at: u32, i: usize) -> u32 {
-        let word = (at as usize % (1 << CHUNK)) * WORDS + i;
-        self.0[(at >> CHUNK) as usize][word / WORDS % (1 << CHUNK)].word(word)
+        let word = at as usize * WORDS + i;
+        self.0[(at >> CHUNK) as usize].0[word % (WORDS << CHUNK)].load(Ordering::Relaxed)
     }
 }
 
@@ -71,7 +88,13 @@ impl Lines {
     /// The lines from this one to the end of its chunk.
     #[inline(always)]
     pub(super) fn from(&self, at: u32) -> &[Line] {
-        &self.chunks[(at >> CHUNK) as usize][(at as usize) % (1 << CHUNK)..]
+        &self.chunks[(at >> CHUNK) as usize].lines()[(at as usize) % (1 << CHUNK)..]
+    }
+
+    /// A line.
+    #[inline(always)]
+    pub(super) fn line(&self, at: u32) -> &Line {
+        &self.chunks[(at >> CHUNK) as usize].lines()[at as usize % (1 << CHUNK)]
     }
 
     /// Word `i` of the node that begins at a line, all of which is in one chunk.
@@ -88,7 +111,7 @@ impl Lines {
 
     /// Bytes of memory held.
     pub(super) fn memory(&self) -> usize {
-        (self.chunks.len() << CHUNK) * size_of::<Line>()
+        self.chunks.len() * size_of::<Chunk>()
     }
 }
 
@@ -176,14 +199,14 @@ impl Store {
 
     /// The lines from this one on.
     pub(super) fn from(&self, at: u32) -> &[Line] {
-        &self.chunks[(at >> CHUNK) as usize][(at as usize) % (1 << CHUNK)..]
+        &self.chunks[(at >> CHUNK) as usize].lines()[(at as usize) % (1 << CHUNK)..]
     }
 
     /// Writes a node to which nothing leads yet: its first line.
     pub(super) fn write(&mut self, words: &[u32]) -> u32 {
         let at = self.allocate(words.len().div_ceil(WORDS));
         for (line, words) in self.from(at).iter().zip(words.chunks(WORDS)) {
-            line.0.iter().zip(words).for_each(|(to, &word)| to.store(word, Ordering::Relaxed));
+            line.iter().zip(words).for_each(|(to, &word)| to.store(word, Ordering::Relaxed));
         }
         at
     }
@@ -191,7 +214,7 @@ impl Store {
     /// Stores a word of a node that readers look at: the value of an entry in the place of another one, both
     /// of which mean the same to all of them.
     pub(super) fn set(&self, at: u32, i: usize, entry: u32) {
-        self.from(at)[i / WORDS].0[i % WORDS].store(entry, Ordering::Relaxed);
+        self.from(at)[i / WORDS][i % WORDS].store(entry, Ordering::Relaxed);
         #[cfg(test)]
         super::tests::amend::stored(None);
     }
@@ -228,9 +251,8 @@ impl Store {
             self.fresh.start += n as u32;
         }
         let start = (self.chunks.len() as u32) << CHUNK;
-        let lines: Arc<[Line]> = (0..1 << CHUNK).map(|_| Line::default()).collect();
-        let chunk = lines.try_into().ok();
-        self.chunks = self.chunks.iter().cloned().chain(chunk).collect();
+        let chunk = Arc::default();
+        self.chunks = self.chunks.iter().cloned().chain([chunk]).collect();
         self.fresh = start..start + (1 << CHUNK);
     }
 }

@@ -2,7 +2,7 @@
 
 use super::key::Key;
 use super::lines::{Lines, LinesView};
-use super::node::{self, AT, NODE, NONE, PLAIN};
+use super::node::{self, AT, KIND, NARROW, NODE, NONE, PLAIN, SPARSE};
 use super::root::{Root, RootView};
 use core::fmt;
 use core::marker::PhantomData;
@@ -37,10 +37,19 @@ impl<K> Default for Lpm<K> {
 }
 
 impl Lpm<u32> {
-    /// Whether no node was compressed when the table was handed out.
+    /// Whether all nodes were plain when the table was handed out.
     #[inline(always)]
     pub(crate) fn is_plain(&self) -> bool {
         self.plain
+    }
+
+    /// Puts in the place of each key what [`Lpm::index`] says of it: the processor waits for the memory of many
+    /// lookups at once, if there is little between them.
+    #[inline(never)]
+    pub(crate) fn look_up_all(&self, keys: &mut [u32]) {
+        for key in keys {
+            *key = self.entry::<true>(*key).wrapping_sub(1);
+        }
     }
 
     /// The table as one batch looks at it.
@@ -51,7 +60,7 @@ impl Lpm<u32> {
 }
 
 impl LpmView<'_> {
-    /// [`Lpm::index`] without a call: also beyond every table for an address whose nodes are compressed or say
+    /// [`Lpm::index`] without a call: also beyond every table for an address whose nodes are not plain or say
     /// nothing of it.
     #[inline(always)]
     pub(crate) fn index_at_once(&self, key: u32) -> usize {
@@ -82,24 +91,27 @@ impl<K: Key> Lpm<K> {
     /// The value of the longest prefix that holds `key`.
     #[inline(always)]
     pub fn lookup(&self, key: K) -> Option<u32> {
-        self.entry(key).checked_sub(1)
+        self.entry::<false>(key).checked_sub(1)
     }
 
     /// The value, as an index that is beyond every table where there is none.
     #[inline(always)]
     pub(crate) fn index(&self, key: K) -> usize {
-        self.entry(key).wrapping_sub(1) as usize
+        self.entry::<false>(key).wrapping_sub(1) as usize
     }
 
-    /// The value plus one, or [`NONE`].
+    /// The value plus one, or [`NONE`]. With `IN_LINE` nothing is called for nodes that are not plain.
     #[inline(always)]
-    fn entry(&self, key: K) -> u32 {
+    fn entry<const IN_LINE: bool>(&self, key: K) -> u32 {
         let slot = key.root();
         let first = self.root.first(slot);
         let mut entry = first;
         if first & NODE != 0 {
-            entry =
-                if K::SKIPS { self.descend_skipping(key, first) } else { self.descend(key, first) };
+            entry = if K::SKIPS {
+                self.descend_skipping(key, first)
+            } else {
+                self.descend::<IN_LINE>(key, first)
+            };
             if entry == NONE {
                 entry = self.short(key, first);
             }
@@ -113,34 +125,47 @@ impl<K: Key> Lpm<K> {
     fn short(&self, key: K, first: u32) -> u32 {
         let entry = self.root.short(key.root());
         // The slot may have changed meanwhile.
-        if self.root.first(key.root()) == first { entry } else { self.entry(key) }
+        if self.root.first(key.root()) == first { entry } else { self.entry::<false>(key) }
     }
 
     /// Below the root in IPv4: at most two nodes. An entry is inherited from the node above, so that
     /// the last one says it all.
     #[inline(always)]
-    fn descend(&self, key: K, entry: u32) -> u32 {
-        match self.below(entry, key.byte(2)) {
-            entry if entry & NODE != 0 => self.below(entry, key.byte(3)),
+    fn descend<const IN_LINE: bool>(&self, key: K, entry: u32) -> u32 {
+        match self.below::<IN_LINE>(entry, key.byte(2)) {
+            entry if entry & NODE != 0 => self.below::<IN_LINE>(entry, key.byte(3)),
             entry => entry,
         }
     }
 
     /// An entry of a node of IPv4.
     #[inline(always)]
-    fn below(&self, entry: u32, byte: u8) -> u32 {
+    fn below<const IN_LINE: bool>(&self, entry: u32, byte: u8) -> u32 {
         if entry & PLAIN != 0 {
             self.lines.word(entry & AT, byte.into())
+        } else if IN_LINE {
+            self.packed(entry, byte)
         } else {
-            self.compressed(entry, byte)
+            self.packed_far(entry, byte)
         }
     }
 
     /// Of a large table, which waits for memory rather than for a call; where it is inlined it takes
     /// registers from the way of small ones.
     #[inline(never)]
-    fn compressed(&self, entry: u32, byte: u8) -> u32 {
-        node::compressed::<K>(self.lines.from(entry & AT), byte)
+    fn packed_far(&self, entry: u32, byte: u8) -> u32 {
+        self.packed(entry, byte)
+    }
+
+    /// An entry of a node of IPv4 that is not plain.
+    #[inline(always)]
+    fn packed(&self, entry: u32, byte: u8) -> u32 {
+        let at = entry & AT;
+        match entry & KIND {
+            NARROW => node::narrow(self.lines.word(at, node::word(byte)), byte),
+            SPARSE => node::sparse(self.lines.line(at), byte),
+            _ => node::compressed::<K>(self.lines.from(at), byte),
+        }
     }
 
     /// Below the root in IPv6: nothing is inherited, since a change would reach too far down.
@@ -166,6 +191,12 @@ impl<K: Key> Lpm<K> {
     #[inline]
     pub fn is_large(&self) -> bool {
         self.lines.chunks() > 3
+    }
+
+    /// What a slot of the root leads to.
+    #[cfg(test)]
+    pub(super) fn first(&self, slot: usize) -> u32 {
+        self.root.first(slot)
     }
 
     /// How many slots of the root lead to a node.

@@ -53,12 +53,6 @@ impl Fib {
         self.v4.is_large()
     }
 
-    /// [`Fib::lookup`] of an address of IPv4.
-    #[inline(always)]
-    pub fn lookup_v4(&self, ip: u32) -> Option<u32> {
-        self.v4.lookup(ip)
-    }
-
     /// The table of IPv4.
     #[inline(always)]
     pub(crate) fn v4(&self) -> &Lpm<u32> {

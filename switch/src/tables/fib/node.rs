@@ -12,10 +12,19 @@
 //! 16..    IPv6: the entries
 //! ```
 //!
-//! A *plain* node, of IPv4 only, is its 256 entries, and after them word 10 as above.
+//! A *plain* node, of IPv4 only, is its 256 entries, and after them word 10 as above. *Narrow* and *sparse* ones, whose
+//! entries have 16 bits, are in files of their own.
+
+mod narrow;
+mod sparse;
+
+pub(super) use narrow::{narrow, narrowed, word};
+#[cfg(test)]
+pub(super) use sparse::EXCEPTIONS;
+pub(super) use sparse::{RUNS as SPARSE_RUNS, sparse, thinned};
 
 use super::key::Key;
-use super::lines::{Line, WORDS};
+use super::lines::{Line, WORDS, Words};
 
 /// No route.
 pub(super) const NONE: u32 = 0;
@@ -23,8 +32,18 @@ pub(super) const NONE: u32 = 0;
 pub(super) const NODE: u32 = 1 << 31;
 /// Marks a node as plain.
 pub(super) const PLAIN: u32 = 1 << 30;
-/// The first line of a node.
-pub(super) const AT: u32 = PLAIN - 1;
+/// Marks a node as narrow.
+pub(super) const NARROW: u32 = 1 << 29;
+/// Marks a node as sparse.
+pub(super) const SPARSE: u32 = 1 << 28;
+/// The marks of a node's kind; a compressed one has none.
+pub(super) const KIND: u32 = PLAIN | NARROW | SPARSE;
+/// The first line of a node: one in 16 GiB of them.
+pub(super) const AT: u32 = SPARSE - 1;
+/// The highest entry that is a value plus one.
+pub(super) const HIGHEST: u32 = PLAIN - 1;
+/// The highest entry of narrow and sparse nodes.
+pub(super) const NARROWEST: u32 = u16::MAX as u32;
 
 /// Entries of a node.
 pub(super) const ENTRIES: usize = 256;
@@ -78,16 +97,26 @@ pub(super) fn path(node: &[Line]) -> [u32; 4] {
 /// The entry of the longest shorter prefix in the node above.
 #[inline(always)]
 pub(super) fn above(node: &[Line], entry: u32) -> u32 {
-    let at = if entry & PLAIN != 0 { ABOVE_PLAIN } else { ABOVE };
+    let at = match entry & KIND {
+        PLAIN => ABOVE_PLAIN,
+        NARROW => narrow::ABOVE,
+        SPARSE => sparse::ABOVE,
+        _ => ABOVE,
+    };
     node[at / WORDS].word(at)
 }
 
 /// An entry of a node.
 pub(super) fn entry<K: Key>(node: &[Line], entry: u32, byte: u8) -> u32 {
-    if entry & PLAIN != 0 { plain(node, byte) } else { compressed::<K>(node, byte) }
+    match entry & KIND {
+        PLAIN => plain(node, byte),
+        NARROW => narrow::entry(node, byte),
+        SPARSE => sparse(&node[0], byte),
+        _ => compressed::<K>(node, byte),
+    }
 }
 
-/// Copies a node, with other nodes below it where there are nodes.
+/// Copies a node with other nodes below it where there are nodes: a plain or compressed one.
 pub(super) fn repoint<K: Key>(
     node: &[Line],
     entry: u32,
@@ -106,8 +135,11 @@ pub(super) fn repoint<K: Key>(
 
 /// All entries of a node.
 pub(super) fn entries<K: Key>(node: &[Line], entry: u32) -> [u32; ENTRIES] {
-    if entry & PLAIN != 0 {
-        return core::array::from_fn(|i| plain(node, i as u8));
+    match entry & KIND {
+        PLAIN => return core::array::from_fn(|i| plain(node, i as u8)),
+        NARROW => return core::array::from_fn(|i| narrow::entry(node, i as u8)),
+        SPARSE => return sparse::entries(&node[0]),
+        _ => {}
     }
     let (mut at, mut run) = (first::<K>(), NONE);
     core::array::from_fn(|i| {
@@ -119,23 +151,25 @@ pub(super) fn entries<K: Key>(node: &[Line], entry: u32) -> [u32; ENTRIES] {
     })
 }
 
-/// How another 256 entries can be stored where the node is, word by word: where the words are and what each
-/// of them becomes. None if more than values would change.
-pub(super) fn revalue<'a, K: Key>(
-    node: &'a [Line],
-    entry: u32,
-    to: &'a [u32; ENTRIES],
-) -> Option<Vec<(usize, u32)>> {
+/// Words of a node and what each of them becomes.
+pub(super) type Revalued = Vec<(usize, u32)>;
+
+/// How another 256 entries can be stored where the node is, word by word. None if more than values would change.
+pub(super) fn revalue<K: Key>(node: &[Line], entry: u32, to: &[u32; ENTRIES]) -> Option<Revalued> {
+    match entry & KIND {
+        NARROW => return narrow::revalue(node, to),
+        SPARSE => return sparse::revalue(&node[0], to),
+        _ => {}
+    }
     let mut out = Vec::new();
     let (mut at, mut run) = (if entry & PLAIN != 0 { 0 } else { first::<K>() }, NONE);
     for (i, &to) in to.iter().enumerate() {
         if entry & PLAIN != 0 || node[0].word(i / 32) >> (i % 32) & 1 != 0 {
             let old = node[at / WORDS].word(at);
+            if !only_value_changes(old, to, HIGHEST) {
+                return None;
+            }
             if old != to {
-                // Where there was none, readers have looked elsewhere, and have not where there will be none.
-                if (old | to) & NODE != 0 || old == NONE || to == NONE {
-                    return None;
-                }
                 out.push((at, to));
             }
             (at, run) = (at + 1, to);
@@ -146,13 +180,22 @@ pub(super) fn revalue<'a, K: Key>(
     Some(out)
 }
 
+/// Whether an entry may become another one, up to the highest, where it is: where there was none, readers have
+/// looked elsewhere, and have not where there will be none.
+fn only_value_changes(old: u32, to: u32, highest: u32) -> bool {
+    old == to || old & NODE == 0 && to <= highest && old != NONE && to != NONE
+}
+
 /// Lines that a node takes.
 pub(super) fn lines<K: Key>(node: &[Line], entry: u32) -> usize {
-    let words = if entry & PLAIN != 0 {
-        ABOVE_PLAIN + 1
-    } else {
-        let runs: u32 = (0..RANKS).map(|w| node[0].word(w).count_ones()).sum();
-        first::<K>() + runs as usize
+    let words = match entry & KIND {
+        PLAIN => ABOVE_PLAIN + 1,
+        NARROW => narrow::ABOVE + 1,
+        SPARSE => sparse::ABOVE + 1,
+        _ => {
+            let runs: u32 = (0..RANKS).map(|w| node[0].word(w).count_ones()).sum();
+            first::<K>() + runs as usize
+        }
     };
     words.div_ceil(WORDS)
 }

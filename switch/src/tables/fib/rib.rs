@@ -3,7 +3,7 @@
 use super::key::Key;
 use super::lines::Store;
 use super::lpm::Lpm;
-use super::node::{AT, NODE, NONE, PLAIN};
+use super::node::{HIGHEST, NODE, NONE};
 use super::root::{BITS, Root, Short};
 use std::collections::BTreeMap;
 
@@ -21,9 +21,9 @@ pub struct Routes<K: Key> {
     /// Value plus one of each prefix. All that end in one node are neighbours.
     pub(super) routes: BTreeMap<K::Place, u32>,
     pub(super) store: Store,
-    /// How many nodes of either kind there are.
+    /// How many nodes are plain, and how many of another kind.
     pub(super) plain: usize,
-    pub(super) compressed: usize,
+    pub(super) packed: usize,
     /// A node that is being written.
     pub(super) words: Vec<u32>,
     /// Whether values may be changed where they are, since nobody is to see those of before.
@@ -68,7 +68,7 @@ impl<K: Key> Routes<K> {
             routes: BTreeMap::new(),
             store: Store::new(),
             plain: 0,
-            compressed: 0,
+            packed: 0,
             words: Vec::new(),
             revalues: false,
             root: Root::empty(),
@@ -106,8 +106,8 @@ impl<K: Key> Routes<K> {
 
     /// Puts a new value where it belongs in the root, or notes that it must be put further below.
     fn note(&mut self, key: K, len: u8, value: u32) -> u32 {
-        debug_assert!(value < PLAIN - 1 && key == key.padded(len, false) && len <= K::BITS);
-        let entry = (value & AT) + 1;
+        debug_assert!(value < HIGHEST && key == key.padded(len, false) && len <= K::BITS);
+        let entry = (value & HIGHEST) + 1;
         self.dirty = true;
         if len <= BITS {
             self.short.insert(key.root(), len, entry);
@@ -170,7 +170,7 @@ impl<K: Key> Routes<K> {
 
     /// The last snapshot, as it is now.
     pub(super) fn present(&self) -> Lpm<K> {
-        Lpm::new(self.root.clone(), self.store.lines(), self.compressed == 0)
+        Lpm::new(self.root.clone(), self.store.lines(), self.packed == 0)
     }
 
     /// Puts all changes into the trie. Whether who looks into the last snapshot sees them.

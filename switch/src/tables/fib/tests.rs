@@ -1,6 +1,7 @@
 //! The tables against their definition, and against themselves as they were.
 
 pub(super) mod amend;
+mod kinds;
 
 use super::*;
 use proptest::prelude::*;

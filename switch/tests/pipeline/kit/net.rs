@@ -175,6 +175,14 @@ impl Net {
         self.next_hops.push(next_hop);
     }
 
+    /// Routes to 11.0.0.1, 11.0.1.1 and so on, by the next hops that there are in turn: so many that workers look
+    /// ahead in their table.
+    pub fn many_routes(&mut self) {
+        let hops = 0..self.next_hops.len() as u32;
+        let address = |i: u32| Prefix::host(IpAddr::V4((0x0b00_0001 | i << 8).into()));
+        self.routes.extend((0..11_000).map(address).zip(hops.cycle()));
+    }
+
     pub fn route(&mut self, prefix: &str, next_hop: NextHop) {
         self.to(prefix.parse().unwrap(), next_hop);
     }

@@ -41,6 +41,13 @@ impl Watcher {
     }
 }
 
+/// How many words that readers of a table look into are stored meanwhile.
+pub(super) fn looks(fib: &Fib, change: impl FnOnce()) -> usize {
+    WATCHER.set(Some(Watcher { fib: fib.clone(), expected: BTreeMap::new(), looks: 0 }));
+    change();
+    WATCHER.take().unwrap().looks
+}
+
 fn slot(ip: IpAddr) -> usize {
     match ip {
         IpAddr::V4(a) => u32::from(a).root(),
@@ -50,7 +57,7 @@ fn slot(ip: IpAddr) -> usize {
 
 /// What is done after a step.
 #[derive(Clone, Copy, Debug)]
-enum Then {
+pub(super) enum Then {
     /// The next step.
     Nothing,
     /// The table is amended.
@@ -61,7 +68,7 @@ enum Then {
     Forget,
 }
 
-fn then() -> impl Strategy<Value = Then> {
+pub(super) fn then() -> impl Strategy<Value = Then> {
     prop_oneof![
         6 => Just(Then::Nothing),
         8 => Just(Then::Amend),
@@ -71,7 +78,7 @@ fn then() -> impl Strategy<Value = Then> {
 }
 
 /// Some routes to begin with, and steps.
-type Story = (Vec<(Prefix, u32)>, Vec<(Prefix, Option<u32>, Then)>);
+pub(super) type Story = (Vec<(Prefix, u32)>, Vec<(Prefix, Option<u32>, Then)>);
 
 fn stories(of: impl Strategy<Value = Prefix>) -> impl Strategy<Value = Story> {
     prop::collection::vec(of, 1..30).prop_flat_map(|prefixes| {
@@ -82,7 +89,7 @@ fn stories(of: impl Strategy<Value = Prefix>) -> impl Strategy<Value = Story> {
     })
 }
 
-fn play((first, steps): &Story) -> Result<(), TestCaseError> {
+pub(super) fn play((first, steps): &Story) -> Result<(), TestCaseError> {
     let mut probes = probes(&steps.iter().map(|&(p, v, _)| (p, v, false)).collect::<Vec<_>>());
     probes.sort_unstable();
     probes.dedup();
@@ -152,9 +159,7 @@ fn a_new_value_is_one_store() {
         let fib = rib.snapshot();
         let p = prefix(all[2]);
         rib.insert(p, 2);
-        WATCHER.set(Some(Watcher { fib: fib.clone(), expected: BTreeMap::new(), looks: 0 }));
-        assert!(rib.amend().is_none());
-        assert_eq!(WATCHER.take().unwrap().looks, 1);
+        assert_eq!(looks(&fib, || assert!(rib.amend().is_none())), 1);
         assert_eq!(fib.lookup(p.addr()), Some(2));
     }
 }
