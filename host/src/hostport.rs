@@ -296,6 +296,9 @@ fn settings(far: &str, ipv6: bool) -> Result<()> {
     // Loose: the kernel uses the larger of this and the value for all, and strict (1) would drop
     // packets that come back another way (RFC 3704).
     sysctl::ensure(&v4("rp_filter"), "2")?;
+    // The gateway's addresses are the node's, too: what the router tells the node of its packets would be
+    // dropped as a martian, and its path MTU never found.
+    sysctl::ensure(&v4("accept_local"), "1")?;
     // What comes from a pod and leaves to another goes back out of the interface it came from;
     // nobody shall be told to go a shorter way. Either setting alone would leave redirects on.
     sysctl::ensure(&v4("send_redirects"), "0")?;

@@ -74,6 +74,7 @@ fn check_all(ns: &TestNetns, port: &HostPort) {
     assert!(ns.exec("ethtool -k podswitch0").contains("tx-checksumming: off"));
     for (key, value) in [
         ("net/ipv4/conf/podswitch0/rp_filter", "2"),
+        ("net/ipv4/conf/podswitch0/accept_local", "1"),
         ("net/ipv4/conf/podswitch0/send_redirects", "0"),
         ("net/ipv4/conf/all/send_redirects", "0"),
         ("net/ipv4/ip_forward", "1"),

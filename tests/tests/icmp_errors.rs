@@ -1,6 +1,6 @@
 //! Senders are told what became of their packets: the kernel's ping understands the answers.
 
-use podswitch_tests::{Lab, Netns, Node, TwoNodes, Way, Wire, ping, ping_all};
+use podswitch_tests::{Lab, NODE, Netns, Node, TwoNodes, Way, Wire, ping, ping_all};
 
 /// What ping says when its one packet is not answered, options and target given.
 #[track_caller]
@@ -76,6 +76,26 @@ fn packet_too_big_names_the_mtu_of_the_tunnel() {
         ping_all(&pod.netns, 3, target, "-s 4000");
     }
     cluster.finish();
+}
+
+/// The gateway's addresses are the node's own: its kernel must believe what comes from them.
+#[test]
+fn the_node_is_told_too() {
+    let Some(lab) = Lab::beside_others() else { return };
+    let (node, pods) = Node::with_pods(&lab, NODE, &["--mtu 1500", "--type tap --mtu 1400"]);
+    for (pod, mtu) in pods.iter().zip([1500, 1400]) {
+        let said = complaint(&node.netns, &format!("-M do -s 2000 {}", pod.ip4));
+        assert!(said.contains(&format!("mtu = {mtu}")), "{said}");
+        let said = complaint(&node.netns, &format!("-M do -s 2000 {}", pod.ip6));
+        assert!(said.contains(&format!("Packet too big: mtu={mtu}")), "{said}");
+        // And now it knows: the kernel fragments by itself.
+        for target in [&pod.ip4, &pod.ip6] {
+            ping_all(&node.netns, 3, target, "-s 4000");
+        }
+    }
+    let said = complaint(&node.netns, "10.244.1.99");
+    assert!(said.contains("Host Unreachable"), "{said}");
+    node.daemon.finish();
 }
 
 #[test]
