@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use podswitch_api::error::{FieldError, Place};
 use podswitch_api::{Config, de};
+use serde::de::IgnoredAny;
 use toml::de::{DeTable, DeValue};
 
 /// Everything that is wrong with a file, a line for each.
@@ -105,9 +106,12 @@ fn decode_json(name: &Path, text: &str) -> Result<Config, ConfigError> {
         let message = e.inner().to_string();
         // serde_json adds its own place.
         let message = message.split(" at line ").next().unwrap_or_default();
+        let field = |message| de::field_error(e.path(), message, String::new()).to_string();
         let what = match e.inner().classify() {
-            serde_json::error::Category::Data => {
-                de::field_error(e.path(), message, String::new()).to_string()
+            serde_json::error::Category::Data => field(message),
+            // It is JSON: serde_json says no more of what is no word where there should be one.
+            _ if serde_json::from_str::<IgnoredAny>(text).is_ok() => {
+                field("expected string or map")
             }
             _ => message.to_owned(),
         };
@@ -177,6 +181,10 @@ mod tests {
             &["node.toml:2:10: route[0].prefix = \"10.0.0.0/33\": expected a prefix length of at \
                most 32 (IPv4) or 128 (IPv6)"],
         );
+        refused(
+            "[switch]\nbulk = false\n",
+            &["node.toml:2:8: switch.bulk = false: expected a word in quotes"],
+        );
         refused("[prot]\n", &["node.toml:1:2: prot: expected a known key; did you mean `port`?"]);
         refused(
             "[uplink]\n",
@@ -222,6 +230,8 @@ mod tests {
             e.lines(),
             ["a.json:1:16: port[0].dvv: expected a known key; did you mean `dev`?"]
         );
+        let e = parse_json(name, r#"{"switch": {"bulk": false}}"#).unwrap_err();
+        assert_eq!(e.lines(), ["a.json:1:21: switch.bulk: expected a word in quotes"]);
         let e = parse_json(name, "{} {}").unwrap_err();
         assert_eq!(e.lines(), ["a.json: trailing characters at line 1 column 4"]);
     }

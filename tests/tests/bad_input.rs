@@ -59,6 +59,8 @@ fn configurations_that_say_what_cannot_be() {
         ("[[prot]]\ndev = \"eth1\"\n", &["prot", "port"]),
         ("[switch]\nworkers = \"one\"\n", &["workers", "one"]),
         ("[switch]\nbulk = \"on\"\n", &["bulk", "on", "auto", "off"]),
+        ("[switch]\ncpus = [4095]\n", &["switch.cpus", "4095", "online"]),
+        ("[[port]]\nname = \"e\"\ndev = \"e%d\"\n", &["dev", "e%d", "interface's name"]),
         ("[[port]]\ndev = 7\n", &["dev", "7"]),
         ("[switch\n", &["bad.toml:3", "]"]),
         ("[[segment]]\nname = \"blue\"\n[[segment]]\nname = \"blue\"\n", &["blue"]),

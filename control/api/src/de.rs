@@ -107,6 +107,8 @@ fn humane(expected: &str) -> String {
         "u32" => range(u32::MAX.into()),
         "a boolean" => "true or false".to_owned(),
         "a sequence" => "a list".to_owned(),
+        // What TOML and JSON say of a word out of a few.
+        "wanted string or table" | "string or map" => "a word in quotes".to_owned(),
         "IP address" | "invalid IP address syntax" => "an IP address like 192.0.2.1".to_owned(),
         e if e.starts_with("struct ") => "a table of keys".to_owned(),
         e => e.to_owned(),
@@ -184,6 +186,7 @@ mod tests {
                 "route[0].prefix = \"10.0.0.1/24\": expected a prefix without host bits; did you mean 10.0.0.0/24?",
             ),
             (json!({"node": {"gateway": "yes"}}), "node.gateway = \"yes\": expected true or false"),
+            (json!({"switch": {"bulk": false}}), "switch.bulk = false: expected a word in quotes"),
             (json!({"port": {}}), "port = {}: expected a list"),
             (json!([]), "the document = []: expected a table of keys"),
         ];

@@ -15,6 +15,7 @@ use crate::backend::Backend;
 use crate::daemon::Daemon;
 use crate::server::Server;
 use crate::store::Store;
+use crate::tune;
 
 /// The line of the log that says so.
 const READY: &str = "podswitch is ready";
@@ -65,6 +66,15 @@ impl Run {
                     socket.display(),
                     format!("{there}, as [switch] socket says, or change it there"),
                 ),
+            )));
+        }
+        let online = tune::online();
+        if let Some(cpu) = switch.cpus.iter().find(|cpu| !online.contains(&usize::from(**cpu)))
+            && !online.is_empty()
+        {
+            return Err(Failure::Refused(Error::field(
+                Code::InvalidParams,
+                FieldError::new("switch.cpus", cpu, format!("CPUs that are online: {online:?}")),
             )));
         }
         let runtime = |what: &str, e: io::Error| Failure::Runtime(format!("{what}: {e}"));

@@ -45,7 +45,7 @@ pub struct Machine {
 impl Machine {
     /// Reads it. What cannot be read is absent.
     pub fn read() -> Machine {
-        let cpus = list(&text("/sys/devices/system/cpu/online"));
+        let cpus = super::online();
         let of_cpu = |file: &str| -> BTreeMap<usize, String> {
             let path = |cpu| format!("/sys/devices/system/cpu/cpu{cpu}/{file}");
             cpus.iter().map(|&cpu| (cpu, text(path(cpu)))).filter(|(_, t)| !t.is_empty()).collect()

@@ -5,6 +5,7 @@
 
 mod device;
 mod machine;
+mod settings;
 
 pub use device::Device;
 pub use machine::Machine;
@@ -68,9 +69,15 @@ impl Finding {
     }
 }
 
+/// The CPUs that are online; none where the kernel does not tell.
+pub fn online() -> std::collections::BTreeSet<usize> {
+    machine::list(&machine::text("/sys/devices/system/cpu/online"))
+}
+
 /// Looks at everything.
 pub fn check(switch: &Switch, machine: &Machine, devices: &[Device]) -> Vec<Finding> {
-    let mut findings = machine::check(switch, machine);
+    let mut findings = settings::check(switch);
+    findings.extend(machine::check(switch, machine));
     for device in devices {
         findings.extend(device::check(switch, machine, device));
     }

@@ -138,13 +138,13 @@ impl Check {
         }
     }
 
-    /// The kernel's rule, `dev_valid_name`.
+    /// The kernel's rule, `dev_valid_name`; a percent sign would have it choose a number.
     fn ifname(&mut self, at: At<'_>, key: &'static str, name: &str) {
-        let illegal = |c: char| c == '/' || c == ':' || c.is_whitespace() || c.is_control();
+        let illegal = |c: char| "/:%".contains(c) || c.is_whitespace() || c.is_control();
         let dots = name == "." || name == "..";
         if name.is_empty() || name.len() > IFNAME_MAX || dots || name.contains(illegal) {
             let expected =
-                format!("an interface's name: 1 to {IFNAME_MAX} bytes without /, : and spaces");
+                format!("an interface's name: 1 to {IFNAME_MAX} bytes without /, :, % and spaces");
             self.wrong(at, key, format_args!("{name:?}"), expected);
         }
     }

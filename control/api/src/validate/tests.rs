@@ -129,7 +129,7 @@ fn node() {
         "/node/host_interface",
         json!("a-name-too-long-"),
         &["node.host_interface = \"a-name-too-long-\": expected an interface's name: \
-         1 to 15 bytes without /, : and spaces"],
+         1 to 15 bytes without /, :, % and spaces"],
     );
     breaks(
         "/node/segment",
