@@ -19,6 +19,7 @@ pub mod counters;
 pub mod engine;
 pub mod kernel;
 pub mod load;
+pub mod mac;
 pub mod measure;
 pub mod place;
 pub mod plot;
