@@ -21,6 +21,7 @@ pub mod kernel;
 pub mod load;
 pub mod mac;
 pub mod measure;
+pub mod numbers;
 pub mod place;
 pub mod plot;
 pub mod report;
