@@ -136,6 +136,8 @@ impl Options {
         let lines = switches::settings(keys);
         let text = format!("[switch]\nsocket = \"/run/a.sock\"\n{}{lines}", workers.settings());
         let parsed = podswitch::config::parse_toml(Path::new("here"), &text);
-        parsed.map(drop).map_err(|e| e.lines().join("; "))
+        // Without the place in a file that nobody wrote.
+        let why = |line: &String| line.splitn(2, ": ").last().unwrap_or_default().to_owned();
+        parsed.map(drop).map_err(|e| e.lines().iter().map(why).collect::<Vec<_>>().join("; "))
     }
 }

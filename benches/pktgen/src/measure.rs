@@ -47,7 +47,7 @@ impl Plan {
         );
         ensure!(
             !self.from.is(&self.sink.place),
-            "{} is where to send and where to receive: expected two interfaces",
+            "FROM and TO are {} both: expected two interfaces",
             self.from
         );
         Ok(())
