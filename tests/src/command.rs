@@ -4,6 +4,8 @@ use std::io::{BufRead, BufReader, Read};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use crate::interrupt;
+
 /// Seconds after which a command is killed and its test fails.
 const PATIENCE: &str = "30";
 
@@ -40,6 +42,7 @@ impl Finished {
 pub fn run<S: AsRef<str>>(words: &[S]) -> Finished {
     let words: Vec<&str> = words.iter().map(AsRef::as_ref).collect();
     let command = words.join(" ");
+    interrupt::rest_if_interrupted();
     let output = Command::new("timeout")
         .args(["--kill-after=1", PATIENCE])
         .args(&words)
@@ -91,6 +94,7 @@ impl Background {
     pub fn start<S: AsRef<str>>(words: &[S]) -> Background {
         let words: Vec<&str> = words.iter().map(AsRef::as_ref).collect();
         let command = words.join(" ");
+        interrupt::rest_if_interrupted();
         let mut child = Command::new(words[0])
             .args(&words[1..])
             .stdin(Stdio::piped())

@@ -2,6 +2,7 @@
 
 use std::ffi::OsStr;
 use std::fs::File;
+use std::io::Write;
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -244,7 +245,9 @@ impl Drop for Daemon {
             // Best effort, in a test that already fails.
             let _ = self.child.kill();
             let _ = self.child.wait();
-            eprintln!("---- the daemon in {} said:\n{}----", self.netns.name(), self.log());
+            // A closed stderr is why a bench may be ending: a second panic would leave everything behind.
+            let (name, log) = (self.netns.name(), self.log());
+            let _ = writeln!(std::io::stderr(), "---- the daemon in {name} said:\n{log}----");
         }
     }
 }

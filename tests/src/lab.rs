@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
+use crate::interrupt;
 use crate::netns::Netns;
 
 static NEXT: AtomicU32 = AtomicU32::new(0);
@@ -62,6 +63,7 @@ impl Lab {
             );
             return None;
         }
+        interrupt::clean_up();
         let turn = turn();
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let prefix = format!("pst-{}-{number}-", std::process::id());
@@ -93,6 +95,8 @@ impl Lab {
 
 impl Drop for Lab {
     fn drop(&mut self) {
+        // Whoever holds it would return from `main` next, with another code.
+        interrupt::rest_if_interrupted();
         // What remains of the folder is harmless; `make clean-host` removes it too.
         let _ = std::fs::remove_dir_all(&self.folder);
     }

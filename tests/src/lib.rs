@@ -1,7 +1,8 @@
 //! The harness of the end-to-end tests: a [`Lab`] of network namespaces joined by veth pairs, a
 //! [`Daemon`] in one of them, and kernels, iperf3 and scapy as peers that share no code with ours.
 //!
-//! Everything made here has a guard that removes it, also when a test fails. A test is done when
+//! Everything made here has a guard that removes it, also when a test fails, and a run that is interrupted
+//! removes it too. A test is done when
 //! [`Daemon::finish`] has found every frame accounted for and nothing left behind.
 #![forbid(unsafe_code)]
 
@@ -12,6 +13,7 @@ mod containerd;
 mod counters;
 mod daemon;
 mod hosts;
+mod interrupt;
 mod lab;
 mod netns;
 mod nodes;

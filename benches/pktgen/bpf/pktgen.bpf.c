@@ -21,9 +21,12 @@ const volatile __u32 vnis;
 // Where those fields begin, in bytes from the start of the frame. 0: the frame has none.
 const volatile __u32 source_port_at;       // UDP, two bytes
 const volatile __u32 outer_source_port_at; // UDP of the tunnel, two bytes
-const volatile __u32 source_mac_at;        // the last two bytes of the address
+const volatile __u32 source_mac_at;        // the last four bytes of the address
 const volatile __u32 vni_at;               // the last two bytes of the identifier
 const volatile __u32 first_vni;
+const volatile __u32 first_mac;
+// From this turn on the last four bytes are one higher, to leave out the destination; 0: there is no need.
+const volatile __u32 mac_gap;
 
 // The headers of the frame, in words of this machine, and how many bytes of them count.
 const volatile __u64 headers[12];
@@ -41,6 +44,15 @@ static __always_inline void put(struct xdp_md *ctx, __u32 at, __u32 value)
 		return;
 	data[at] = value >> 8;
 	data[at + 1] = value;
+}
+
+// As src/mac.rs has it.
+static __always_inline void put_mac(struct xdp_md *ctx, __u32 turn)
+{
+	__u32 low = first_mac + turn + (mac_gap && turn >= mac_gap);
+
+	put(ctx, source_mac_at, low >> 16);
+	put(ctx, source_mac_at + 2, low);
 }
 
 // Run by BPF_PROG_TEST_RUN on frames of the kernel's own. A frame comes back for another run as the
@@ -72,7 +84,7 @@ int pktgen_send(struct xdp_md *ctx)
 			put(ctx, outer_source_port_at, 49152 + n % flows % 16384);
 		}
 		if (macs > 1)
-			put(ctx, source_mac_at, n % macs);
+			put_mac(ctx, n % macs);
 		if (vnis > 1)
 			put(ctx, vni_at, first_vni + n % vnis);
 	}

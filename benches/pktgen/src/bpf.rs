@@ -53,6 +53,7 @@ impl Sender {
         let vnis = load.vxlan.map_or(1, |v| v.vnis);
         let [source_port, source_mac] = [fields.source_port, fields.source_mac].map(|n| n as u32);
         let [outer, vni] = [fields.outer_source_port, fields.vni].map(|n| n.unwrap_or(0) as u32);
+        let sources = load.sources();
         let frame = load.frame(0)?;
         // Up to the UDP checksum, in words of four bytes: no more than is before the stamp.
         let length = fields.stamp / 4 * 4;
@@ -75,6 +76,8 @@ impl Sender {
                 ("outer_source_port_at", outer),
                 ("vni_at", vni),
                 ("headers_len", length as u32),
+                ("first_mac", sources.first),
+                ("mac_gap", sources.gap),
                 ("first_vni", load.vxlan.map_or(0, |v| v.vni & 0xffff)),
             ],
         )?;

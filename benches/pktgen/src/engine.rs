@@ -3,12 +3,12 @@
 use std::time::{Duration, Instant};
 
 use crate::bpf::Sender;
-use crate::kernel::Pktgen;
+use crate::kernel::{self, Pktgen};
 use crate::load::{Load, Sizes};
 use crate::place::Place;
 use crate::stamp::{self, Stamp};
 use crate::xsk::Xsk;
-use anyhow::{Context, bail};
+use anyhow::{Context, bail, ensure};
 
 /// The way frames are sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum, serde::Serialize)]
@@ -22,6 +22,36 @@ pub enum Kind {
     Xdp,
     /// The kernel's pktgen, where the module is: one size, any rate, no latency; with `--sink kernel`.
     Kernel,
+}
+
+impl Kind {
+    /// The way that it is for a load: `Auto` is another.
+    pub fn resolved(self, load: &Load, limits: &Limits) -> Kind {
+        match self {
+            Kind::Auto if limits.rate.is_none() && load.sizes != Sizes::Imix => Kind::Live,
+            Kind::Auto => Kind::Xdp,
+            kind => kind,
+        }
+    }
+
+    /// Whether it can send a load so. Errors name the options of the command line.
+    pub fn check(self, load: &Load, limits: &Limits) -> anyhow::Result<()> {
+        load.check()?;
+        ensure!(limits.frames != Some(0), "--frames 0: expected 1 at least");
+        match self {
+            Kind::Live if load.sizes == Sizes::Imix => {
+                bail!("--engine live with --size imix: live frames have one size; use --engine xdp")
+            }
+            Kind::Live if limits.rate.is_some() => {
+                bail!(
+                    "--engine live with a rate (--rate, or a search): live frames go as fast as a \
+                     core; use --engine xdp"
+                )
+            }
+            Kind::Kernel => kernel::check(load, limits),
+            _ => Ok(()),
+        }
+    }
 }
 
 /// When to stop, and how fast to go.
@@ -70,21 +100,14 @@ impl Engine {
         load: &Load,
         limits: &Limits,
     ) -> anyhow::Result<Engine> {
-        load.check()?;
+        kind.check(load, limits)?;
         if kind == Kind::Kernel {
             return Ok(Engine::Kernel(Pktgen::open(&place.dev, queue, load, limits)?));
         }
-        let live = match kind {
-            Kind::Auto => limits.rate.is_none() && load.sizes != Sizes::Imix,
-            kind => kind == Kind::Live,
-        };
-        if !live {
-            return Ok(Engine::Xdp(Box::new(Paced::open(place, queue, load)?)));
+        if kind.resolved(load, limits) == Kind::Live {
+            return Ok(Engine::Live(Sender::load(place.ifindex()?, load)?));
         }
-        if load.sizes == Sizes::Imix || limits.rate.is_some() {
-            bail!("live frames have one size and no rate; use --engine xdp");
-        }
-        Ok(Engine::Live(Sender::load(place.ifindex()?, load)?))
+        Ok(Engine::Xdp(Box::new(Paced::open(place, queue, load)?)))
     }
 
     /// The name of the way frames are sent.

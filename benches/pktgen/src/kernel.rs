@@ -13,7 +13,7 @@ use anyhow::{Context, bail, ensure};
 use nix::sched::sched_getcpu;
 
 use crate::engine::{Limits, Sent};
-use crate::load::{DISCARD, FIRST_PORT, Load, Mac, Sizes};
+use crate::load::{DISCARD, FIRST_PORT, Load, Sizes};
 
 /// Where it is: the namespace's of the calling thread, which need not be the process's.
 const ROOT: &str = "/proc/thread-self/net/pktgen";
@@ -95,18 +95,39 @@ impl Drop for Pktgen {
     }
 }
 
+/// Whether the generator can send a load, where there is one.
+pub fn check(load: &Load, limits: &Limits) -> anyhow::Result<()> {
+    commands(load, limits, 0).map(drop)
+}
+
 /// The lines that describe a load to the generator.
 fn commands(load: &Load, limits: &Limits, queue: u32) -> anyhow::Result<Vec<String>> {
     let Sizes::Fixed(size) = load.sizes else {
-        bail!("the kernel's generator sends frames of one size here; use --engine xdp for a mix");
+        bail!(
+            "--engine kernel with --size imix: the kernel's generator sends frames of one size here; use --engine xdp"
+        );
     };
     ensure!(
         load.vxlan.is_none(),
-        "the kernel's generator knows no VXLAN; use --engine live or xdp"
+        "--engine kernel with --vni: the kernel's generator knows no VXLAN; use --engine live or xdp"
     );
     let (source, target) = load.ends.ip;
     let last = u32::from(FIRST_PORT) + load.flows;
-    ensure!(last <= 65_535, "the kernel's generator has {} flows at most", 65_535 - FIRST_PORT);
+    ensure!(
+        last <= 65_535,
+        "--flows {} with --engine kernel: expected {} at most",
+        load.flows,
+        65_535 - FIRST_PORT
+    );
+    let (sources, turn) = (load.sources(), load.macs - 1);
+    ensure!(
+        sources.first.checked_add(turn) == Some(sources.low(turn)),
+        "the kernel's generator counts all addresses from --src-mac {} up: expected one from which \
+         --macs {} do not reach --dst-mac {}, nor the end of 32 bits",
+        load.ends.mac.0,
+        load.macs,
+        load.ends.mac.1
+    );
     let mut lines = vec![
         // Without end: until it is stopped.
         format!("count {}", limits.frames.unwrap_or(0)),
@@ -120,8 +141,8 @@ fn commands(load: &Load, limits: &Limits, queue: u32) -> anyhow::Result<Vec<Stri
         format!("src_max {source}"),
         format!("dst_min {target}"),
         format!("dst_max {target}"),
-        format!("src_mac {}", text(load.ends.mac.0)),
-        format!("dst_mac {}", text(load.ends.mac.1)),
+        format!("src_mac {}", load.ends.mac.0),
+        format!("dst_mac {}", load.ends.mac.1),
         format!("src_mac_count {}", if load.macs > 1 { load.macs } else { 0 }),
         format!("udp_src_min {FIRST_PORT}"),
         // The first one that is not sent.
@@ -136,10 +157,6 @@ fn commands(load: &Load, limits: &Limits, queue: u32) -> anyhow::Result<Vec<Stri
         None => lines.push("delay 0".to_owned()),
     }
     Ok(lines)
-}
-
-fn text(mac: Mac) -> String {
-    mac.0.map(|byte| format!("{byte:02x}")).join(":")
 }
 
 /// Reads the frames and the microseconds of a device's result, such as
@@ -185,7 +202,7 @@ fn missing(release: &str, modules: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::load::{Ends, Vxlan};
+    use crate::load::{Ends, Mac, Vxlan};
 
     const ENDS: Ends = Ends {
         mac: (Mac([2, 0, 0, 0, 0, 1]), Mac([2, 0, 0, 0, 0xab, 2])),
@@ -257,6 +274,8 @@ mod tests {
             Load { sizes: Sizes::Imix, ..LOAD },
             Load { vxlan, ..LOAD },
             Load { flows: 65_000, ..LOAD },
+            // It would send from the destination's address.
+            Load { macs: 0xab02, ..LOAD },
         ] {
             assert!(commands(&load, &LIMITS, 0).is_err(), "{load:?}");
         }

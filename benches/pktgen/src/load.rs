@@ -6,6 +6,8 @@ use std::str::FromStr;
 use anyhow::{Context, ensure};
 use etherparse::PacketBuilder;
 
+pub use crate::mac::Mac;
+use crate::mac::Sources;
 use crate::stamp::{self, Stamp};
 
 /// Ethernet, IPv4 and UDP headers.
@@ -20,6 +22,14 @@ pub const MAX_SIZE: usize = 1514;
 pub const DISCARD: u16 = 9;
 /// The first UDP source port of the load.
 pub const FIRST_PORT: u16 = 1024;
+/// One flow for each UDP port from there on.
+pub const MOST_FLOWS: u32 = 65_536 - FIRST_PORT as u32;
+/// Source MAC addresses that may take turns.
+pub const MOST_MACS: u32 = 65_536;
+/// A VXLAN network identifier has 24 bits (RFC 7348).
+pub const LAST_VNI: u32 = (1 << 24) - 1;
+/// VXLAN network identifiers that may take turns: they do it in their last 16 bits.
+pub const MOST_VNIS: u32 = 65_536;
 /// The UDP port of VXLAN.
 pub const VXLAN_PORT: u16 = 4789;
 
@@ -74,29 +84,6 @@ impl std::fmt::Display for Sizes {
     }
 }
 
-/// A MAC address, as `02:00:00:00:00:01`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Mac(pub [u8; 6]);
-
-impl FromStr for Mac {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Mac, String> {
-        let mut mac = [0; 6];
-        let mut parts = text.split(':');
-        for byte in &mut mac {
-            let part = parts.next().filter(|p| p.len() == 2).unwrap_or_default();
-            *byte =
-                u8::from_str_radix(part, 16).map_err(|_| format!("not a MAC address: {text}"))?;
-        }
-        if parts.next().is_some() {
-            Err(format!("not a MAC address: {text}"))
-        } else {
-            Ok(Mac(mac))
-        }
-    }
-}
-
 /// One end of a header: who sends, or who receives.
 #[derive(Clone, Copy, Debug)]
 pub struct Ends {
@@ -126,7 +113,7 @@ pub struct Load {
     pub ends: Ends,
     /// How many UDP source ports take turns, from 1024.
     pub flows: u32,
-    /// How many source MAC addresses take turns: the last two bytes count.
+    /// How many source MAC addresses take turns, as [`Sources`] says.
     pub macs: u32,
     /// Around the frames, if any.
     pub vxlan: Option<Vxlan>,
@@ -139,7 +126,7 @@ pub struct Fields {
     pub stamp: usize,
     /// The UDP source port.
     pub source_port: usize,
-    /// The last two bytes of the source MAC address.
+    /// The last four bytes of the source MAC address.
     pub source_mac: usize,
     /// The UDP source port of the outer header.
     pub outer_source_port: Option<usize>,
@@ -148,17 +135,28 @@ pub struct Fields {
 }
 
 impl Load {
-    /// Whether this can be sent.
+    /// Whether this can be sent. Errors name the options of the command line.
     pub fn check(&self) -> anyhow::Result<()> {
-        ensure!((1..=64_512).contains(&self.flows), "flows are 1 to 64512: one for each UDP port");
-        ensure!((1..=65_536).contains(&self.macs), "MAC addresses are 1 to 65536");
-        if let Some(vxlan) = &self.vxlan {
-            let last = u64::from(vxlan.vni % 65_536) + u64::from(vxlan.vnis);
-            ensure!(vxlan.vnis >= 1, "at least one VNI");
-            ensure!(vxlan.vni < 1 << 24, "a VNI has 24 bits (RFC 7348)");
-            ensure!(last <= 65_536, "VNIs take turns in their last 16 bits: start lower");
-        }
+        let (flows, macs) = (self.flows, self.macs);
+        ensure!((1..=MOST_FLOWS).contains(&flows), "--flows {flows}: expected 1 to {MOST_FLOWS}");
+        ensure!((1..=MOST_MACS).contains(&macs), "--macs {macs}: expected 1 to {MOST_MACS}");
+        let (from, to) = self.ends.mac;
+        ensure!(!from.is_group(), "--src-mac {from}: expected an address of one, not of a group");
+        ensure!(from != to, "--src-mac {from}: expected another one than --dst-mac");
+        let Some(Vxlan { vni, vnis, .. }) = self.vxlan else { return Ok(()) };
+        ensure!(vni <= LAST_VNI, "--vni {vni}: expected 0 to {LAST_VNI}");
+        let most = MOST_VNIS - vni % MOST_VNIS;
+        ensure!(
+            (1..=most).contains(&vnis),
+            "--vnis {vnis}: expected 1 to {most} from --vni {vni} on, as they take turns in their \
+             last 16 bits"
+        );
         Ok(())
+    }
+
+    /// The source addresses that take turns.
+    pub fn sources(&self) -> Sources {
+        Sources::new(self.ends.mac.0, self.ends.mac.1)
     }
 
     /// The offset of the load's own Ethernet header.
@@ -172,7 +170,7 @@ impl Load {
         Fields {
             stamp: inner + HEADERS,
             source_port: inner + 34,
-            source_mac: inner + 10,
+            source_mac: inner + 8,
             outer_source_port: self.vxlan.map(|_| 34),
             vni: self.vxlan.map(|_| HEADERS + 5),
         }
@@ -185,7 +183,8 @@ impl Load {
         let payload = size.checked_sub(HEADERS).context("a frame holds its headers")?;
         let mut ends = self.ends;
         if self.macs > 1 {
-            ends.mac.0.0[4..].copy_from_slice(&((n % self.macs) as u16).to_be_bytes());
+            let low = self.sources().low(n % self.macs);
+            ends.mac.0.0[2..].copy_from_slice(&low.to_be_bytes());
         }
         let mut body = vec![0; payload.max(stamp::LEN)];
         body[..stamp::LEN].copy_from_slice(&Stamp { sequence: n, nanoseconds: 0 }.bytes());
@@ -230,6 +229,8 @@ fn udp(ends: &Ends, ports: (u16, u16), body: &[u8]) -> anyhow::Result<Vec<u8>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::collections::BTreeSet;
+
     use etherparse::{SlicedPacket, TransportSlice};
 
     fn ends(n: u8) -> Ends {
@@ -268,9 +269,6 @@ mod tests {
         for bad in ["59", "1515", "", "big"] {
             assert!(bad.parse::<Sizes>().is_err(), "{bad}");
         }
-        assert!("02:00:00:00:00".parse::<Mac>().is_err());
-        assert!("02:00:00:00:00:01:02".parse::<Mac>().is_err());
-        assert_eq!("02:00:00:0a:00:01".parse(), Ok(Mac([2, 0, 0, 10, 0, 1])));
     }
 
     #[test]
@@ -278,10 +276,56 @@ mod tests {
         let load = Load { flows: 3, macs: 2, ..load(Sizes::Fixed(64)) };
         let seen: Vec<u16> = (0..4).map(|n| ports(&load.frame(n).unwrap()).0).collect();
         assert_eq!(seen, [1024, 1025, 1026, 1024]);
-        let macs: Vec<u8> = (0..3).map(|n| load.frame(n).unwrap()[11]).collect();
-        assert_eq!(macs, [0, 1, 0]);
+        let source = |n| load.frame(n).unwrap()[6..12].to_vec();
+        assert_eq!(
+            [0, 1, 2].map(source),
+            [[2, 0, 0, 0, 0, 1], [2, 0, 0, 0, 0, 2], [2, 0, 0, 0, 0, 1]]
+        );
         assert_eq!(load.period(4096), 6);
         assert_eq!(load.fields().source_port, 34);
+    }
+
+    /// A bridge that learned the destination where the load comes from would send nothing on.
+    #[test]
+    fn no_source_is_the_destination_or_of_a_group() {
+        let all = |from: Mac, to: Mac| -> BTreeSet<Vec<u8>> {
+            let ends = Ends { mac: (from, to), ..ends(1) };
+            let load = Load { macs: 300, ends, ..load(Sizes::Fixed(64)) };
+            load.check().unwrap();
+            (0..300).map(|n| load.frame(n).unwrap()[6..12].to_vec()).collect()
+        };
+        for low in [[0, 0, 0, 1], [0, 0, 1, 2], [0xff, 0xff, 0xff, 0xfe]] {
+            let [a, b, c, d] = low;
+            let from = Mac([2, 0, a, b, c, d]);
+            for behind in [1, 2, 299, 300] {
+                let [a, b, c, d] = u32::from_be_bytes(low).wrapping_add(behind).to_be_bytes();
+                let to = Mac([2, 0, a, b, c, d]);
+                let seen = all(from, to);
+                assert_eq!(seen.len(), 300, "{from} {to}");
+                assert!(seen.contains(&from.0[..]) && !seen.contains(&to.0[..]));
+                assert!(seen.iter().all(|mac| mac[..2] == [2, 0]), "{seen:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_sent_is_refused_by_its_option() {
+        let vxlan = |vni, vnis| Some(Vxlan { ends: ends(2), vni, vnis });
+        let plain = load(Sizes::Fixed(64));
+        let from = |mac| Ends { mac: (mac, plain.ends.mac.1), ..plain.ends };
+        for (load, words) in [
+            (Load { flows: 0, ..plain }, "--flows 0: expected 1 to 64512"),
+            (Load { flows: 64_513, ..plain }, "--flows 64513"),
+            (Load { macs: 0, ..plain }, "--macs 0"),
+            (Load { ends: from(plain.ends.mac.1), ..plain }, "than --dst-mac"),
+            (Load { ends: from(Mac([3, 0, 0, 0, 0, 1])), ..plain }, "not of a group"),
+            (Load { vxlan: vxlan(1 << 24, 1), ..plain }, "--vni 16777216: expected 0 to 16777215"),
+            (Load { vxlan: vxlan(LAST_VNI, 2), ..plain }, "--vnis 2: expected 1 to 1 from --vni"),
+            (Load { vxlan: vxlan(1, 0), ..plain }, "--vnis 0"),
+        ] {
+            let said = load.check().unwrap_err().to_string();
+            assert!(said.contains(words), "{said}");
+        }
     }
 
     #[test]

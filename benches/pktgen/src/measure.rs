@@ -36,12 +36,33 @@ pub struct Plan {
     pub force: bool,
 }
 
+impl Plan {
+    /// Whether it can be measured, as far as that is known without beginning. Errors name the options of the
+    /// command line.
+    pub fn check(&self) -> anyhow::Result<()> {
+        self.engine.check(&self.load, &self.limits)?;
+        ensure!(
+            self.engine != engine::Kind::Kernel || self.sink.kind == sink::Kind::Kernel,
+            "--engine kernel: its frames carry no stamp of ours; use --sink kernel"
+        );
+        ensure!(
+            !self.from.is(&self.sink.place),
+            "FROM and TO are {} both: expected two interfaces",
+            self.from
+        );
+        Ok(())
+    }
+
+    /// Whether frames will tell when they were sent, to a sink that looks.
+    pub fn has_latency(&self) -> bool {
+        self.sink.kind == sink::Kind::Xdp
+            && self.engine.resolved(&self.load, &self.limits) == engine::Kind::Xdp
+    }
+}
+
 /// Sends the load and tells what came of it.
 pub fn measure(plan: &Plan) -> anyhow::Result<Report> {
-    ensure!(
-        plan.engine != engine::Kind::Kernel || plan.sink.kind == sink::Kind::Kernel,
-        "frames of the kernel's generator carry no stamp of ours: use --sink kernel"
-    );
+    plan.check()?;
     let (to, force) = (plan.sink.place.clone(), plan.force);
     let sink_place = to.clone();
     place::join(place::thread(&to, None, move || {

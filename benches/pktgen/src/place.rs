@@ -2,6 +2,7 @@
 
 use std::fs::{self, File};
 use std::os::fd::AsFd;
+use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::str::FromStr;
 
@@ -62,6 +63,17 @@ impl std::fmt::Display for Place {
 }
 
 impl Place {
+    /// Whether it is the same interface, whatever its namespace is called.
+    pub fn is(&self, other: &Place) -> bool {
+        self.dev == other.dev && (self.netns == other.netns || self.inode() == other.inode())
+    }
+
+    /// What names the namespace: its file's numbers, or where there is no file, its path.
+    fn inode(&self) -> Result<(u64, u64), PathBuf> {
+        let path = self.netns.clone().unwrap_or_else(|| "/proc/thread-self/ns/net".into());
+        fs::metadata(&path).map(|meta| (meta.dev(), meta.ino())).map_err(|_| path)
+    }
+
     /// Moves the calling thread into the namespace. Sockets that it opens from here on belong there.
     pub fn enter(&self) -> anyhow::Result<()> {
         let Some(path) = &self.netns else { return Ok(()) };
@@ -159,6 +171,14 @@ mod tests {
         assert_eq!(place("/proc/7/ns/net:eth0").unwrap().netns, Some("/proc/7/ns/net".into()));
         assert!(place("blue:").is_err());
         assert!(place("an-interface-too-long").is_err());
+    }
+
+    #[test]
+    fn a_place_is_the_same_by_another_name() {
+        let place = |text: &str| text.parse::<Place>().unwrap();
+        assert!(place("lo").is(&place("lo")) && place("no-such:x").is(&place("no-such:x")));
+        assert!(place("lo").is(&place("/proc/self/ns/net:lo")));
+        assert!(!place("lo").is(&place("eth0")) && !place("no-such:x").is(&place("other:x")));
     }
 
     #[test]

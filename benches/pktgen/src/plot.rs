@@ -1,5 +1,7 @@
 //! Plots, as SVG.
 
+use std::fs::{self, File};
+use std::io;
 use std::path::Path;
 
 use anyhow::{anyhow, ensure};
@@ -22,6 +24,13 @@ pub struct Bar {
     pub spread: (f64, f64),
     /// Whether it stands out.
     pub ours: bool,
+}
+
+/// Whether a plot can be written there, to know before anything is measured for it.
+pub fn check(path: &Path) -> io::Result<()> {
+    let is_new = !path.exists();
+    File::options().append(true).create(true).open(path)?;
+    if is_new { fs::remove_file(path) } else { Ok(()) }
 }
 
 /// Received against sent, trial by trial of a search, and what was found.

@@ -106,6 +106,29 @@ fn frames_that_are_not_the_generators_are_told_apart() {
     assert_eq!(report.loss, 1.0);
 }
 
+/// A bridge learns every source where the load comes in: one that is the destination's ends the load there.
+#[test]
+fn a_bridge_passes_on_a_load_of_many_sources() {
+    let Some(lab) = Lab::new() else { return };
+    let (ends, bridge) = ((lab.netns("from"), lab.netns("to")), lab.netns("bridge"));
+    bridge.ip("link add br0 type bridge mcast_snooping 0");
+    bridge.ip("link set br0 up");
+    [&ends.0, &ends.1, &bridge].into_iter().for_each(hush);
+    for (end, dev) in [(&ends.0, "in0"), (&ends.1, "out0")] {
+        join(&bridge, dev, end, "eth0");
+        bridge.ip(&format!("link set {dev} master br0"));
+    }
+    bridge.sh("ethtool -K in0 gro on");
+    ends.1.sh("ethtool -K eth0 gro on");
+    let many = Load { macs: 100, ..PLAIN };
+    for engine in [engine::Kind::Xdp, engine::Kind::Live] {
+        let mut plan = plan(&ends, engine, sink::Kind::Count, many);
+        plan.limits.frames = Some(1000);
+        let report = measure(&plan).unwrap();
+        assert_eq!((report.sent, report.received), (1000, 1000), "{engine:?}: {report:?}");
+    }
+}
+
 /// Both engines' frames, as tshark reads them: no fault, and every value that takes turns is there.
 #[test]
 fn frames_are_well_formed() {
@@ -143,7 +166,8 @@ fn frames_are_well_formed() {
         if load.vxlan.is_some() {
             assert_eq!(column(2), BTreeSet::from(["65543", "65544", "65545"]), "{engine:?}");
         } else {
-            let macs = ["02:00:00:00:00:00", "02:00:00:00:00:01", "02:00:00:00:00:02"];
+            // Without the destination's, which ends with 2.
+            let macs = ["02:00:00:00:00:01", "02:00:00:00:00:03", "02:00:00:00:00:04"];
             assert_eq!(column(1), BTreeSet::from(macs), "{engine:?}");
         }
     }

@@ -6,7 +6,7 @@ mod ovs;
 mod podswitch;
 mod vpp;
 
-pub use podswitch::Podswitch;
+pub use podswitch::{Podswitch, settings};
 
 use podswitch_tests::{Background, Lab, Netns};
 
@@ -75,6 +75,11 @@ pub fn wanted(options: &Options) -> Vec<Box<dyn Switch>> {
         options.switches.is_empty() || options.switches.iter().any(|w| w == s.name())
     };
     ours.chain(peers().into_iter().filter(|s| is_wanted(s.as_ref()))).collect()
+}
+
+/// The names of those beside podswitch.
+pub fn peer_names() -> Vec<String> {
+    peers().iter().map(|s| s.name().to_owned()).collect()
 }
 
 fn peers() -> Vec<Box<dyn Switch>> {

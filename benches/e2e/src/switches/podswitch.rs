@@ -25,7 +25,7 @@ impl Podswitch {
             Podswitch { name: OURS.to_owned(), binary: podswitch_path(), settings: String::new() };
         let variants = options.variant.iter().map(|lines| Podswitch {
             name: format!("{OURS}, {lines}"),
-            settings: lines.replace(',', "\n") + "\n",
+            settings: settings(lines),
             ..plain.clone()
         });
         let others = options.against.iter().map(|binary| Podswitch {
@@ -46,6 +46,11 @@ impl Podswitch {
         let config = format!("[switch]\n{more}{}{config}", self.settings);
         Daemon::start_binary(&self.binary, lab, netns, &config)
     }
+}
+
+/// The lines for `[switch]` that the keys of a variant are.
+pub fn settings(keys: &str) -> String {
+    keys.replace(',', "\n") + "\n"
 }
 
 struct Started {
