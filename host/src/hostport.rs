@@ -297,7 +297,8 @@ fn settings(far: &str, ipv6: bool) -> Result<()> {
     // packets that come back another way (RFC 3704).
     sysctl::ensure(&v4("rp_filter"), "2")?;
     // The gateway's addresses are the node's, too: what the router tells the node of its packets would be
-    // dropped as a martian, and its path MTU never found.
+    // dropped as a martian, and its path MTU never found. Pods are held to their own addresses by the switch
+    // (`anti_spoof`).
     sysctl::ensure(&v4("accept_local"), "1")?;
     // What comes from a pod and leaves to another goes back out of the interface it came from;
     // nobody shall be told to go a shorter way. Either setting alone would leave redirects on.
