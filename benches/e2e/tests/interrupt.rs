@@ -10,7 +10,9 @@ const BENCH: &str = env!("CARGO_BIN_EXE_podswitch-bench-e2e");
 
 /// A bench that has a daemon, all its output into pipes.
 fn started(lab: &Lab) -> Child {
-    let bench = Command::new(BENCH)
+    // Who runs the tests may have them ignore SIGHUP, as nohup does, and the bench would, too.
+    let bench = Command::new("env")
+        .args(["--default-signal=HUP", BENCH])
         .args(["--only", "stream", "--rounds", "1", "--seconds", "1", "--out"])
         .arg(lab.folder())
         .env("PODSWITCH_BIN", podswitch_path())
