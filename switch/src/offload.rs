@@ -18,23 +18,25 @@ use encap::offload::{Claim, Layout, Partial, VnetHeader};
 #[inline]
 pub fn receive<F: Frame>(frame: &mut F, header: &VnetHeader) -> Result<(), DropReason> {
     let len = frame.len();
-    match header.check(frame.bytes(), len).map_err(|_| DropReason::OffloadInvalid)? {
-        Claim::Complete => frame.set_gso_size(0),
-        Claim::Partial(partial) => match large_packet(frame, partial) {
-            Some((layout, size)) => {
-                layout.fill_partial(frame.bytes_mut());
-                frame.set_gso_size(size);
-            }
-            None => {
-                frame.set_gso_size(0);
-                complete(frame, partial);
-            }
-        },
-        Claim::Superpacket(layout) => {
-            // Whoever takes it whole relies on it.
-            layout.fill_partial(frame.bytes_mut());
-            frame.set_gso_size(header.gso_size);
+    let claim = header.check(frame.bytes(), len).map_err(|_| DropReason::OffloadInvalid)?;
+    let superpacket = match claim {
+        Claim::Complete => {
+            frame.set_gso_size(0);
+            None
         }
+        Claim::Partial(partial) => {
+            let large = large_packet(frame, partial);
+            if large.is_none() {
+                to_packet(frame, partial);
+            }
+            large
+        }
+        Claim::Superpacket(layout) => Some((layout, header.gso_size)),
+    };
+    if let Some((layout, size)) = superpacket {
+        // Whoever takes it whole relies on it.
+        layout.fill_partial(frame.bytes_mut());
+        frame.set_gso_size(size);
     }
     Ok(())
 }
@@ -66,14 +68,9 @@ fn large_packet<F: Frame>(frame: &F, partial: Partial) -> Option<(Layout, u16)> 
     (partial == layout.partial()).then_some((layout, size))
 }
 
-/// Makes an ordinary packet of a superpacket that stands for one, which has these headers.
-pub(crate) fn to_packet<F: Frame>(frame: &mut F, layout: &Layout) {
+/// Makes an ordinary packet of one whose checksum is partial.
+pub(crate) fn to_packet<F: Frame>(frame: &mut F, partial: Partial) {
     frame.set_gso_size(0);
-    complete(frame, layout.partial());
-}
-
-/// Completes a partial checksum.
-fn complete<F: Frame>(frame: &mut F, partial: Partial) {
     let checksum = Partial::complete(sum_from(frame, partial.start, Sum::ZERO));
     if let Some(field) = frame.bytes_mut().get_mut(partial.field..partial.field + 2) {
         field.copy_from_slice(&checksum.to_be_bytes());

@@ -14,6 +14,8 @@ use nix::unistd::Pid;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
+use crate::netns::{inode, pins};
+
 /// Set by the signal's handler itself: what a dying child brings about comes later.
 static INTERRUPTED: OnceLock<Arc<AtomicBool>> = OnceLock::new();
 
@@ -96,7 +98,7 @@ fn named(folder: &Path, prefix: &str) -> Vec<PathBuf> {
 /// Removes a namespace and the pins of a daemon in it.
 fn remove(namespace: &Path) {
     if let Some(inode) = inode(namespace) {
-        let _ = fs::remove_dir_all(Path::new("/sys/fs/bpf/podswitch").join(inode.to_string()));
+        let _ = fs::remove_dir_all(pins(inode));
     }
     // Not by `run`, which rests now. What fails is tried again.
     let _ = Command::new("timeout")
@@ -105,11 +107,6 @@ fn remove(namespace: &Path) {
         .stdin(Stdio::null())
         .stderr(Stdio::null())
         .status();
-}
-
-fn inode(path: &Path) -> Option<u64> {
-    use std::os::unix::fs::MetadataExt;
-    fs::metadata(path).ok().map(|meta| meta.ino())
 }
 
 /// The processes in namespaces, this one aside: its threads that are there end with it.

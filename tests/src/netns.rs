@@ -13,6 +13,16 @@ use crate::command::{Background, Finished, run};
 use crate::lab::Lab;
 use crate::rates::receives;
 
+/// Which namespace a file is.
+pub(crate) fn inode(path: &Path) -> Option<u64> {
+    std::fs::metadata(path).ok().map(|meta| meta.ino())
+}
+
+/// Where a daemon in a namespace keeps its pins.
+pub(crate) fn pins(inode: u64) -> PathBuf {
+    Path::new("/sys/fs/bpf/podswitch").join(inode.to_string())
+}
+
 /// A network namespace. Dropping its last clone kills what runs in it and removes it with all its
 /// links. If its kernel received TCP, UDP or ICMP with a wrong checksum meanwhile, the test fails.
 #[derive(Debug, Clone)]
@@ -53,8 +63,7 @@ impl Netns {
 
     /// Where a daemon in this namespace keeps its pins.
     pub fn pins(&self) -> PathBuf {
-        let inode = std::fs::metadata(&self.0.path).expect("the namespace is there").ino();
-        Path::new("/sys/fs/bpf/podswitch").join(inode.to_string())
+        pins(inode(&self.0.path).expect("the namespace is there"))
     }
 
     /// The command line that runs words in here. nsenter, not `ip netns exec`: that would mount

@@ -104,12 +104,14 @@ pub fn check(load: &Load, limits: &Limits) -> anyhow::Result<()> {
 fn commands(load: &Load, limits: &Limits, queue: u32) -> anyhow::Result<Vec<String>> {
     let Sizes::Fixed(size) = load.sizes else {
         bail!(
-            "--engine kernel with --size imix: the kernel's generator sends frames of one size here; use --engine xdp"
+            "--engine kernel with --size imix: the kernel's generator sends frames of one size \
+             here; use --engine xdp"
         );
     };
     ensure!(
         load.vxlan.is_none(),
-        "--engine kernel with --vni: the kernel's generator knows no VXLAN; use --engine live or xdp"
+        "--engine kernel with --vni: the kernel's generator knows no VXLAN; use --engine live or \
+         xdp"
     );
     let (source, target) = load.ends.ip;
     let last = u32::from(FIRST_PORT) + load.flows;

@@ -24,6 +24,7 @@ fn print(common: &Common, document: &impl Serialize, text: &str) -> anyhow::Resu
         writeln!(out, "{text}").context("printing")
     }
 }
+
 impl Measure {
     fn run(&self) -> anyhow::Result<()> {
         let common = &self.common;

@@ -69,9 +69,7 @@ impl Run {
             )));
         }
         let online = tune::online();
-        if let Some(cpu) = switch.cpus.iter().find(|cpu| !online.contains(&usize::from(**cpu)))
-            && !online.is_empty()
-        {
+        if let Some(cpu) = tune::absent_cpu(&switch, &online).filter(|_| !online.is_empty()) {
             return Err(Failure::Refused(Error::field(
                 Code::InvalidParams,
                 FieldError::new("switch.cpus", cpu, format!("CPUs that are online: {online:?}")),

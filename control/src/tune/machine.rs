@@ -8,7 +8,7 @@ use nix::sys::resource::{RLIM_INFINITY, Resource, getrlimit};
 use nix::sys::statfs::{BPF_FS_MAGIC, statfs};
 use podswitch_api::state::Switch;
 
-use super::{Finding, Level};
+use super::{Finding, Level, absent_cpu};
 
 /// CAP_IPC_LOCK and CAP_SYS_RESOURCE of linux/capability.h: either lifts the limit on locked memory.
 const CAPABILITIES: u64 = 1 << 14 | 1 << 24;
@@ -107,8 +107,8 @@ fn pinning(switch: &Switch, machine: &Machine) -> Option<Finding> {
     }
     let cpus: Vec<usize> = switch.cpus.iter().map(|&cpu| usize::from(cpu)).collect();
     let found = Finding::ok("pinning", format!("workers are pinned to CPUs {cpus:?}"));
-    if let Some(cpu) = cpus.iter().find(|cpu| !machine.cpus.contains(cpu)) {
-        let why = format!("there is no CPU {cpu}, or it is offline: the worker runs anywhere");
+    if let Some(cpu) = absent_cpu(switch, &machine.cpus) {
+        let why = format!("there is no CPU {cpu}, or it is offline: podswitch does not start");
         return Some(found.but(Level::Warning, &why, "name CPUs that are online in cpus"));
     }
     let shares_core = |(i, cpu): (usize, &usize)| {

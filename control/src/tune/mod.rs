@@ -10,6 +10,8 @@ mod settings;
 pub use device::Device;
 pub use machine::Machine;
 
+use std::collections::BTreeSet;
+
 use podswitch_api::state::Switch;
 use serde::Serialize;
 
@@ -70,8 +72,13 @@ impl Finding {
 }
 
 /// The CPUs that are online; none where the kernel does not tell.
-pub fn online() -> std::collections::BTreeSet<usize> {
+pub fn online() -> BTreeSet<usize> {
     machine::list(&machine::text("/sys/devices/system/cpu/online"))
+}
+
+/// A CPU that a worker shall run on and that is not among those online.
+pub fn absent_cpu(switch: &Switch, online: &BTreeSet<usize>) -> Option<u16> {
+    switch.cpus.iter().copied().find(|&cpu| !online.contains(&cpu.into()))
 }
 
 /// Looks at everything.

@@ -99,10 +99,10 @@ impl<'a> Batch<'a> {
             Role::Access(_) if self.tables.fib.is_large() => {
                 for (frames, fates) in batch.chunks_mut(AHEAD).zip(fates.chunks_mut(AHEAD)) {
                     look_ahead(&self.tables.fib, frames, fates);
-                    usual::access_looked_up(self, frames, fates);
+                    usual::access::<_, true>(self, frames, fates);
                 }
             }
-            Role::Access(_) => usual::access(self, batch, fates),
+            Role::Access(_) => usual::access::<_, false>(self, batch, fates),
             Role::Uplink => usual::uplink(self, batch, fates),
         }
         match *fates {

@@ -66,7 +66,7 @@ pub(super) fn send<I: Io>(cx: &Context<'_>, mut frame: I::Frame, step: Step, io:
         return cx.drop(DropReason::OffloadInvalid, frame, io);
     };
     if layout.packets(frame.gso_size()) == 1 {
-        to_packet(&mut frame, &layout);
+        to_packet(&mut frame, layout.partial());
         return go_on(cx, frame, step, io);
     }
     let size = usize::from(frame.gso_size()).max(1);

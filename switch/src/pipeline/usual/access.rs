@@ -15,34 +15,20 @@ use encap::words::{self, Ethernet, Ipv4, Ipv6};
 const TUNNELS: u32 = Location::Tunnel(TunnelId(0)).to_bits();
 
 /// The frames of a port: for each the port that it leaves through, or [`OTHER`] of one that is not simply sent.
+///
+/// If they are `LOOKED_UP` their fates begin as the index of the next hop of what would be their destination's
+/// address if they are packets of IPv4: the FIB is not asked, whatever its nodes are.
 #[inline(always)]
-pub(in crate::pipeline) fn access<F: Frame>(
+pub(in crate::pipeline) fn access<F: Frame, const LOOKED_UP: bool>(
     batch: &Batch<'_>,
     frames: &mut [F],
     fates: &mut [u32],
 ) {
     match batch.entrance() {
-        Some(entrance) if entrance.is_plain && batch.is_plain() => {
-            access_with::<F, false, false>(batch, entrance, frames, fates);
+        Some(entrance) if entrance.is_plain && (LOOKED_UP || batch.is_plain()) => {
+            access_with::<F, false, LOOKED_UP>(batch, entrance, frames, fates);
         }
-        Some(entrance) => access_with::<F, true, false>(batch, entrance, frames, fates),
-        None => batch.access_all(frames, fates),
-    }
-}
-
-/// The same of frames whose fates begin as the index of the next hop of what would be their destination's address
-/// if they are packets of IPv4.
-#[inline(always)]
-pub(in crate::pipeline) fn access_looked_up<F: Frame>(
-    batch: &Batch<'_>,
-    frames: &mut [F],
-    fates: &mut [u32],
-) {
-    match batch.entrance() {
-        Some(entrance) if entrance.is_plain => {
-            access_with::<F, false, true>(batch, entrance, frames, fates);
-        }
-        Some(entrance) => access_with::<F, true, true>(batch, entrance, frames, fates),
+        Some(entrance) => access_with::<F, true, LOOKED_UP>(batch, entrance, frames, fates),
         None => batch.access_all(frames, fates),
     }
 }

@@ -17,7 +17,7 @@ mod access;
 mod at_hand;
 mod uplink;
 
-pub(super) use access::{access, access_alone, access_looked_up};
+pub(super) use access::{access, access_alone};
 pub(super) use uplink::{uplink, uplink_alone};
 
 use super::batch::Batch;

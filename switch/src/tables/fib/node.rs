@@ -186,6 +186,11 @@ fn only_value_changes(old: u32, to: u32, highest: u32) -> bool {
     old == to || old & NODE == 0 && to <= highest && old != NONE && to != NONE
 }
 
+/// Whether all entries fit 16 bits.
+fn are_narrow(entries: &[u32; ENTRIES]) -> bool {
+    entries.iter().all(|&entry| entry <= NARROWEST)
+}
+
 /// Lines that a node takes.
 pub(super) fn lines<K: Key>(node: &[Line], entry: u32) -> usize {
     let words = match entry & KIND {

@@ -4,7 +4,7 @@
 //! It is read like a plain one and takes half of its memory: more of a large table stays in the caches.
 
 use super::super::lines::{Line, WORDS, Words};
-use super::{ENTRIES, NARROWEST, Revalued, only_value_changes};
+use super::{ENTRIES, NARROWEST, Revalued, are_narrow, only_value_changes};
 
 pub(super) const ABOVE: usize = ENTRIES / 2;
 
@@ -46,7 +46,7 @@ pub(super) fn revalue(node: &[Line], to: &[u32; ENTRIES]) -> Option<Revalued> {
 
 /// Writes down a narrow node, if these can be the entries of one.
 pub(in super::super) fn narrowed(entries: &[u32; ENTRIES], above: u32, out: &mut Vec<u32>) -> bool {
-    if entries.iter().any(|&entry| entry > NARROWEST) {
+    if !are_narrow(entries) {
         return false;
     }
     out.clear();

@@ -15,7 +15,7 @@
 //! `unsafe`, and have the words put together first, each of which is an atomic of its own.
 
 use super::super::lines::{Line, WORDS, Words};
-use super::{ENTRIES, NARROWEST, Revalued, only_value_changes};
+use super::{ENTRIES, NARROWEST, Revalued, are_narrow, only_value_changes};
 
 /// The most exceptions, and the most runs of entries that they make.
 pub(in super::super) const EXCEPTIONS: usize = 16;
@@ -100,7 +100,7 @@ pub(super) fn revalue(line: &Line, to: &[u32; ENTRIES]) -> Option<Revalued> {
 
 /// Writes down a sparse node, if these can be the entries of one.
 pub(in super::super) fn thinned(entries: &[u32; ENTRIES], above: u32, out: &mut Vec<u32>) -> bool {
-    if entries.iter().any(|&entry| entry > NARROWEST) {
+    if !are_narrow(entries) {
         return false;
     }
     // Of one more than there may be exceptions, one is none.
